@@ -1,0 +1,72 @@
+"""The Generative Query Network: one sense, one representation, one task (render)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gqn.batch import Batch, Views
+from gqn.generator import Generator, Prediction
+from gqn.representation import REPRESENTATIONS
+
+
+class GenerativeQueryNetwork(nn.Module):
+    """Representation network and generator (Eslami et al. 2018, figure 1).
+
+    representation: "pyramid", "tower" or "pool"; representation_channels: its width.
+    aggregate: "sum" over context views as published, or their "mean".
+    normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
+    The other arguments are those of `Generator`.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixels: int,
+        representation: str = "pool",
+        representation_channels: int = 256,
+        aggregate: Literal["sum", "mean"] = "sum",
+        normalise: bool = False,
+        hidden: int = 128,
+        canvas: int = 128,
+        latent: int = 3,
+        generation_steps: int = 12,
+        shared: bool = False,
+        kernel: int = 5,
+    ) -> None:
+        super().__init__()
+        self.aggregate = aggregate
+        self.normalise = normalise
+        self.representation = REPRESENTATIONS[representation](pixels=pixels, channels=representation_channels)
+        self.generator = Generator(
+            pixels=pixels,
+            representation_channels=representation_channels,
+            representation_grid=self.representation.grid,
+            hidden=hidden,
+            canvas=canvas,
+            latent=latent,
+            generation_steps=generation_steps,
+            shared=shared,
+            kernel=kernel,
+        )
+
+    def encode(self, context: Views) -> Tensor:
+        """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter."""
+        b, m = context.cameras.shape[:2]
+        frames = context.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        r = self.representation(frames, context.cameras.flatten(0, 1)).unflatten(0, (b, m))
+        r = r.sum(dim=1) if self.aggregate == "sum" else r.mean(dim=1)
+        return F.layer_norm(r, r.shape[1:]) if self.normalise else r
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predictions of the query frames with latents from the posterior, which sees them: for training."""
+        return self.generator(batch.query.cameras, self.encode(batch.context), batch.query.frames)
+
+    @torch.no_grad()
+    def sample(self, context: Views, cameras: Tensor, samples: int = 1) -> Tensor:
+        """Means of the frames at `cameras` (b, q, k) with latents from the prior, (samples, b, q, c, h, w)."""
+        r = self.encode(context)
+        queries = cameras.shape[1]
+        mean = self.generator(cameras.repeat(1, samples, 1), r).mean
+        return mean.unflatten(1, (samples, queries)).transpose(0, 1)
