@@ -1,8 +1,8 @@
 """Camera conventions of DeepMind's GQN datasets: recorded (x, y, z, yaw, pitch), its 7-vector, axes, and orbits.
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
-right is d x (0, 0, 1), up is right x d, image rows run downward, and the vertical field of view is 45 degrees.
-(Checked by carving two genuine scenes out of their silhouettes.)
+right is d x (0, 0, 1), up is right x d, and image rows run downward. (Checked against genuine scenes; the field of view
+is a matter of the dataset.)
 """
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 CAMERA_NUMBERS = 7
-FIELD_OF_VIEW = 45.0  # degrees, vertical
 
 Array = NDArray[np.float64]
 

@@ -150,8 +150,8 @@ class Generator(nn.Module):
         if generated is not None:
             return self._gaussian(self.prior(generated.hidden))
         # The state starts at zero, whose convolution is the bias.
-        bias = self.prior.bias[None, :, None, None].expand(like.shape[0], -1, *like.shape[2:])
-        return self._gaussian(bias)
+        assert self.prior.bias is not None
+        return self._gaussian(self.prior.bias[None, :, None, None].expand(like.shape[0], -1, *like.shape[2:]))
 
     @staticmethod
     def _gaussian(parameters: Tensor) -> Gaussian:

@@ -4,7 +4,6 @@ Eslami et al. 2018, supplementary figure S1. Each maps frames (n, 3, h, w) and c
 and says by `grid` whether that is a grid of a quarter of the frame's size (`Tower`) or one cell (`Pyramid`, `Pool`).
 """
 
-import torch
 from torch import Tensor, nn
 
 from gqn.camera import CAMERA_NUMBERS

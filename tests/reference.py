@@ -1,7 +1,7 @@
 """The ConvDRAW generator as the paper writes it, step by step, slow and literal: what `gqn.generator` must equal.
 
-Every input is concatenated and convolved at every step, states start as zeros, the canvas is kept in full size. It takes
-its weights from the fast generator by putting the parts of each convolution side by side.
+Every input is concatenated and convolved at every step, states start as zeros, the canvas is kept in full size. Its
+weights are those of the fast generator, the parts of each convolution put side by side.
 """
 
 import torch

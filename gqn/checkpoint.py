@@ -1,0 +1,76 @@
+"""Checkpoints: written whole or not at all, read without pickle."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gqn.config import Config, from_dict, to_dict
+from gqn.files import whole_file
+from gqn.gqn import GenerativeQueryNetwork
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be read; the message names the file and what to do."""
+
+
+def build(config: Config, pixels: int) -> GenerativeQueryNetwork:
+    """The network of a configuration for frames of `pixels` pixels, untrained."""
+    network = GenerativeQueryNetwork(pixels=pixels, **asdict(config.model))
+    return network.to(memory_format=torch.channels_last)
+
+
+def save(
+    path: Path,
+    *,
+    config: Config,
+    pixels: int,
+    step: int,
+    seconds: float,
+    history: list[dict[str, Any]],
+    network: nn.Module,
+    averaged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """All that a run needs to go on; tensors and plain values only."""
+    with whole_file(path) as file:
+        torch.save(
+            {
+                "format": FORMAT,
+                "config": to_dict(config),
+                "pixels": pixels,
+                "step": step,
+                "seconds": seconds,
+                "history": history,
+                "network": network.state_dict(),
+                "averaged": averaged.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            },
+            file,
+        )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents, on the CPU. Raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}: name the folder or the checkpoint.pt of a run that saved one")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many types for a damaged file
+        raise CheckpointError(f"{path} can't be read as a checkpoint ({type(error).__name__}): use another") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no checkpoint of this version (format {FORMAT}): train anew")
+    return contents
+
+
+def load(path: str | Path) -> GenerativeQueryNetwork:
+    """The trained network (averaged weights, evaluation mode) of a run's folder or of its checkpoint.pt."""
+    path = Path(path)
+    contents = read(path / "checkpoint.pt" if path.is_dir() else path)
+    network = build(from_dict(contents["config"]), contents["pixels"])
+    network.load_state_dict(contents["averaged"])
+    return network.eval()

@@ -1,0 +1,174 @@
+"""What a run is made of: dataclasses with a default for everything, presets as differences from the paper's sizes."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import dacite
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: arguments of `gqn.gqn.GenerativeQueryNetwork`."""
+
+    representation: Literal["pyramid", "tower", "pool"] = "pool"
+    """Representation network."""
+    representation_channels: int = 256
+    """Channels of the representation r."""
+    aggregate: Literal["sum", "mean"] = "sum"
+    """How the context views' representations become one; the paper sums."""
+    normalise: bool = False
+    """Layer-normalise the aggregated representation (not in the paper)."""
+    hidden: int = 128
+    """Channels of the state of the generator's cores."""
+    canvas: int = 128
+    """Channels of the canvas."""
+    latent: int = 3
+    """Channels of the latent z of each step."""
+    generation_steps: int = 12
+    """Steps L of the generator."""
+    shared: bool = False
+    """One pair of cores for all steps instead of a pair for each."""
+    kernel: int = 5
+    """Size of the cores' convolutions, odd."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The training loop."""
+
+    steps: int = 2_000_000
+    """Training steps."""
+    minutes: float = 0.0
+    """Stop after so many minutes of training even if steps are left; 0 for no limit."""
+    batch: int = 36
+    """Scenes a step, over all processes together."""
+    queries: int = 1
+    """Query views a scene; they share its representation."""
+    context_views: tuple[int, int] = (1, 5)
+    """Fewest and most context views of a scene; the number is drawn anew at each step."""
+    learning_rate: float = 5e-4
+    """Adam's learning rate at step 0."""
+    final_learning_rate: float = 5e-5
+    """Learning rate from step `learning_rate_steps` on; linear in between."""
+    learning_rate_steps: int = 1_600_000
+    """Steps over which the learning rate falls; 0 for all steps."""
+    sigma: float = 2.0
+    """Standard deviation of the pixels at step 0, for pixel values of 0 to 1."""
+    final_sigma: float = 0.7
+    """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
+    sigma_steps: int = 200_000
+    """Steps over which the standard deviation changes."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW); 0 is Adam."""
+    clip_gradient: float = 10.0
+    """Norm to which the gradient is cut back; 0 for no cut."""
+    averaging: float = 0.9995
+    """Decay of the moving average of the weights, which evaluation and pictures use; 0 for no average."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation on held-out scenes while training."""
+
+    evaluate_every: int = 20_000
+    """Steps from one evaluation, with pictures, to the next; there is always one at the end."""
+    evaluation_scenes: int = 256
+    """Held-out scenes of an evaluation."""
+    evaluation_context: int = 3
+    """Context views of a scene at evaluation."""
+    samples: int = 8
+    """Prior samples of which the mean is evaluated."""
+    save_every: int = 5_000
+    """Steps from one checkpoint to the next."""
+    log_every: int = 100
+    """Steps from one line of scalars to the next."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    preset: Literal["quick", "small", "paper"] = "quick"
+    """Sizes and schedules to start from; every other option is a difference from it."""
+    data: str = ""
+    """Dataset folder of converted scenes (DATA_DIR/DATASET of data.sh). Empty: make and convert scenes first."""
+    runs: str = "runs"
+    """Folder in which the run's own folder is made."""
+    name: str = ""
+    """Name of the run's folder. Empty: the preset's name and the first free number."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes CUDA where there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """bfloat16 computes convolutions in bfloat16; auto does so where the device has instructions for it."""
+    seed: int = 0
+    """Seed of the weights, the batches and the noise."""
+    workers: int = 0
+    """Processes that load data; 0 loads in the training process."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        t, m, e = self.training, self.model, self.evaluation
+        checks = [
+            ("steps", t.steps > 0, "at least 1"),
+            ("minutes", t.minutes >= 0, "0 or more"),
+            ("batch", t.batch > 0, "at least 1"),
+            ("queries", t.queries > 0, "at least 1"),
+            ("context_views", 1 <= t.context_views[0] <= t.context_views[1], "two rising numbers from 1 on"),
+            ("sigma", t.sigma > 0, "positive"),
+            ("final_sigma", t.final_sigma > 0, "positive"),
+            ("learning_rate", t.learning_rate > 0, "positive"),
+            ("averaging", 0 <= t.averaging < 1, "from 0 to less than 1"),
+            ("generation_steps", m.generation_steps > 1, "at least 2"),
+            ("kernel", m.kernel % 2 == 1, "odd"),
+            ("evaluation_scenes", e.evaluation_scenes > 0, "at least 1"),
+            ("evaluation_context", e.evaluation_context > 0, "at least 1"),
+            ("samples", e.samples > 0, "at least 1"),
+            ("evaluate_every", e.evaluate_every > 0, "at least 1"),
+            ("save_every", e.save_every > 0, "at least 1"),
+            ("log_every", e.log_every > 0, "at least 1"),
+        ]
+        for name, holds, wanted in checks:
+            if not holds:
+                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
+
+
+PAPER = Config(preset="paper")
+SMALL = replace(
+    PAPER,
+    preset="small",
+    model=replace(PAPER.model, latent=8, generation_steps=6, shared=True, hidden=96, canvas=96),
+    training=replace(
+        PAPER.training,
+        steps=60_000,
+        batch=16,
+        queries=2,
+        final_learning_rate=5e-5,
+        learning_rate_steps=0,
+        sigma=0.1,
+        final_sigma=0.1,
+        averaging=0.999,
+    ),
+    evaluation=replace(PAPER.evaluation, evaluate_every=5_000, save_every=1_000),
+)
+QUICK = replace(
+    SMALL,
+    preset="quick",
+    model=replace(SMALL.model, latent=8, generation_steps=4, hidden=64, canvas=64),
+    training=replace(SMALL.training, steps=10_000, minutes=15.0),
+    evaluation=replace(SMALL.evaluation, evaluate_every=2_000, save_every=500),
+)
+PRESETS = {config.preset: config for config in (QUICK, SMALL, PAPER)}
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    return asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`. Raises ValueError on an unknown key, a missing type or a bad value."""
+    try:
+        return dacite.from_dict(Config, values, dacite.Config(strict=True, cast=[tuple]))
+    except dacite.DaciteError as error:
+        raise ValueError(f"bad configuration: {error}") from None

@@ -1,0 +1,128 @@
+"""Batches as a function of the step: which scenes, how many context views, which views, all from one seed.
+
+A resumed run, any number of loader workers and any number of processes see the same batches.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gqn.batch import Batch, Views, split_views
+from gqn.camera import camera_vector
+
+
+class Scenes(Protocol):
+    """What `gqn.data.dataset.SceneDataset` offers: scenes by number, of one size."""
+
+    views: int
+
+    def __len__(self) -> int: ...
+
+    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+        """frames uint8 (views, 3, h, w) and recorded cameras float32 (views, 5)."""
+        ...
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Item s is the batch of step s: this process's share of `batch` scenes, for ever, epoch after epoch.
+
+    context_views: fewest and most context views; one number is drawn a step, for all processes alike.
+    queries: query views a scene, which never lie among its context.
+    Raises ValueError where scenes have too few views or the batch does not divide by the processes.
+    """
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        *,
+        batch: int,
+        context_views: tuple[int, int],
+        queries: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        check_views(scenes, context_views[1], queries)
+        if batch % processes:
+            raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
+        self.scenes, self.batch, self.context_views, self.queries = scenes, batch, context_views, queries
+        self.seed, self.rank, self.processes = seed, rank, processes
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, step: int) -> Batch:
+        context = int(np.random.default_rng([self.seed, 0, step]).integers(*self.context_views, endpoint=True))
+        share = self.batch // self.processes
+        first = step * self.batch + self.rank * share
+        views = [
+            draw_views(self.scenes, self._scene(position), context + self.queries, [self.seed, 1, position])
+            for position in range(first, first + share)
+        ]
+        return split_views(stack(views), context, self.queries)
+
+    def _scene(self, position: int) -> int:
+        """Scene at a position of the endless sequence of shuffled epochs."""
+        epoch, place = divmod(position, len(self.scenes))
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))
+        return int(self._epoch[1][place])
+
+    def loader(self, start: int, stop: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+        """Batches of steps start to stop - 1, in order."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=workers,
+            pin_memory=pin_memory,
+            prefetch_factor=4 if workers else None,
+        )
+
+
+class EvaluationBatch(NamedTuple):
+    """Held-out scenes first, first + 1, ... and, as a control, the context of another scene for each."""
+
+    first: int
+    batch: Batch
+    foreign: Views  # (b, m, ...)
+
+
+def evaluation_batches(
+    scenes: Scenes, *, batch: int, context: int, queries: int, seed: int, limit: int | None = None
+) -> Iterator[EvaluationBatch]:
+    """The first `limit` scenes in order, each with views that depend on the seed and the scene alone.
+
+    The foreign context of a scene is the next scene's own, the first one's for the last.
+    """
+    check_views(scenes, context, queries)
+    total = len(scenes) if limit is None else min(limit, len(scenes))
+
+    def split(numbers: list[int]) -> Batch:
+        views = [draw_views(scenes, number, context + queries, [seed, number]) for number in numbers]
+        return split_views(stack(views), context, queries)
+
+    for first in range(0, total, batch):
+        numbers = list(range(first, min(first + batch, total)))
+        yield EvaluationBatch(first, split(numbers), split([(number + 1) % total for number in numbers]).context)
+
+
+def draw_views(scenes: Scenes, index: int, count: int, seed: list[int]) -> Views:
+    """`count` different views of one scene in random order: frames (count, 3, h, w), cameras (count, 7)."""
+    frames, cameras = scenes.scene(index)
+    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(cameras))[:count])
+    return Views(frames[chosen].float() / 255, camera_vector(cameras[chosen]))
+
+
+def stack(views: list[Views]) -> Views:
+    return Views(torch.stack([v.frames for v in views]), torch.stack([v.cameras for v in views]))
+
+
+def check_views(scenes: Scenes, context: int, queries: int) -> None:
+    if context + queries > scenes.views:
+        raise ValueError(
+            f"{context} context and {queries} query views need {context + queries} views a scene; "
+            f"the dataset has {scenes.views}: lower --context-views or --queries"
+        )

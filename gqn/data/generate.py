@@ -1,0 +1,155 @@
+"""Datasets of scenes that we draw ourselves, in DeepMind's file names and record schema.
+
+DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from gqn.data.dataset import SPLITS, DatasetError, record_file_name
+from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
+from gqn.data.workers import worker_pool
+from gqn.files import write_json
+from gqn.scenes import FAMILIES, Family
+
+SCENES_PER_FILE = 100
+
+
+@dataclass(frozen=True)
+class _File:
+    """A record file to write: scenes `first` to `stop` of a split, which is an index into SPLITS."""
+
+    path: Path
+    family: Family
+    seed: int
+    split: int
+    first: int
+    stop: int
+
+
+def generate(
+    family: str,
+    directory: str | os.PathLike[str],
+    scenes: int,
+    seed: int,
+    *,
+    name: str | None = None,
+    test_scenes: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Path:
+    """Write what is missing of a dataset of `scenes` training scenes in directory/name, and return that folder.
+
+    family: a name in FAMILIES; name: by default the family's; test_scenes: by default a tenth of `scenes`, at least 1;
+    workers: processes, by default as many as there are cores, which do not change what is written; options: those of
+    the family, by default its own. Equal arguments give equal bytes. Raises DatasetError for arguments that make no
+    dataset, and for a folder that holds another one or files that are none of ours.
+    """
+    name = family if name is None else name
+    test_scenes = max(1, scenes // 10) if test_scenes is None else test_scenes
+    _check(name, scenes, test_scenes, seed, workers)
+    drawn = _family(family, {option: value for option, value in options.items() if value is not None})
+    folder = Path(directory) / name
+    description = {
+        "name": name,
+        "family": family,
+        "pixels": drawn.size,
+        "views": drawn.views,
+        "seed": seed,
+        "scenes": scenes,
+        "test_scenes": test_scenes,
+        "options": asdict(drawn),
+    }
+    _claim(folder, description)
+    counts = (scenes, test_scenes)
+    files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
+    missing = [file for file in files if not file.path.exists()]
+    with tqdm(total=sum(f.stop - f.first for f in missing), unit="scene", desc=name, disable=not progress) as bar:
+        for written in _write_all(missing, workers or os.cpu_count() or 1):
+            bar.update(written)
+    return folder
+
+
+def _check(name: str, scenes: int, test_scenes: int, seed: int, workers: int | None) -> None:
+    least = {"scenes": (scenes, 1), "test_scenes": (test_scenes, 0), "seed": (seed, 0), "workers": (workers, 1)}
+    for argument, (value, smallest) in least.items():
+        if value is not None and value < smallest:
+            raise DatasetError(f"{argument} is {value}, must be at least {smallest}")
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise DatasetError(f"{name!r} is no name of a folder")
+
+
+def _family(name: str, options: Mapping[str, Any]) -> Family:
+    if name not in FAMILIES:
+        raise DatasetError(f"no family of scenes {name!r}, only {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[name](**options)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{name}: {error}") from error
+
+
+def _claim(folder: Path, description: dict[str, Any]) -> None:
+    """Write `dataset.json`, or see that what is there is the same."""
+    path = folder / "dataset.json"
+    if path.exists():
+        try:
+            there, asked = _flat(json.loads(path.read_text())), _flat(description)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path}: not a dataset's description ({error})") from error
+        for option in asked | there:
+            if option not in there or option not in asked or there[option] != asked[option]:
+                values = f"{option} is {there.get(option)!r} there and {asked.get(option)!r} here"
+                raise DatasetError(f"{folder} holds another dataset: {values}; choose another name or folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise DatasetError(f"{folder} holds files but no dataset.json: choose another name or folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, description)
+
+
+def _flat(description: dict[str, Any]) -> dict[str, Any]:
+    # The options come first, so that a refusal names the option and not what follows from it.
+    return description["options"] | {key: value for key, value in description.items() if key != "options"}
+
+
+def _files(folder: Path, family: Family, seed: int, split: int, scenes: int) -> Iterator[_File]:
+    count = -(-scenes // SCENES_PER_FILE)
+    for number in range(count):
+        first = number * SCENES_PER_FILE
+        path = folder / SPLITS[split] / record_file_name(number + 1, count)
+        yield _File(path, family, seed, split, first, min(first + SCENES_PER_FILE, scenes))
+
+
+def _write_all(files: list[_File], workers: int) -> Iterator[int]:
+    """Write the files and yield the number of scenes of each, in order."""
+    for parent in {file.path.parent for file in files}:
+        parent.mkdir(exist_ok=True)
+    workers = min(workers, len(files))
+    if workers <= 1:
+        yield from map(_write, files)
+        return
+    with worker_pool(workers) as pool:
+        try:
+            yield from pool.map(_write, files)
+        except BrokenProcessPool as error:
+            raise DatasetError("a worker died, perhaps for want of memory: try fewer workers") from error
+
+
+def _write(file: _File) -> int:
+    write_records(file.path, (_record(file, index) for index in range(file.first, file.stop)))
+    return file.stop - file.first
+
+
+def _record(file: _File, index: int) -> bytes:
+    random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
+    frames, cameras = file.family.scene(random)
+    return encode_scene([encode_jpeg(frame) for frame in frames], cameras)

@@ -1,0 +1,26 @@
+"""Scenes for a user who names none: drawn, written as records, and converted, as DeepMind's would be."""
+
+from pathlib import Path
+
+from gqn.data.convert import convert
+from gqn.data.generate import generate
+
+
+def made_scenes(directory: Path, *, scenes: int = 4000, size: int = 32, workers: int | None = None) -> Path:
+    """Shepard-Metzler objects seen from a ring of cameras, converted and ready to train on; made only once.
+
+    size: pixels of a frame. Returns the dataset's folder in `directory`, whose name says what it holds.
+    """
+    folder = generate(
+        "shepard_metzler_5_parts",
+        directory,
+        scenes,
+        seed=0,
+        name=f"shepard_metzler_5_parts_ring_{size}",
+        test_scenes=256,
+        size=size,
+        cameras="ring",
+        workers=workers,
+    )
+    convert(folder, 100, workers=workers)
+    return folder

@@ -1,0 +1,118 @@
+"""What a network knows of held-out scenes: likelihoods and image errors over a whole split, beside baselines."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gqn.data.batches import Scenes, evaluation_batches
+from gqn.distributed import Processes
+from gqn.gqn import GenerativeQueryNetwork
+from gqn.objective import likelihood_floor, log_likelihood
+
+
+def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error, PSNR in dB and mean absolute error of each image, for pixel values of 0 to 1.
+
+    (..., c, h, w) twice -> (..., 3). Predictions are clipped to 0..1 first, as a picture of them would be.
+    """
+    difference = predicted.clamp(0, 1) - truth
+    squared = difference.square().mean(dim=(-3, -2, -1))
+    # 1e-10, or 100 dB, where the images are equal.
+    psnr = -10 * squared.clamp(min=1e-10).log10()
+    return torch.stack([squared, psnr, difference.abs().mean(dim=(-3, -2, -1))], dim=-1)
+
+
+def mean_image(scenes: Scenes, limit: int = 500) -> Tensor:
+    """The mean of all frames of up to `limit` scenes spread over the dataset, (3, h, w), pixel values of 0 to 1."""
+    stride = max(1, len(scenes) // limit)
+    chosen = range(0, len(scenes), stride)
+    total = torch.stack([scenes.scene(i)[0].float().mean(dim=0) for i in chosen])
+    return total.mean(dim=0) / 255
+
+
+@torch.no_grad()
+def evaluate(
+    network: GenerativeQueryNetwork,
+    scenes: Scenes,
+    baseline: Tensor,
+    *,
+    context: int,
+    samples: int,
+    sigma: float,
+    seed: int,
+    processes: Processes,
+    limit: int | None = None,
+    batch: int = 32,
+) -> dict[str, Any]:
+    """Likelihood and errors for one query view of each of the first `limit` scenes, shared out over the processes.
+
+    baseline: the mean image of the training scenes, (3, h, w). sigma: of the pixels, in the likelihood.
+    `prior_sample` is one sample, `prior_mean` the mean of `samples`; `shuffled_...` are the same when every scene is
+    shown another scene's context: a network that gives no more for its own context does not use it. `context_gain_db`
+    is the PSNR of prior samples minus that of shuffled ones; it and the shuffled errors are None for a single scene.
+    """
+    device = processes.device
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, values: Tensor) -> None:
+        sums[name] = sums.get(name, torch.zeros((), device=device)) + values.double().sum(dim=0)
+
+    batches = evaluation_batches(scenes, batch=batch, context=context, queries=1, seed=seed, limit=limit)
+    with evaluating(network):
+        for number, item in enumerate(batches):
+            if number % processes.count != processes.rank:
+                continue
+            torch.manual_seed(seed * 1_000_003 + item.first)
+            own, foreign = item.batch.to(device), item.foreign.to(device)
+            truth = own.query.frames[:, 0]
+            prediction = network(own)
+            imagined = network.sample(own.context, own.query.cameras, samples)[:, :, 0]
+            shuffled = network.sample(foreign, own.query.cameras, samples)[:, :, 0]
+            add("scenes", torch.ones(len(truth), device=device))
+            add("kl", prediction.kl.sum(dim=-1)[:, 0])
+            add("log_likelihood", log_likelihood(truth, prediction.mean[:, 0], sigma))
+            for name, predicted in {
+                "reconstruction": prediction.mean[:, 0],
+                "prior_sample": imagined[0],
+                "prior_mean": imagined.mean(dim=0),
+                "shuffled_sample": shuffled[0],
+                "shuffled_mean": shuffled.mean(dim=0),
+                "mean_image": baseline.to(device).expand_as(truth),
+            }.items():
+                add(name, image_errors(predicted, truth))
+    return summary({name: processes.total(value) for name, value in sums.items()}, sigma, baseline.numel())
+
+
+def summary(sums: dict[str, Tensor], sigma: float, values: int) -> dict[str, Any]:
+    """Means over scenes as plain numbers, from sums over scenes."""
+    count = int(sums.pop("scenes").item())
+    kl, likelihood = ((sums.pop(name) / count).item() for name in ("kl", "log_likelihood"))
+    floor = likelihood_floor(sigma, values)
+    report: dict[str, Any] = {
+        "scenes": count,
+        "sigma": sigma,
+        "negative_elbo": kl - likelihood,
+        "negative_elbo_floor": floor,
+        "negative_elbo_above_floor": kl - likelihood - floor,
+        "kl": kl,
+    }
+    for name, errors in sums.items():
+        report[name] = dict(zip(("mse", "psnr_db", "mae"), (errors / count).tolist(), strict=True))
+    report["context_gain_db"] = report["prior_sample"]["psnr_db"] - report["shuffled_sample"]["psnr_db"]
+    if count == 1:
+        report |= {"shuffled_sample": None, "shuffled_mean": None, "context_gain_db": None}
+    return report
+
+
+@contextmanager
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and back as it was."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -1,0 +1,67 @@
+"""Pictures of what a network predicts."""
+
+from typing import NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gqn.batch import Batch, Views
+from gqn.evaluation import evaluating
+from gqn.gqn import GenerativeQueryNetwork
+
+
+class Column(NamedTuple):
+    title: str
+    frames: Tensor  # (b, c, h, w)
+
+
+@torch.no_grad()
+def predictions(
+    network: GenerativeQueryNetwork, batch: Batch, foreign: Views, *, samples: int = 8, shown: int = 3, seed: int = 0
+) -> Figure:
+    """One row a scene: its context, the truth, prior samples, their mean, and apart from them a reconstruction.
+
+    The last column shows what the network imagines from another scene's context (`foreign`): a network that uses its
+    context differs there.
+    """
+    torch.manual_seed(seed)
+    with evaluating(network):
+        imagined = network.sample(batch.context, batch.query.cameras, samples)[:, :, 0]
+        shuffled = network.sample(foreign, batch.query.cameras, samples)[:, :, 0]
+        reconstruction = network(batch).mean[:, 0]
+    context = batch.context.frames
+    groups = [
+        [Column(f"context {i + 1}", context[:, i]) for i in range(context.shape[1])],
+        [Column("truth", batch.query.frames[:, 0])],
+        [Column(f"prior sample {i + 1}", imagined[i]) for i in range(min(shown, samples))]
+        + [Column(f"mean of {samples}\nprior samples", imagined.mean(dim=0))],
+        [Column("reconstruction\n(saw the truth)", reconstruction)],
+        [Column(f"mean of {samples}, another\nscene's context", shuffled.mean(dim=0))],
+    ]
+    return grid(groups)
+
+
+def grid(groups: list[list[Column]]) -> Figure:
+    """Columns of frames under their titles, with a gap between groups."""
+    rows = len(groups[0][0].frames)
+    widths = [1.0 if column is not None else 0.25 for column in spaced(groups)]
+    figure = Figure(figsize=(1.15 * sum(widths), 1.15 * rows + 0.45), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, len(widths), squeeze=False, gridspec_kw={"width_ratios": widths})
+    for row in range(rows):
+        for place, column in zip(axes[row], spaced(groups), strict=True):
+            place.set_axis_off()
+            if column is None:
+                continue
+            place.imshow(column.frames[row].clamp(0, 1).permute(1, 2, 0).float().cpu().numpy(), interpolation="nearest")
+            if row == 0:
+                place.set_title(column.title, fontsize=7)
+    return figure
+
+
+def spaced(groups: list[list[Column]]) -> list[Column | None]:
+    """The columns of all groups, None standing for the gap between two groups."""
+    columns: list[Column | None] = []
+    for group in groups:
+        columns += [None, *group] if columns else group
+    return columns

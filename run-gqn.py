@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Train a Generative Query Network, on scenes that it makes itself where no data is named.
+
+python run-gqn.py                                   quick start: make scenes, train, draw what was learned
+python run-gqn.py --data DATA_DIR/DATASET --preset small
+python run-gqn.py --resume runs/quick-1 --steps 20000
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gqn import checkpoint
+from gqn.config import PRESETS, Config, from_dict, to_dict
+from gqn.data.dataset import DatasetError
+from gqn.data.prepare import made_scenes
+from gqn.training import Interrupted, TrainingError, train
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train a Generative Query Network, on scenes that it makes itself where no data is named."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    resume: str = ""
+    """Folder of a run to go on with; its own options hold unless others are given."""
+    dry_run: bool = False
+    """Print the resolved configuration and leave."""
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    config = options.config
+    if options.dry_run:
+        print(json.dumps(to_dict(config), indent=2))
+        return
+    if not config.data:
+        config = replace(config, data=str(made_scenes(Path("data"))))
+    print(summary(train(config, resume=bool(options.resume))))
+
+
+def parse(arguments: list[str]) -> Options:
+    """The command line over the preset that it names, or over the configuration of the run that it resumes."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", choices=PRESETS, default="quick")
+    first.add_argument("--resume", type=Path)
+    known, _ = first.parse_known_args(arguments)
+    base = PRESETS[known.preset]
+    if known.resume:
+        saved = from_dict(checkpoint.read(known.resume / "checkpoint.pt")["config"])
+        base = replace(saved, runs=str(known.resume.parent), name=known.resume.name)
+    return tyro.cli(
+        Options,
+        default=Options(config=base),
+        args=arguments,
+        description=__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def summary(folder: Path) -> str:
+    """What a run learned, beside its baselines, what to open and what to try next."""
+    report = json.loads((folder / "metrics.json").read_text())["history"][-1]
+    rows = {
+        "reconstruction (saw the truth)": "reconstruction",
+        "prior sample": "prior_sample",
+        "mean of prior samples": "prior_mean",
+        "mean image of the training scenes": "mean_image",
+        "prior sample, another scene's context": "shuffled_sample",
+        "mean of samples, another scene's context": "shuffled_mean",
+    }
+    lines = [
+        f"\n{report['scenes']} held-out scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes:"
+    ]
+    lines += [
+        f"  {title:42} {report[key]['psnr_db']:6.2f} dB PSNR   {255 * report[key]['mae']:6.2f} of 255 mean error"
+        for title, key in rows.items()
+        if report[key]
+    ]
+    if report["context_gain_db"] is not None:
+        lines.append(f"  {'context gain':42} {report['context_gain_db']:6.2f} dB")
+    lines += [
+        f"  {'negative ELBO above its floor':42} {report['negative_elbo_above_floor']:6.0f} nats, "
+        f"of which KL {report['kl']:.1f}",
+        "",
+        f"Open      {folder}/predictions.png, {folder}/metrics.json, tensorboard --logdir {folder.parent}",
+        f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0",
+        "Try       python run-gqn.py --help; the README's section on datasets has DeepMind's",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (TrainingError, DatasetError, checkpoint.CheckpointError, ValueError) as error:
+        sys.exit(f"run-gqn.py: {error}")
+    except Interrupted as stop:
+        print(f"run-gqn.py: {stop}; --resume goes on", file=sys.stderr)
+        sys.exit(128 + stop.signal)

@@ -1,0 +1,60 @@
+"""Gradients and an evaluation, by one process or by each of several that torchrun starts: python THIS DATASET OUT."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from gqn.data.batches import TrainingBatches
+from gqn.data.dataset import SceneDataset
+from gqn.distributed import processes
+from gqn.evaluation import evaluate, mean_image
+from gqn.gqn import GenerativeQueryNetwork
+from gqn.objective import log_likelihood
+
+
+def main(dataset: str, out: str) -> None:
+    with processes("cpu") as group:
+        torch.manual_seed(0)
+        network = GenerativeQueryNetwork(
+            pixels=16, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2, shared=True
+        )
+        with torch.no_grad():
+            # A posterior of no width: the noise, which each process draws for itself, plays no part.
+            network.generator.posterior.weight[2:] = 0
+            network.generator.posterior.bias[2:] = -60
+        parallel = group.parallel(network)
+        batches = TrainingBatches(
+            SceneDataset(dataset, "train"),
+            batch=4,
+            context_views=(1, 3),
+            queries=2,
+            seed=0,
+            rank=group.rank,
+            processes=group.count,
+        )
+        batch = batches[0]
+        prediction = parallel(batch)
+        # The KL of so narrow a posterior would drown the rest in rounding.
+        loss = 1e-3 * prediction.kl.sum(dim=-1).mean() - log_likelihood(batch.query.frames, prediction.mean, 0.7).mean()
+        loss.backward()
+        held_out = SceneDataset(dataset, "test")
+        report = evaluate(
+            network,
+            held_out,
+            mean_image(held_out),
+            context=2,
+            samples=2,
+            sigma=0.7,
+            seed=0,
+            processes=group,
+            batch=2,
+        )
+        if group.leads:
+            gradients = {n: p.grad.flatten().tolist() for n, p in network.named_parameters() if p.grad is not None}
+            Path(out).write_text(json.dumps({"gradients": gradients, "report": report}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

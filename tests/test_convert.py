@@ -1,0 +1,345 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY, RecordWriter, TensorFlowFiles, small_scene
+
+from gqn.data.convert import Report, convert
+from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, read_index
+from gqn.data.tfrecord import Example, decode_example, encode_scene, read_records, write_records
+
+SCRIPT = REPOSITORY / "scripts/tfrecord-converter.py"
+DATA_SH = REPOSITORY / "data.sh"
+
+
+def quietly(directory: Path, batch: int = 4, **options) -> Report:
+    return convert(directory, batch, workers=1, progress=False, **options)
+
+
+def brightness(directory: Path, split: str = "train") -> list[int]:
+    scenes = SceneDataset(directory, split)
+    return [int(scenes.scene(index)[0].float().mean()) for index in range(len(scenes))]
+
+
+def files_under(folder: Path) -> dict[str, tuple[int, int]]:
+    """Files and when they were written, under which number: a file that was replaced has another."""
+    return {file.name: (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.iterdir()}
+
+
+def assert_consistent(folder: Path) -> None:
+    """All that the index lists is there as it says, and nothing else of ours is."""
+    index = read_index(folder / "index.json")
+    shards = {shard.name: shard for file in index.files for shard in file.shards}
+    assert {file.name for file in folder.iterdir()} == {"index.json", *shards}
+    for name, shard in shards.items():
+        tensors = torch.load(folder / name, weights_only=True)
+        assert len(tensors["frames"]) == len(tensors["cameras"]) == shard.count <= index.batch
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_each_dataset_converts_to_what_tensorflow_sees(tensorflow_files: TensorFlowFiles, name: str) -> None:
+    directory = tensorflow_files.datasets[name]
+    quietly(directory, 2)
+    info = DATASETS[name]
+    for file in (*tensorflow_files.theirs, tensorflow_files.zipped):
+        if file.parent.parent != directory:
+            continue
+        frames, cameras = tensorflow_files.seen(file)
+        scenes = SceneDataset(directory, file.parent.name)
+        assert (scenes.name, scenes.pixels, scenes.views, len(scenes)) == (name, info.pixels, info.views, len(frames))
+        for index in range(len(scenes)):
+            ours = scenes.scene(index)
+            np.testing.assert_array_equal(ours[0].numpy(), frames[index])
+            np.testing.assert_array_equal(ours[1].numpy(), cameras[index])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_wrong_number_of_views_is_refused(tensorflow_files: TensorFlowFiles, tmp_path: Path, name: str) -> None:
+    theirs = tensorflow_files.theirs[list(DATASETS).index(name)]
+    whole = next(read_records(theirs))
+    scene, views = decode_example(whole), DATASETS[name].views
+    cameras = np.array(scene["cameras"], np.float32).reshape(views, 5)
+    path = tmp_path / name / "train" / theirs.name
+    path.parent.mkdir(parents=True)
+    write_records(path, [whole, encode_scene(scene["frames"][1:], cameras[1:])])
+    with pytest.raises(DatasetError) as error:
+        quietly(tmp_path / name)
+    assert str(error.value) == (
+        f"{name}: {path}: record 1 (from 0): its feature 'frames' holds {views - 1} values of type bytes, "
+        f"expected {views} of type bytes ({views} views)"
+    )
+
+
+def test_the_genuine_scene(genuine: Path, tensorflow_files: TensorFlowFiles, tmp_path: Path) -> None:
+    before = sorted(genuine.parent.parent.rglob("*"))
+    report = quietly(genuine.parent.parent, 20, output=tmp_path)
+    assert (report.scenes, report.shards, report.files) == (1, 1, 1)
+    assert len(report.notes) == 1  # that there is no test split
+    assert sorted(genuine.parent.parent.rglob("*")) == before
+    frames, cameras = tensorflow_files.seen(tensorflow_files.genuine)
+    ours = SceneDataset(tmp_path / "shepard_metzler_5_parts", "train").scene(0)
+    np.testing.assert_array_equal(ours[0].numpy(), frames[0])
+    np.testing.assert_array_equal(ours[1].numpy(), cameras[0])
+
+
+def test_each_record_file_has_shards_of_its_own(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(9), range(9, 10), range(10, 14)], test=[range(20, 23)])
+    report = quietly(directory)
+    assert (report.scenes, report.shards, report.files, report.files_done_before) == (17, 6, 4, 0)
+    assert brightness(directory) == list(range(14))
+    assert brightness(directory, "test") == [20, 21, 22]
+    assert_consistent(directory / "torch/train")
+    index = json.loads((directory / "torch/train/index.json").read_text())
+    size = (directory / "train/1-of-3.tfrecord").stat().st_size
+    shards = [("1-of-3.0000.pt", 0, 4), ("1-of-3.0001.pt", 4, 4), ("1-of-3.0002.pt", 8, 1)]
+    assert {name: index[name] for name in ("dataset", "pixels", "views", "batch")} == {
+        "dataset": "small",
+        "pixels": 8,
+        "views": 2,
+        "batch": 4,
+    }
+    first = index["files"][0]
+    assert (first["name"], first["bytes"], first["records"]) == ("1-of-3.tfrecord", size, 9)
+    assert [(shard["name"], shard["first"], shard["count"]) for shard in first["shards"]] == shards
+    # A short shard holds no more than its scenes.
+    assert (directory / "torch/train/1-of-3.0002.pt").stat().st_size < 3000
+
+
+def test_run_again_it_does_nothing(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(9), range(9, 14)])
+    quietly(directory)
+    before = files_under(directory / "torch/train")
+    report = quietly(directory)
+    assert (report.scenes, report.files, report.files_done_before) == (0, 0, 2)
+    before.pop("index.json")
+    after = files_under(directory / "torch/train")
+    assert {name: after[name] for name in before} == before
+
+
+def test_run_again_it_does_what_is_missing(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(9), range(9, 14), range(14, 16)])
+    folder = directory / "torch/train"
+    quietly(directory)
+    before = files_under(folder)
+    (folder / "1-of-3.0001.pt").unlink()
+    write_records(directory / "train/3-of-3.tfrecord", map(small_scene, range(30, 33)))
+    report = quietly(directory)
+    assert (report.scenes, report.files, report.files_done_before) == (12, 2, 1)
+    assert brightness(directory) == [*range(14), 30, 31, 32]
+    changed = {name for name, when in files_under(folder).items() if before[name] != when}
+    assert changed == {"index.json", *(f"1-of-3.000{i}.pt" for i in range(3)), "3-of-3.0000.pt"}
+    assert_consistent(folder)
+    # A shard cut short, as by a crash of the machine, is as good as missing.
+    os.truncate(folder / "2-of-3.0000.pt", 500)
+    assert quietly(directory).files == 1
+    assert_consistent(folder)
+
+
+def test_another_batch_replaces_all(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(9), range(9, 14)])
+    quietly(directory, 2)
+    assert len(list((directory / "torch/train").glob("*.pt"))) == 8
+    (directory / "torch/train/1-of-2.0000.pt.partial").write_bytes(b"of a killed run")
+    (directory / "torch/train/notes.txt").write_text("not ours")
+    report = quietly(directory, 5)
+    assert (report.files, report.shards, report.files_done_before) == (2, 3, 0)
+    assert brightness(directory) == list(range(14))
+    (directory / "torch/train/notes.txt").unlink()
+    assert_consistent(directory / "torch/train")
+
+
+def test_shards_outlive_their_records(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(4), range(4, 9)])
+    quietly(directory)
+    (directory / "train/1-of-2.tfrecord").unlink()
+    report = quietly(directory)
+    assert (report.files, report.files_done_before) == (0, 2)
+    assert "record files gone since: 1 (such as 1-of-2.tfrecord); their shards stay" in report.notes[0]
+    assert brightness(directory) == list(range(9))
+    with pytest.raises(DatasetError, match=r"in shards of 4, and record files gone since: 1 .*: bring them back"):
+        quietly(directory, 5)
+    shutil.rmtree(directory / "train")
+    assert quietly(directory).files_done_before == 2
+    assert brightness(directory) == list(range(9))
+    small_dataset(train=[range(50, 53)])  # 1-of-1: another set, which replaces the old one
+    quietly(directory)
+    assert brightness(directory) == [50, 51, 52]
+    os.rename(directory / "train/1-of-1.tfrecord", directory / "train/1-of-1.tfrecord.gz")
+    assert quietly(directory).notes == ["small: no record files in " + str(directory / "test")]
+    assert brightness(directory) == [50, 51, 52]
+
+
+def test_small_empty_and_stray_files(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(1), range(0), range(1, 3)])
+    train = directory / "train"
+    assert (train / "2-of-3.tfrecord").stat().st_size == 0
+    for stray in (".DS_Store", "3-of-3.tfrecord_.gstmp", "3-of-3.tfrecord.gstmp", "notes", "x-of-3.tfrecord"):
+        (train / stray).write_bytes(b"stray")
+    (train / "4-of-3.tfrecord").mkdir()
+    report = quietly(directory)
+    assert report.notes[1:] == [f"{train / '2-of-3.tfrecord'}: 0 bytes, no records"]
+    assert (report.files, report.scenes) == (3, 3)
+    assert brightness(directory) == [0, 1, 2]
+    assert quietly(directory).files_done_before == 3
+    (train / "1-of-3.tfrecord.gz").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"both 1-of-3.tfrecord and 1-of-3.tfrecord.gz are there"):
+        quietly(directory)
+
+
+SCENE = decode_example(small_scene(3))
+JPEGS, CAMERAS = SCENE["frames"], SCENE["cameras"]
+
+
+def damaged(frames: list[bytes] = JPEGS, cameras: list[float] = CAMERAS) -> bytes:
+    """A record written without the checks of `encode_scene`."""
+    example = Example()
+    example.features.feature["frames"].bytes_list.value.extend(frames)
+    example.features.feature["cameras"].float_list.value.extend(cameras)
+    return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("record", "cause"),
+    [
+        (damaged(cameras=CAMERAS[:-1]), "'cameras' holds 9 values of type float, expected 10 of type float"),
+        (damaged(cameras=[]), "'cameras' holds nothing, expected 10"),
+        (damaged(frames=JPEGS * 2), "'frames' holds 4 values of type bytes, expected 2"),
+        (damaged(cameras=[*CAMERAS[:-1], np.nan]), "the camera of view 1 is not finite"),
+        (damaged(cameras=[np.inf, *CAMERAS[1:]]), "the camera of view 0 is not finite"),
+        (damaged(frames=[JPEGS[0], JPEGS[1][:-40]]), "the frame of view 1 is no whole JPEG"),
+        (damaged(frames=[b"", JPEGS[1]]), "the frame of view 0 is no whole JPEG"),
+        (small_scene(3, pixels=16), "the frame of view 0 has 16x16 pixels, expected 8x8"),
+        (b"\xff\xff", "no serialized tf.train.Example"),
+        (b"", "'frames' holds nothing, expected 2"),
+    ],
+)
+def test_a_wrong_record_is_named_and_nothing_half_written(
+    small_dataset: RecordWriter, record: bytes, cause: str
+) -> None:
+    directory = small_dataset(train=[range(9), range(9, 14)])
+    path = directory / "train/2-of-2.tfrecord"
+    write_records(path, [*map(small_scene, range(9, 15)), record])
+    with pytest.raises(DatasetError) as error:
+        quietly(directory)
+    assert str(error.value).startswith(f"small: {path}: record 6 (from 0): ")
+    assert cause in str(error.value)
+    assert "\n" not in str(error.value)
+    assert_consistent(directory / "torch/train")
+    assert brightness(directory) == list(range(9))
+    write_records(path, map(small_scene, range(9, 14)))
+    assert quietly(directory).files == 1
+    assert brightness(directory) == list(range(14))
+
+
+def test_a_changed_byte_is_named(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(9)])
+    path = directory / "train/1-of-1.tfrecord"
+    whole = bytearray(path.read_bytes())
+    length = len(whole) // 9
+    whole[5 * length + 200] ^= 4
+    path.write_bytes(whole)
+    with pytest.raises(DatasetError, match=rf"^small: {path}: record 5 \(from 0\) at byte {5 * length}: bad checksum"):
+        quietly(directory)
+
+
+def test_a_failed_write_leaves_nothing_half_written(
+    small_dataset: RecordWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = small_dataset(train=[range(9), range(9, 18)])
+    save, calls = torch.save, []
+
+    def full(tensors, file) -> None:
+        calls.append(file.name)
+        save(tensors, file)
+        if len(calls) == 5:  # the middle shard of the second file
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        quietly(directory)
+    assert_consistent(directory / "torch/train")
+    assert brightness(directory) == list(range(9))
+
+
+def test_a_killed_run_is_taken_up_again(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(5)])
+    train, folder = directory / "train", directory / "torch/train"
+    (train / "1-of-1.tfrecord").unlink()
+    for number in range(1, 5):
+        write_records(train / f"{number}-of-4.tfrecord", [small_scene(number)] * 1500)
+    command = [sys.executable, SCRIPT, directory.parent, "small", "--batch", "4", "--workers", "1"]
+    run = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not (folder / "2-of-4.0010.pt").exists():
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    for file in folder.glob("*.pt"):
+        torch.load(file, weights_only=True)
+    listed = read_index(folder / "index.json").files
+    assert all((folder / shard.name).exists() for file in listed for shard in file.shards)
+    report = quietly(directory, 1000)
+    assert report.files == 4
+    assert_consistent(folder)
+
+
+def test_where_to_fetch_from(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as error:
+        quietly(tmp_path / "rooms_ring_camera")
+    assert f"gsutil -m cp -r gs://gqn-dataset/rooms_ring_camera {tmp_path}" in str(error.value)
+    first = "https://storage.googleapis.com/gqn-dataset/rooms_ring_camera/train/0001-of-2160.tfrecord"
+    assert first in str(error.value)
+    assert "scripts/generate-scenes.py" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_a_worker_is_a_line_of_the_script(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(3), range(3, 5)])
+    (directory / "train/2-of-2.tfrecord").write_bytes(b"no records")
+    command = [sys.executable, SCRIPT, directory.parent, "small", "--batch", "2", "--split", "train", "--workers", "2"]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    line = (
+        f"{directory}/train/2-of-2.tfrecord: record 0 (from 0) at byte 0: cut short: 10 of the 12 bytes of its header"
+    )
+    assert run.stderr.splitlines()[-1].startswith(f"tfrecord-converter: small: {line}")
+    assert "Traceback" not in run.stderr
+    assert_consistent(directory / "torch/train")
+    assert brightness(directory) == [0, 1, 2]
+
+
+def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder" / "inside"
+    folder.mkdir(parents=True)
+    small_dataset(name="shepard_metzler_5_parts", train=[range(3), range(3, 8)]).rename(
+        folder.parent / "shepard_metzler_5_parts"
+    )
+    command = ["sh", os.path.relpath(DATA_SH, folder)]
+
+    def data_sh(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *options], cwd=folder, env=environment(), capture_output=True, text=True)
+
+    run = data_sh("../../a folder", "2")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].startswith("small: 8 scenes in 5 shards, ")
+    assert run.stdout.splitlines()[-1].endswith("(record files: 2 converted, 0 done before)")
+    assert brightness(folder.parent / "shepard_metzler_5_parts") == list(range(8))
+    for wrong in ([], [".."], ["..", "2", "x", "y"], ["..", "0"], ["..", "-1"], ["..", "two"], ["..", ""]):
+        run = data_sh(*wrong)
+        assert run.returncode == 2
+        assert "usage: sh data.sh DATA_DIR BATCH [DATASET]" in run.stderr
+    run = data_sh("..", "2", "mazes")
+    assert run.returncode == 1
+    assert f"gsutil -m cp -r gs://gqn-dataset/mazes '{folder.parent}'" in run.stderr

@@ -1,0 +1,236 @@
+"""Training as a user meets it: a run that learns, stops, goes on, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gqn import checkpoint
+from gqn.config import PRESETS, Config, from_dict, to_dict
+from gqn.training import Interrupted, Run, TrainingError, train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def tiny(data: Path, runs: Path, *, name: str = "run", seed: int = 0, **training: object) -> Config:
+    quick = PRESETS["quick"]
+    return replace(
+        quick,
+        data=str(data),
+        runs=str(runs),
+        name=name,
+        seed=seed,
+        device="cpu",
+        precision="float32",
+        model=replace(quick.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2),
+        training=replace(quick.training, **({"steps": 6, "batch": 4, "minutes": 0.0} | training)),
+        evaluation=replace(
+            quick.evaluation, evaluate_every=3, evaluation_scenes=5, samples=2, save_every=2, log_every=2
+        ),
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    saved = checkpoint.read(folder / "checkpoint.pt")
+    return {f"{part}.{name}": value for part in ("network", "averaged") for name, value in saved[part].items()}
+
+
+def history(folder: Path) -> list[dict]:
+    reports = json.loads((folder / "metrics.json").read_text())["history"]
+    return [{key: value for key, value in report.items() if key != "seconds"} for report in reports]
+
+
+def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
+    folder = train(tiny(scenes, tmp_path))
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("events")}
+    assert names == {"config.json", "metrics.json", "predictions.png", "checkpoint.pt"}
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    assert from_dict(json.loads((folder / "config.json").read_text())) == tiny(scenes, tmp_path)
+    reports = history(folder)
+    assert [report["step"] for report in reports] == [3, 6]
+    for report in reports:
+        assert report["scenes"] == 5
+        for name in ("reconstruction", "prior_sample", "prior_mean", "shuffled_sample", "mean_image"):
+            assert 0 < report[name]["mse"] < 1
+        assert report["negative_elbo_above_floor"] > report["kl"] > 0
+
+
+def test_training_learns(scenes: Path, tmp_path: Path) -> None:
+    reports = history(train(tiny(scenes, tmp_path, steps=60, averaging=0.9, learning_rate=5e-3)))
+    assert reports[-1]["reconstruction"]["mse"] < 0.7 * reports[0]["reconstruction"]["mse"]
+
+
+def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> None:
+    whole = train(tiny(scenes, tmp_path, name="whole"))
+    train(tiny(scenes, tmp_path, name="parts", steps=4, learning_rate_steps=6))
+    parts = train(tiny(scenes, tmp_path, name="parts", learning_rate_steps=6), resume=True)
+    assert history(parts)[-1] == history(whole)[-1]
+    assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
+    other = train(tiny(scenes, tmp_path, name="other", seed=1))
+    assert any(not torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
+
+
+def test_a_signal_saves_and_the_run_goes_on(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(tiny(scenes, tmp_path, name="whole"))
+    learn = Run.learn
+
+    def struck(self: Run, *arguments) -> torch.Tensor:
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(self, *arguments)
+
+    monkeypatch.setattr(Run, "learn", struck)
+    with pytest.raises(Interrupted, match="step 3 by SIGTERM"):
+        train(tiny(scenes, tmp_path, name="struck"))
+    monkeypatch.undo()
+    assert checkpoint.read(tmp_path / "struck" / "checkpoint.pt")["step"] == 3
+    struck_weights = weights(train(tiny(scenes, tmp_path, name="struck"), resume=True))
+    assert all(torch.equal(value, struck_weights[name]) for name, value in weights(whole).items())
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Run.learn
+
+    def poisoned(self: Run, *arguments) -> torch.Tensor:
+        return learn(self, *arguments) * (float("nan") if self.step == 4 else 1)
+
+    monkeypatch.setattr(Run, "learn", poisoned)
+    with pytest.raises(TrainingError, match="not finite at step 6.*checkpoint.pt"):
+        train(tiny(scenes, tmp_path))
+    saved = checkpoint.read(tmp_path / "run" / "checkpoint.pt")
+    assert saved["step"] == 4
+    assert all(value.isfinite().all() for value in saved["network"].values())
+
+
+def test_time_limit_ends_a_run_with_an_evaluation(scenes: Path, tmp_path: Path) -> None:
+    folder = train(tiny(scenes, tmp_path, minutes=1e-9))
+    assert [report["step"] for report in history(folder)] == [1]
+
+
+def test_trained_network_loads_for_a_notebook(scenes: Path, tmp_path: Path) -> None:
+    folder = train(tiny(scenes, tmp_path))
+    network = checkpoint.load(folder)
+    assert not network.training
+    averaged = checkpoint.read(folder / "checkpoint.pt")["averaged"]
+    assert all(torch.equal(value, averaged[name]) for name, value in network.state_dict().items())
+
+
+def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) -> None:
+    config = tiny(scenes, tmp_path, steps=2)
+    train(config)
+    with pytest.raises(TrainingError, match="exists: --resume"):
+        train(config)
+    with pytest.raises(TrainingError, match="had its 2 steps.*--steps"):
+        train(config, resume=True)
+    with pytest.raises(TrainingError, match="other sizes"):
+        train(replace(config, model=replace(config.model, hidden=4)), resume=True)
+
+
+def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at .*checkpoint.pt"):
+        checkpoint.load(tmp_path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint.pt can't be read"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_configuration_goes_round(preset: str) -> None:
+    config = PRESETS[preset]
+    assert config.preset == preset
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_bad_configurations_are_named() -> None:
+    values = to_dict(PRESETS["quick"])
+    with pytest.raises(ValueError, match="colour"):
+        from_dict(values | {"colour": "red"})
+    with pytest.raises(ValueError, match="batch"):
+        from_dict(values | {"training": values["training"] | {"batch": "many"}})
+    with pytest.raises(ValueError, match="--batch must be at least 1"):
+        from_dict(values | {"training": values["training"] | {"batch": 0}})
+
+
+# The front doors, as processes of their own.
+
+
+def options(scenes: Path, runs: Path, *more: str) -> list[str]:
+    text = (
+        f"--runs {runs} --name run --device cpu --precision float32 --representation-channels 8 --hidden 8 --canvas 8 "
+        "--latent 2 --generation-steps 2 --steps 6 --batch 4 --minutes 0 --evaluate-every 3 --evaluation-scenes 5 "
+        "--samples 2 --save-every 2 --log-every 2"
+    )
+    return ["--data", str(scenes), *text.split(), *more]
+
+
+def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environ, cwd="/")
+
+
+SCRIPT = [sys.executable, str(ROOT / "run-gqn.py")]
+
+
+def test_dry_run_prints_the_configuration(scenes: Path, tmp_path: Path) -> None:
+    done = run([*SCRIPT, "--preset", "paper", "--data", str(scenes), "--dry-run", "--batch", "12"])
+    assert done.returncode == 0, done.stderr
+    paper = PRESETS["paper"]
+    expected = replace(paper, data=str(scenes), training=replace(paper.training, batch=12))
+    assert from_dict(json.loads(done.stdout)) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--context-views", "1", "15"], "the dataset has 15: lower --context-views"),
+        (["--data", "/nowhere"], "/nowhere"),
+        (["--resume", "/nowhere"], "no checkpoint at /nowhere/checkpoint.pt"),
+    ],
+)
+def test_errors_are_one_line(scenes: Path, tmp_path: Path, more: list[str], message: str) -> None:
+    done = run([*SCRIPT, *options(scenes, tmp_path, *more)])
+    assert done.returncode != 0
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+
+
+def test_gpu_sh_trains_and_says_where(scenes: Path, tmp_path: Path) -> None:
+    done = run(["sh", str(ROOT / "gpu.sh"), *options(scenes, tmp_path)[1:], "--shared"])
+    assert done.returncode == 0, done.stderr
+    assert "training on the CPU" in done.stderr or "CUDA device" in done.stderr
+    assert "context gain" in done.stdout
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["preset"] == "paper"
+    missing = run(["sh", str(ROOT / "gpu.sh"), "/nowhere"])
+    assert missing.returncode == 2
+    assert "/nowhere: no such folder" in missing.stderr
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resume_goes_on(scenes: Path, tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [*SCRIPT, *options(scenes, tmp_path, "--steps", "100000")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        saved = tmp_path / "run" / "checkpoint.pt"
+        deadline = time.monotonic() + 120
+        while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert "--resume goes on" in errors
+    step = checkpoint.read(saved)["step"]
+    done = run([*SCRIPT, "--resume", str(tmp_path / "run"), "--steps", str(step + 2)])
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.read(saved)["step"] == step + 2
