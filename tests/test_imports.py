@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import gqn
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
@@ -18,7 +20,7 @@ TIERS = [
     ["evaluation"],
     ["plots"],
     ["training"],
-    [""],  # gqn/__init__.py
+    [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [
     ("scenes", "data"),  # a generator of scenes knows nothing of files
@@ -76,3 +78,10 @@ def test_imports_point_one_way(module: str) -> None:
         # The package itself holds the version, which anyone may read.
         assert other == "" or tier(other) < tier(module), f"{module} imports {other}"
         assert not any(module.startswith(low) and other.startswith(high) for low, high in NEVER)
+
+
+def test_a_notebook_has_every_name() -> None:
+    for name in gqn.__all__:
+        assert getattr(gqn, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gqn.nothing
