@@ -57,10 +57,10 @@ class TrainingConfig:
     final_sigma: float = 0.7
     """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
     sigma_steps: int = 200_000
-    """Steps over which the standard deviation changes."""
+    """Steps over which the standard deviation changes; 0 for all steps."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
-    clip_gradient: float = 10.0
+    clip_gradient: float = 100.0
     """Norm to which the gradient is cut back; 0 for no cut."""
     averaging: float = 0.9995
     """Decay of the moving average of the weights, which evaluation and pictures use; 0 for no average."""
@@ -138,26 +138,38 @@ PAPER = Config(preset="paper")
 SMALL = replace(
     PAPER,
     preset="small",
-    model=replace(PAPER.model, latent=8, generation_steps=6, shared=True, hidden=96, canvas=96),
+    model=replace(
+        PAPER.model,
+        representation="tower",
+        aggregate="mean",
+        normalise=True,
+        hidden=96,
+        canvas=96,
+        latent=8,
+        generation_steps=6,
+        shared=True,
+    ),
     training=replace(
         PAPER.training,
         steps=60_000,
         batch=16,
-        queries=2,
-        final_learning_rate=5e-5,
+        queries=4,
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
         learning_rate_steps=0,
-        sigma=0.1,
-        final_sigma=0.1,
+        sigma=0.4,
+        final_sigma=0.2,
+        sigma_steps=0,
         averaging=0.999,
     ),
-    evaluation=replace(PAPER.evaluation, evaluate_every=5_000, save_every=1_000),
+    evaluation=replace(PAPER.evaluation, evaluate_every=2_000, save_every=500),
 )
 QUICK = replace(
     SMALL,
     preset="quick",
-    model=replace(SMALL.model, latent=8, generation_steps=4, hidden=64, canvas=64),
-    training=replace(SMALL.training, steps=10_000, minutes=15.0),
-    evaluation=replace(SMALL.evaluation, evaluate_every=2_000, save_every=500),
+    model=replace(SMALL.model, generation_steps=4, hidden=64, canvas=64),
+    training=replace(SMALL.training, steps=3_000, minutes=15.0),
+    evaluation=replace(SMALL.evaluation, evaluate_every=500, save_every=250, log_every=20),
 )
 PRESETS = {config.preset: config for config in (QUICK, SMALL, PAPER)}
 

@@ -107,6 +107,15 @@ def summary(sums: dict[str, Tensor], sigma: float, values: int) -> dict[str, Any
     return report
 
 
+def scalars(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of an evaluation by their path."""
+    for name, value in report.items():
+        if isinstance(value, dict):
+            yield from scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, float):
+            yield prefix + name, value
+
+
 @contextmanager
 def evaluating(network: torch.nn.Module) -> Iterator[None]:
     """The network in evaluation mode, and back as it was."""

@@ -15,15 +15,16 @@ from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gqn import __version__, checkpoint, plots
+from gqn import checkpoint, plots
 from gqn.batch import Batch
 from gqn.config import Config, TrainingConfig, to_dict
 from gqn.data.batches import TrainingBatches, evaluation_batches
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
-from gqn.evaluation import evaluate, mean_image
+from gqn.evaluation import evaluate, mean_image, scalars
 from gqn.files import whole_file, write_json
 from gqn.objective import annealed, averaging_decay, likelihood_floor, log_likelihood
+from gqn.provenance import provenance
 
 
 class TrainingError(RuntimeError):
@@ -188,14 +189,8 @@ class Run:
 
     def circumstances(self) -> dict[str, Any]:
         """What a reader of the figures must know."""
-        device = self.group.device
         return {
-            "command": sys.argv,
-            "version": __version__,
-            "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-            "processes": self.group.count,
-            "threads": torch.get_num_threads(),
+            **provenance(self.group),
             "precision": "bfloat16" if self.bfloat16 else "float32",
             "dataset": {"name": self.scenes.name, "pixels": self.scenes.pixels, "training_scenes": len(self.scenes)},
             "parameters": sum(p.numel() for p in self.network.parameters()),
@@ -297,7 +292,7 @@ def learning_rate(settings: TrainingConfig, step: int) -> float:
 
 def sigma(settings: TrainingConfig, step: int) -> float:
     """Standard deviation of the pixels at a step."""
-    return annealed(step, settings.sigma, settings.final_sigma, settings.sigma_steps)
+    return annealed(step, settings.sigma, settings.final_sigma, settings.sigma_steps or settings.steps)
 
 
 @torch.no_grad()
@@ -324,15 +319,6 @@ def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> Sc
     if warn:
         print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
     return training
-
-
-def scalars(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of an evaluation by their path."""
-    for name, value in report.items():
-        if isinstance(value, dict):
-            yield from scalars(value, f"{prefix}{name}/")
-        elif isinstance(value, float):
-            yield prefix + name, value
 
 
 @contextmanager

@@ -16,7 +16,7 @@ TIERS = [
     ["scenes.shepard_metzler", "gqn"],
     ["scenes"],
     ["data.convert", "data.generate", "config"],
-    ["data.prepare", "checkpoint"],
+    ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
     ["plots"],
     ["training"],

@@ -14,6 +14,9 @@ import torch
 
 from gqn import checkpoint
 from gqn.config import PRESETS, Config, from_dict, to_dict
+from gqn.data.convert import convert
+from gqn.data.dataset import SceneDataset
+from gqn.data.prepare import made_scenes
 from gqn.training import Interrupted, Run, TrainingError, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,3 +237,25 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_goes_on(scenes: Path, tmp_path: P
     done = run([*SCRIPT, "--resume", str(tmp_path / "run"), "--steps", str(step + 2)])
     assert done.returncode == 0, done.stderr
     assert checkpoint.read(saved)["step"] == step + 2
+
+
+def test_trains_on_a_genuine_scene(genuine: Path, tmp_path: Path) -> None:
+    """One scene of DeepMind's without a test split: it is evaluated on itself, and that is said."""
+    convert(genuine.parent.parent, 20, output=tmp_path, workers=1, progress=False)
+    done = run([*SCRIPT, *options(tmp_path / "shepard_metzler_5_parts", tmp_path)])
+    assert done.returncode == 0, done.stderr
+    assert "has no test split: evaluation is on the training scenes" in done.stderr
+    report = history(tmp_path / "run")[-1]
+    assert report["scenes"] == 1
+    assert report["context_gain_db"] is None
+    assert report["reconstruction"]["mse"] > 0
+
+
+def test_scenes_are_made_once(tmp_path: Path) -> None:
+    folder = made_scenes(tmp_path, scenes=3, size=8, workers=1)
+    assert len(SceneDataset(folder, "train")) == 3
+    assert len(SceneDataset(folder, "test")) == 256
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.tfrecord")}
+    shards = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")}
+    assert made_scenes(tmp_path, scenes=3, size=8, workers=1) == folder
+    assert all(path.stat().st_mtime_ns == time for path, time in (before | shards).items())

@@ -6,7 +6,7 @@ from gqn.data.convert import convert
 from gqn.data.generate import generate
 
 
-def made_scenes(directory: Path, *, scenes: int = 4000, size: int = 32, workers: int | None = None) -> Path:
+def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, workers: int | None = None) -> Path:
     """Shepard-Metzler objects seen from a ring of cameras, converted and ready to train on; made only once.
 
     size: pixels of a frame. Returns the dataset's folder in `directory`, whose name says what it holds.
