@@ -52,6 +52,8 @@ class TrainingConfig:
     """Learning rate from step `learning_rate_steps` on; linear in between."""
     learning_rate_steps: int = 1_600_000
     """Steps over which the learning rate falls; 0 for all steps."""
+    warm_up_steps: int = 0
+    """Steps over which the learning rate first rises from 0 (not in the paper)."""
     sigma: float = 2.0
     """Standard deviation of the pixels at step 0, for pixel values of 0 to 1."""
     final_sigma: float = 0.7
@@ -148,6 +150,7 @@ SMALL = replace(
         latent=8,
         generation_steps=6,
         shared=True,
+        kernel=3,
     ),
     training=replace(
         PAPER.training,
@@ -157,8 +160,9 @@ SMALL = replace(
         learning_rate=1e-3,
         final_learning_rate=1e-4,
         learning_rate_steps=0,
+        warm_up_steps=400,
         sigma=0.4,
-        final_sigma=0.2,
+        final_sigma=0.25,
         sigma_steps=0,
         averaging=0.999,
     ),
@@ -167,8 +171,8 @@ SMALL = replace(
 QUICK = replace(
     SMALL,
     preset="quick",
-    model=replace(SMALL.model, generation_steps=4, hidden=64, canvas=64),
-    training=replace(SMALL.training, steps=3_000, minutes=15.0),
+    model=replace(SMALL.model, hidden=64, canvas=64),
+    training=replace(SMALL.training, steps=3_600, minutes=15.0),
     evaluation=replace(SMALL.evaluation, evaluate_every=500, save_every=250, log_every=20),
 )
 PRESETS = {config.preset: config for config in (QUICK, SMALL, PAPER)}

@@ -287,7 +287,8 @@ def free_name(runs: Path, preset: str) -> str:
 def learning_rate(settings: TrainingConfig, step: int) -> float:
     """Adam's learning rate at a step."""
     steps = settings.learning_rate_steps or settings.steps
-    return annealed(step, settings.learning_rate, settings.final_learning_rate, steps)
+    rate = annealed(step, settings.learning_rate, settings.final_learning_rate, steps)
+    return rate * min(1.0, (step + 1) / max(1, settings.warm_up_steps))
 
 
 def sigma(settings: TrainingConfig, step: int) -> float:
