@@ -33,11 +33,12 @@ fi
 nodes=${NNODES:-1}
 echo "gpu.sh: training on $devices CUDA device(s) on each of $nodes machine(s)" >&2
 if [ "$nodes" -eq 1 ]; then
-    set -- --standalone --nproc-per-node "$devices" "$here/run-gqn.py" --data "$data" --preset paper --device cuda "$@"
+    set -- --standalone --nproc-per-node "$devices" \
+        "$here/run-gqn.py" --data "$data" --preset paper --device cuda --workers 4 "$@"
 else
     set -- --nnodes "$nodes" --node-rank "${NODE_RANK:?gpu.sh: NODE_RANK, the number of this machine, is not set}" \
         --master-addr "${MASTER_ADDR:?gpu.sh: MASTER_ADDR, the address of machine 0, is not set}" \
         --master-port "${MASTER_PORT:-29500}" --nproc-per-node "$devices" \
-        "$here/run-gqn.py" --data "$data" --preset paper --device cuda "$@"
+        "$here/run-gqn.py" --data "$data" --preset paper --device cuda --workers 4 "$@"
 fi
 exec "$python" -m torch.distributed.run "$@"

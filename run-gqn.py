@@ -8,6 +8,7 @@ python run-gqn.py --resume runs/quick-1 --steps 20000
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,8 +41,12 @@ def main() -> None:
         print(json.dumps(to_dict(config), indent=2))
         return
     if not config.data:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
         config = replace(config, data=str(made_scenes(Path("data"))))
-    print(summary(train(config, resume=bool(options.resume))))
+    folder = train(config, resume=bool(options.resume))
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(summary(folder))
 
 
 def parse(arguments: list[str]) -> Options:
@@ -98,8 +103,10 @@ def summary(folder: Path) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (TrainingError, DatasetError, checkpoint.CheckpointError, ValueError) as error:
+    except (TrainingError, DatasetError, checkpoint.CheckpointError, ValueError, OSError) as error:
         sys.exit(f"run-gqn.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("run-gqn.py: interrupted; run again to go on")
     except Interrupted as stop:
         print(f"run-gqn.py: {stop}; --resume goes on", file=sys.stderr)
         sys.exit(128 + stop.signal)

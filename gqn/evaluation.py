@@ -12,6 +12,8 @@ from gqn.distributed import Processes
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import likelihood_floor, log_likelihood
 
+PREDICTED = ("reconstruction", "prior_sample", "prior_mean", "shuffled_sample", "shuffled_mean", "mean_image")
+
 
 def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
     """Mean squared error, PSNR in dB and mean absolute error of each image, for pixel values of 0 to 1.
@@ -55,11 +57,8 @@ def evaluate(
     is the PSNR of prior samples minus that of shuffled ones; it and the shuffled errors are None for a single scene.
     """
     device = processes.device
-    sums: dict[str, Tensor] = {}
-
-    def add(name: str, values: Tensor) -> None:
-        sums[name] = sums.get(name, torch.zeros((), device=device)) + values.double().sum(dim=0)
-
+    # One row of sums over scenes, of the same length on a process that gets no batch at all.
+    sums = torch.zeros(3 + 3 * len(PREDICTED), dtype=torch.float64, device=device)
     batches = evaluation_batches(scenes, batch=batch, context=context, queries=1, seed=seed, limit=limit)
     with evaluating(network):
         for number, item in enumerate(batches):
@@ -71,36 +70,33 @@ def evaluate(
             prediction = network(own)
             imagined = network.sample(own.context, own.query.cameras, samples)[:, :, 0]
             shuffled = network.sample(foreign, own.query.cameras, samples)[:, :, 0]
-            add("scenes", torch.ones(len(truth), device=device))
-            add("kl", prediction.kl.sum(dim=-1)[:, 0])
-            add("log_likelihood", log_likelihood(truth, prediction.mean[:, 0], sigma))
-            for name, predicted in {
+            kl = prediction.kl.sum(dim=-1)[:, 0]
+            likelihood = log_likelihood(truth, prediction.mean[:, 0], sigma)
+            predicted = {
                 "reconstruction": prediction.mean[:, 0],
                 "prior_sample": imagined[0],
                 "prior_mean": imagined.mean(dim=0),
                 "shuffled_sample": shuffled[0],
                 "shuffled_mean": shuffled.mean(dim=0),
                 "mean_image": baseline.to(device).expand_as(truth),
-            }.items():
-                add(name, image_errors(predicted, truth))
-    return summary({name: processes.total(value) for name, value in sums.items()}, sigma, baseline.numel())
-
-
-def summary(sums: dict[str, Tensor], sigma: float, values: int) -> dict[str, Any]:
-    """Means over scenes as plain numbers, from sums over scenes."""
-    count = int(sums.pop("scenes").item())
-    kl, likelihood = ((sums.pop(name) / count).item() for name in ("kl", "log_likelihood"))
-    floor = likelihood_floor(sigma, values)
+            }
+            columns = [torch.stack([torch.ones_like(kl), kl, likelihood], dim=-1)]
+            columns += [image_errors(predicted[name], truth) for name in PREDICTED]
+            sums += torch.cat(columns, dim=-1).double().sum(dim=0)
+    count, kl, likelihood, *errors = processes.total(sums).tolist()
+    floor = likelihood_floor(sigma, baseline.numel())
+    negative_elbo = (kl - likelihood) / count
     report: dict[str, Any] = {
-        "scenes": count,
+        "scenes": int(count),
         "sigma": sigma,
-        "negative_elbo": kl - likelihood,
+        "negative_elbo": negative_elbo,
         "negative_elbo_floor": floor,
-        "negative_elbo_above_floor": kl - likelihood - floor,
-        "kl": kl,
+        "negative_elbo_above_floor": negative_elbo - floor,
+        "kl": kl / count,
     }
-    for name, errors in sums.items():
-        report[name] = dict(zip(("mse", "psnr_db", "mae"), (errors / count).tolist(), strict=True))
+    for number, name in enumerate(PREDICTED):
+        means = [error / count for error in errors[3 * number : 3 * number + 3]]
+        report[name] = dict(zip(("mse", "psnr_db", "mae"), means, strict=True))
     report["context_gain_db"] = report["prior_sample"]["psnr_db"] - report["shuffled_sample"]["psnr_db"]
     if count == 1:
         report |= {"shuffled_sample": None, "shuffled_mean": None, "context_gain_db": None}

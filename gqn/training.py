@@ -93,6 +93,12 @@ class Run:
         parallel = group.parallel(self.network)
         loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
         losses = Losses(group)
+        if group.leads:
+            about = self.circumstances()
+            print(
+                f"{self.folder}: {about['parameters']:,} parameters, {about['precision']} on {about['device']} "
+                f"({about['processes']} x {about['threads']} threads), {len(self.scenes)} scenes of {config.data}"
+            )
         with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
             begun = time.monotonic() - self.seconds
             for batch in loader:

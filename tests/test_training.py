@@ -221,6 +221,46 @@ def test_gpu_sh_trains_and_says_where(scenes: Path, tmp_path: Path) -> None:
     assert "/nowhere: no such folder" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "-m torch.distributed.run --standalone --nproc-per-node 2"),
+        (
+            {"NNODES": "3", "NODE_RANK": "1", "MASTER_ADDR": "first"},
+            "-m torch.distributed.run --nnodes 3 --node-rank 1 --master-addr first --master-port 29500 "
+            "--nproc-per-node 2",
+        ),
+    ],
+)
+def test_gpu_sh_starts_a_process_for_each_device(tmp_path: Path, environment: dict[str, str], expected: str) -> None:
+    """With a Python that says that there are two devices, and otherwise prints how it was called."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 2; else echo "$@"; fi\n')
+    python.chmod(0o755)
+    done = run(["sh", str(ROOT / "gpu.sh"), str(tmp_path), "--batch", "8"], PYTHON=str(python), **environment)
+    options = f"--data {tmp_path} --preset paper --device cuda --workers 4 --batch 8"
+    assert done.stdout == f"{expected} {ROOT}/run-gqn.py {options}\n"
+    assert f"2 CUDA device(s) on each of {environment.get('NNODES', 1)} machine(s)" in done.stderr
+
+
+def test_gpu_sh_names_what_several_machines_need(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 2\n")
+    python.chmod(0o755)
+    done = run(["sh", str(ROOT / "gpu.sh"), str(tmp_path)], PYTHON=str(python), NNODES="2", NODE_RANK="0")
+    assert done.returncode != 0
+    assert "MASTER_ADDR, the address of machine 0, is not set" in done.stderr
+
+
+def test_two_processes_train_and_one_reports(scenes: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT[1]]
+    done = run([*launcher, *options(scenes, tmp_path, "--steps", "4", "--name", "")])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("context gain") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["quick-1"]
+    assert json.loads((tmp_path / "quick-1" / "metrics.json").read_text())["processes"] == 2
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_resume_goes_on(scenes: Path, tmp_path: Path) -> None:
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [*SCRIPT, *options(scenes, tmp_path, "--steps", "100000")]
