@@ -17,7 +17,7 @@ def provenance(group: Processes) -> dict[str, Any]:
     cuda = group.device.type == "cuda"
     processor = torch.cpu.get_capabilities().get("cpu_name", "CPU")
     return {
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "version": __version__,
         "commit": commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

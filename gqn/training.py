@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ class Run:
     """One training run: its data, its network, and how far it is."""
 
     def __init__(self, config: Config, group: Processes, *, resume: bool) -> None:
-        self.config, self.group = config, group
         self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
+        self.config, self.group = replace(config, name=self.folder.name), group
         self.scenes = SceneDataset(config.data, "train")
         self.held_out = held_out_scenes(config.data, self.scenes, warn=group.leads)
         self.batches = TrainingBatches(
