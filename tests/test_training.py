@@ -33,7 +33,7 @@ def tiny(data: Path, runs: Path, *, name: str = "run", seed: int = 0, **training
         device="cpu",
         precision="float32",
         model=replace(quick.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2),
-        training=replace(quick.training, **({"steps": 6, "batch": 4, "minutes": 0.0} | training)),
+        training=replace(quick.training, **({"steps": 6, "batch": 4, "minutes": 0.0, "warm_up_steps": 2} | training)),
         evaluation=replace(
             quick.evaluation, evaluate_every=3, evaluation_scenes=5, samples=2, save_every=2, log_every=2
         ),
@@ -72,9 +72,10 @@ def test_training_learns(scenes: Path, tmp_path: Path) -> None:
 
 
 def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> None:
-    whole = train(tiny(scenes, tmp_path, name="whole"))
-    train(tiny(scenes, tmp_path, name="parts", steps=4, learning_rate_steps=6))
-    parts = train(tiny(scenes, tmp_path, name="parts", learning_rate_steps=6), resume=True)
+    schedule = {"learning_rate_steps": 6, "sigma_steps": 6}
+    whole = train(tiny(scenes, tmp_path, name="whole", **schedule))
+    train(tiny(scenes, tmp_path, name="parts", steps=4, **schedule))
+    parts = train(tiny(scenes, tmp_path, name="parts", **schedule), resume=True)
     assert history(parts)[-1] == history(whole)[-1]
     assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
     other = train(tiny(scenes, tmp_path, name="other", seed=1))
