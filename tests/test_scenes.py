@@ -106,7 +106,7 @@ def test_headlight_goes_with_the_cosine_to_the_camera() -> None:
 
 def test_background_and_antialiasing() -> None:
     model = boxes([[0.3] * 3])
-    data, cameras = place_boxes(model, [[0, 0, 0]]), orbit(3, 1, 3)
+    data, cameras = place_boxes(model, [[0, 0, 0]]), orbit(3, 20, 3)
     hard, smooth = (
         render(model, data, [RED], cameras, 32, lighting=FLAT, background=BLUE, samples=samples) for samples in (1, 4)
     )
