@@ -14,13 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from gqn import checkpoint
 from gqn.config import PRESETS, Config, from_dict, to_dict
 from gqn.data.dataset import DatasetError
 from gqn.data.prepare import made_scenes
-from gqn.training import Interrupted, TrainingError, train
+from gqn.signals import Interrupted
+from gqn.training import METRICS, TrainingError, train
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,28 @@ def parse(arguments: list[str]) -> Options:
     known, _ = first.parse_known_args(arguments)
     base = PRESETS[known.preset]
     if known.resume:
-        saved = from_dict(checkpoint.read(known.resume / "checkpoint.pt")["config"])
-        base = replace(saved, runs=str(known.resume.parent), name=known.resume.name)
-    return tyro.cli(
+        saved = from_dict(checkpoint.read(known.resume)["config"])
+        folder = known.resume.resolve()
+        folder = folder.parent if folder.suffix == ".pt" else folder
+        base = replace(saved, runs=str(folder.parent), name=folder.name)
+    options = tyro.cli(
         Options,
         default=Options(config=base),
         args=arguments,
         description=__doc__,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    for name in ("preset", "name", "runs") if known.resume else ():
+        if getattr(options.config, name) != getattr(base, name):
+            raise ValueError(f"--{name} can't be given with --resume: the run has its own")
+    return options
 
 
 def summary(folder: Path) -> str:
     """What a run learned, beside its baselines, what to open and what to try next."""
-    report = json.loads((folder / "metrics.json").read_text())["history"][-1]
+    metrics = json.loads((folder / METRICS).read_text())
+    report = metrics["history"][-1]
+    kind = "held-out" if metrics["evaluated_on"] == "test" else "training"
     rows = {
         "reconstruction (saw the truth)": "reconstruction",
         "prior sample": "prior_sample",
@@ -79,9 +89,7 @@ def summary(folder: Path) -> str:
         "prior sample, another scene's context": "shuffled_sample",
         "mean of samples, another scene's context": "shuffled_mean",
     }
-    lines = [
-        f"\n{report['scenes']} held-out scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes:"
-    ]
+    lines = [f"\n{report['scenes']} {kind} scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes:"]
     lines += [
         f"  {title:42} {report[key]['psnr_db']:6.2f} dB PSNR   {255 * report[key]['mae']:6.2f} of 255 mean error"
         for title, key in rows.items()
@@ -105,6 +113,8 @@ if __name__ == "__main__":
         main()
     except (TrainingError, DatasetError, checkpoint.CheckpointError, ValueError, OSError) as error:
         sys.exit(f"run-gqn.py: {error}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"run-gqn.py: {str(error).splitlines()[0]}: lower --batch or --queries")
     except KeyboardInterrupt:
         sys.exit("run-gqn.py: interrupted; run again to go on")
     except Interrupted as stop:

@@ -18,6 +18,7 @@ _HOME = {
     "gqn.data.convert": ["convert"],
     "gqn.data.dataset": ["DATASETS", "SceneDataset"],
     "gqn.data.generate": ["generate"],
+    "gqn.data.prepare": ["made_scenes"],
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
     "gqn.plots": ["predictions"],

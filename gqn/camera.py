@@ -49,11 +49,14 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
     return forward, right, np.cross(right, forward)
 
 
-def orbit(radius: float, height: float, count: int, start: float = 0.0) -> Array:
-    """Recorded cameras (count, 5) evenly round the z axis at `radius` and `height`, looking at the origin.
+def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
+    """Recorded cameras (count, 5) evenly round the z axis, `distance` from the origin and looking at it.
 
-    `start` is the angle in radians of the first.
+    elevation: degrees above the horizon; start: angle of the first in degrees.
     """
-    angle = start + 2 * np.pi * np.arange(count) / count
-    position = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(count, height)], axis=-1)
+    angle, height = np.deg2rad(start + 360 * np.arange(count) / count), np.deg2rad(elevation)
+    flat = distance * np.cos(height)
+    position = np.stack(
+        [flat * np.cos(angle), flat * np.sin(angle), np.full(count, distance * np.sin(height))], axis=-1
+    )
     return look_at(position, np.zeros(3))

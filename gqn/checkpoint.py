@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from gqn.config import Config, from_dict, to_dict
-from gqn.files import whole_file
+from gqn.files import save_tensors
 from gqn.gqn import GenerativeQueryNetwork
 
 FORMAT = 1
+FILE = "checkpoint.pt"
 
 
 class CheckpointError(ValueError):
@@ -25,39 +26,35 @@ def build(config: Config, pixels: int) -> GenerativeQueryNetwork:
 
 
 def save(
-    path: Path,
+    folder: Path,
     *,
     config: Config,
     pixels: int,
     step: int,
     seconds: float,
-    history: list[dict[str, Any]],
     network: nn.Module,
     averaged: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """All that a run needs to go on; tensors and plain values only."""
-    with whole_file(path) as file:
-        torch.save(
-            {
-                "format": FORMAT,
-                "config": to_dict(config),
-                "pixels": pixels,
-                "step": step,
-                "seconds": seconds,
-                "history": history,
-                "network": network.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            },
-            file,
-        )
+    contents = {
+        "format": FORMAT,
+        "config": to_dict(config),
+        "pixels": pixels,
+        "step": step,
+        "seconds": seconds,
+        "network": network.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    save_tensors(folder / FILE, contents)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint's contents, on the CPU. Raises CheckpointError."""
+    """A checkpoint, named by its file or by its run's folder, with tensors on the CPU. Raises CheckpointError."""
+    path = path if path.suffix == ".pt" else path / FILE
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: name the folder or the checkpoint.pt of a run that saved one")
+        raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types for a damaged file
@@ -69,8 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def load(path: str | Path) -> GenerativeQueryNetwork:
     """The trained network (averaged weights, evaluation mode) of a run's folder or of its checkpoint.pt."""
-    path = Path(path)
-    contents = read(path / "checkpoint.pt" if path.is_dir() else path)
+    contents = read(Path(path))
     network = build(from_dict(contents["config"]), contents["pixels"])
     network.load_state_dict(contents["averaged"])
     return network.eval()

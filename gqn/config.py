@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import dacite
 
+from gqn.objective import annealed
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -51,7 +53,7 @@ class TrainingConfig:
     final_learning_rate: float = 5e-5
     """Learning rate from step `learning_rate_steps` on; linear in between."""
     learning_rate_steps: int = 1_600_000
-    """Steps over which the learning rate falls; 0 for all steps."""
+    """Steps over which the learning rate falls; 0 for all of `steps`."""
     warm_up_steps: int = 0
     """Steps over which the learning rate first rises from 0 (not in the paper)."""
     sigma: float = 2.0
@@ -59,13 +61,30 @@ class TrainingConfig:
     final_sigma: float = 0.7
     """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
     sigma_steps: int = 200_000
-    """Steps over which the standard deviation changes; 0 for all steps."""
+    """Steps over which the standard deviation changes; 0 for all of `steps`."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
     clip_gradient: float = 100.0
     """Norm to which the gradient is cut back; 0 for no cut."""
     averaging: float = 0.9995
     """Decay of the moving average of the weights, which evaluation and pictures use; 0 for no average."""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Adam's learning rate at a step."""
+        rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
+        return rate * min(1.0, (step + 1) / max(1, self.warm_up_steps))
+
+    def sigma_at(self, step: int) -> float:
+        """Standard deviation of the pixels at a step."""
+        return annealed(step, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
+
+    def with_schedules(self) -> "TrainingConfig":
+        """The same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
+        return replace(
+            self,
+            learning_rate_steps=self.learning_rate_steps or self.steps,
+            sigma_steps=self.sigma_steps or self.steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -121,9 +140,21 @@ class Config:
             ("sigma", t.sigma > 0, "positive"),
             ("final_sigma", t.final_sigma > 0, "positive"),
             ("learning_rate", t.learning_rate > 0, "positive"),
+            ("final_learning_rate", t.final_learning_rate >= 0, "0 or more"),
+            ("learning_rate_steps", t.learning_rate_steps >= 0, "0 or more"),
+            ("sigma_steps", t.sigma_steps >= 0, "0 or more"),
+            ("warm_up_steps", t.warm_up_steps >= 0, "0 or more"),
+            ("weight_decay", t.weight_decay >= 0, "0 or more"),
+            ("clip_gradient", t.clip_gradient >= 0, "0 or more"),
+            ("representation_channels", m.representation_channels > 0, "at least 1"),
+            ("hidden", m.hidden > 0, "at least 1"),
+            ("canvas", m.canvas > 0, "at least 1"),
+            ("latent", m.latent > 0, "at least 1"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("workers", self.workers >= 0, "0 or more"),
             ("averaging", 0 <= t.averaging < 1, "from 0 to less than 1"),
             ("generation_steps", m.generation_steps > 1, "at least 2"),
-            ("kernel", m.kernel % 2 == 1, "odd"),
+            ("kernel", m.kernel > 0 and m.kernel % 2 == 1, "odd and positive"),
             ("evaluation_scenes", e.evaluation_scenes > 0, "at least 1"),
             ("evaluation_context", e.evaluation_context > 0, "at least 1"),
             ("samples", e.samples > 0, "at least 1"),
@@ -172,7 +203,7 @@ QUICK = replace(
     SMALL,
     preset="quick",
     model=replace(SMALL.model, hidden=64, canvas=64),
-    training=replace(SMALL.training, steps=3_600, minutes=15.0),
+    training=replace(SMALL.training, steps=2_800, minutes=15.0),
     evaluation=replace(SMALL.evaluation, evaluate_every=500, save_every=250, log_every=20),
 )
 PRESETS = {config.preset: config for config in (QUICK, SMALL, PAPER)}

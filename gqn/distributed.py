@@ -63,5 +63,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         yield Processes(distributed.get_rank(), count, place)
+        # gloo aborts a process that still talks to one that has left.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()

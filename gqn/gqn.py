@@ -67,6 +67,4 @@ class GenerativeQueryNetwork(nn.Module):
     def sample(self, context: Views, cameras: Tensor, samples: int = 1) -> Tensor:
         """Means of the frames at `cameras` (b, q, k) with latents from the prior, (samples, b, q, c, h, w)."""
         r = self.encode(context)
-        queries = cameras.shape[1]
-        mean = self.generator(cameras.repeat(1, samples, 1), r).mean
-        return mean.unflatten(1, (samples, queries)).transpose(0, 1)
+        return torch.stack([self.generator(cameras, r).mean for _ in range(samples)])  # one at a time: memory

@@ -23,7 +23,7 @@ def predictions(
     """One row a scene: its context, the truth, prior samples, their mean, and apart from them a reconstruction.
 
     The last column shows what the network imagines from another scene's context (`foreign`): a network that uses its
-    context differs there.
+    context differs there; for a single scene, which has no other, it is left out.
     """
     torch.manual_seed(seed)
     with evaluating(network):
@@ -37,8 +37,9 @@ def predictions(
         [Column(f"prior sample {i + 1}", imagined[i]) for i in range(min(shown, samples))]
         + [Column(f"mean of {samples}\nprior samples", imagined.mean(dim=0))],
         [Column("reconstruction\n(saw the truth)", reconstruction)],
-        [Column(f"mean of {samples}, another\nscene's context", shuffled.mean(dim=0))],
     ]
+    if len(context) > 1:
+        groups.append([Column(f"mean of {samples}, another\nscene's context", shuffled.mean(dim=0))])
     return grid(groups)
 
 

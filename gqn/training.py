@@ -1,6 +1,7 @@
 """The training loop."""
 
 import copy
+import json
 import signal
 import sys
 import time
@@ -18,26 +19,21 @@ from tqdm import tqdm
 
 from gqn import checkpoint, plots
 from gqn.batch import Batch
-from gqn.config import Config, TrainingConfig, to_dict
-from gqn.data.batches import TrainingBatches, evaluation_batches
+from gqn.config import Config, to_dict
+from gqn.data.batches import TrainingBatches, check_views, evaluation_batches
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
 from gqn.evaluation import evaluate, mean_image, scalars
 from gqn.files import whole_file, write_json
-from gqn.objective import annealed, averaging_decay, likelihood_floor, log_likelihood
+from gqn.objective import averaging_decay, likelihood_floor, log_likelihood
 from gqn.provenance import provenance
+from gqn.signals import Interrupted, caught_signals
+
+METRICS = "metrics.json"
 
 
 class TrainingError(RuntimeError):
     """A run that can't start or go on; the message says why and what to do."""
-
-
-class Interrupted(Exception):
-    """A run that a signal stopped and that saved itself; `signal` is its number."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step} by {signal.Signals(number).name} and saved")
-        self.signal = number
 
 
 def train(config: Config, *, resume: bool = False) -> Path:
@@ -57,9 +53,13 @@ class Run:
 
     def __init__(self, config: Config, group: Processes, *, resume: bool) -> None:
         self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
-        self.config, self.group = replace(config, name=self.folder.name), group
+        if not config.data:
+            raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `made_scenes`")
+        self.group, self.config = group, resolved(config, self.folder.name, group)
+        config = self.config
         self.scenes = SceneDataset(config.data, "train")
         self.held_out = held_out_scenes(config.data, self.scenes, warn=group.leads)
+        check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
         self.batches = TrainingBatches(
             self.scenes,
             batch=config.training.batch,
@@ -81,26 +81,34 @@ class Run:
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
         if resume:
-            self.restore(checkpoint.read(self.folder / "checkpoint.pt"))
+            self.restore(checkpoint.read(self.folder))
         elif group.leads:
             self.claim_folder()
+        self.about = self.circumstances()
 
     def train(self) -> Path:
         """The loop: learn, and every so often log, evaluate and save."""
         config, group, every = self.config, self.group, self.config.evaluation
-        steps = config.training.steps
-        if self.step >= steps:
+        steps, limit = config.training.steps, 60 * config.training.minutes
+        overdue = self.evaluation_is_due() and not any(report["step"] == self.step for report in self.history)
+        if self.step >= steps and not overdue:
             raise TrainingError(f"{self.folder} has had its {self.step} steps: ask for more with --steps")
+        if 0 < limit <= self.seconds:
+            raise TrainingError(
+                f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
+            )
         parallel = group.parallel(self.network)
         loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
         losses = Losses(group)
         if group.leads:
-            about = self.circumstances()
             print(
-                f"{self.folder}: {about['parameters']:,} parameters, {about['precision']} on {about['device']} "
-                f"({about['processes']} x {about['threads']} threads), {len(self.scenes)} scenes of {config.data}"
+                f"{self.folder}: {self.about['parameters']:,} parameters, {self.about['precision']} on "
+                f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
+                f"{len(self.scenes)} scenes of {config.data}"
             )
         with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
+            if overdue:  # stopped between the checkpoint and its evaluation
+                self.evaluate(writer)
             begun = time.monotonic() - self.seconds
             for batch in loader:
                 losses.add(self.learn(parallel, batch.to(group.device)))
@@ -108,49 +116,54 @@ class Run:
                 self.seconds = time.monotonic() - begun
                 bar.update()
                 log = self.step % every.log_every == 0
-                # Processes must stop at the same step; asking the others costs an exchange, so several ask at the log.
-                ask = log or group.count == 1
+                # Processes must stop at the same step. Asking the others costs little on a CPU, but waits for a GPU.
+                ask = log or group.count == 1 or group.device.type == "cpu" or self.step % 10 == 0
                 interrupted = ask and group.any(bool(caught))
-                limit = 60 * config.training.minutes
                 last = self.step == steps or (ask and limit > 0 and group.any(self.seconds >= limit))
                 if log or last or interrupted:
                     self.log(losses.means(self.step, self.folder), writer, bar)
-                if last or (self.step % every.evaluate_every == 0 and not interrupted):
-                    self.evaluate(writer)
                 if last or interrupted or self.step % every.save_every == 0:
                     losses.check(self.step, self.folder)
                     self.save()
                 if interrupted:
+                    group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
+                if last or self.evaluation_is_due():
+                    self.evaluate(writer)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
         return self.folder
 
+    def evaluation_is_due(self) -> bool:
+        at_end = self.step >= self.config.training.steps
+        return self.step > 0 and (at_end or self.step % self.config.evaluation.evaluate_every == 0)
+
     def learn(self, parallel: nn.Module, batch: Batch) -> Tensor:
-        """One training step; returns negative ELBO and KL in nats an image, and the norm of the gradient."""
+        """One training step; returns what `Losses.NAMES` says, in nats an image."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = learning_rate(settings, self.step)
+            parameters["lr"] = settings.learning_rate_at(self.step)
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
             prediction = parallel(batch)
         kl = prediction.kl.sum(dim=-1).mean()
-        loss = kl - log_likelihood(batch.query.frames, prediction.mean, sigma(settings, self.step)).mean()
+        sigma = settings.sigma_at(self.step)
+        loss = kl - log_likelihood(batch.query.frames, prediction.mean, sigma).mean()
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_gradient or float("inf"))
         self.optimizer.step()
         update_average(self.averaged, self.network, averaging_decay(self.step, settings.averaging))
-        return torch.stack([loss.detach(), kl.detach(), norm])
+        floor = likelihood_floor(sigma, self.baseline.numel())
+        return torch.stack([loss.detach(), loss.detach() - floor, kl.detach(), norm])
 
     def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
-        deviation = sigma(self.config.training, self.step - 1)
-        above = means["negative_elbo"] - likelihood_floor(deviation, self.baseline.numel())
+        above = means["negative_elbo_above_floor"]
         bar.set_postfix({"-ELBO over floor": f"{above:.0f}", "KL": f"{means['kl']:.1f}"}, refresh=False)
         if writer:
-            for name, value in {**means, "negative_elbo_above_floor": above, "sigma": deviation}.items():
+            for name, value in {**means, "sigma": self.config.training.sigma_at(self.step - 1)}.items():
                 writer.add_scalar(f"train/{name}", value, self.step)
 
     def evaluate(self, writer: SummaryWriter | None) -> None:
@@ -162,7 +175,7 @@ class Run:
             self.baseline,
             context=settings.evaluation_context,
             samples=settings.samples,
-            sigma=sigma(self.config.training, self.step - 1),
+            sigma=self.config.training.sigma_at(self.step - 1),
             seed=self.config.seed,
             processes=self.group,
             limit=settings.evaluation_scenes,
@@ -172,7 +185,7 @@ class Run:
             for name, value in scalars(report):
                 writer.add_scalar(f"held_out/{name}", value, self.step)
             self.draw(writer)
-            write_json(self.folder / "metrics.json", {**self.circumstances(), "history": self.history})
+            write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
     def draw(self, writer: SummaryWriter) -> None:
         settings = self.config.evaluation
@@ -200,30 +213,30 @@ class Run:
             **provenance(self.group),
             "precision": "bfloat16" if self.bfloat16 else "float32",
             "dataset": {"name": self.scenes.name, "pixels": self.scenes.pixels, "training_scenes": len(self.scenes)},
+            "evaluated_on": self.held_out.folder.name,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
     def save(self) -> None:
         if self.group.leads:
             checkpoint.save(
-                self.folder / "checkpoint.pt",
+                self.folder,
                 config=self.config,
                 pixels=self.scenes.pixels,
                 step=self.step,
                 seconds=self.seconds,
-                history=self.history,
                 network=self.network,
                 averaged=self.averaged,
                 optimizer=self.optimizer,
             )
 
     def claim_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True)
-        except FileExistsError:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # A run that failed before its first checkpoint leaves its name to the next one.
+        if (self.folder / checkpoint.FILE).exists():
             raise TrainingError(
                 f"{self.folder} exists: --resume {self.folder} goes on with it, another --name makes another run"
-            ) from None
+            )
 
     def restore(self, saved: dict[str, Any]) -> None:
         if saved["pixels"] != self.scenes.pixels:
@@ -236,7 +249,12 @@ class Run:
         self.network.load_state_dict(saved["network"])
         self.averaged.load_state_dict(saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+        for parameters in self.optimizer.param_groups:
+            parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
+        self.step, self.seconds = saved["step"], saved["seconds"]
+        if (self.folder / METRICS).exists():
+            reports = json.loads((self.folder / METRICS).read_text())["history"]
+            self.history = [report for report in reports if report["step"] <= self.step]
 
     @contextmanager
     def writer(self) -> Iterator[SummaryWriter | None]:
@@ -256,7 +274,7 @@ class Run:
 class Losses:
     """Means of what `Run.learn` returns, gathered on the device and read only when they are asked for."""
 
-    NAMES = ("negative_elbo", "kl", "gradient_norm")
+    NAMES = ("negative_elbo", "negative_elbo_above_floor", "kl", "gradient_norm")
 
     def __init__(self, group: Processes) -> None:
         self.group = group
@@ -286,21 +304,22 @@ class Losses:
         return dict(zip(self.NAMES, means, strict=True))
 
 
+def resolved(config: Config, name: str, group: Processes) -> Config:
+    """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
+    share = -(-config.training.batch // group.count)
+    if share * group.count != config.training.batch and group.leads:
+        print(
+            f"a batch of {config.training.batch} scenes does not divide by {group.count} processes: "
+            f"taking {share * group.count}",
+            file=sys.stderr,
+        )
+    training = replace(config.training.with_schedules(), batch=share * group.count)
+    return replace(config, name=name, data=str(Path(config.data).resolve()), training=training)
+
+
 def free_name(runs: Path, preset: str) -> str:
     """The preset's name with the first number that no run has."""
     return next(name for number in count(1) if not (runs / (name := f"{preset}-{number}")).exists())
-
-
-def learning_rate(settings: TrainingConfig, step: int) -> float:
-    """Adam's learning rate at a step."""
-    steps = settings.learning_rate_steps or settings.steps
-    rate = annealed(step, settings.learning_rate, settings.final_learning_rate, steps)
-    return rate * min(1.0, (step + 1) / max(1, settings.warm_up_steps))
-
-
-def sigma(settings: TrainingConfig, step: int) -> float:
-    """Standard deviation of the pixels at a step."""
-    return annealed(step, settings.sigma, settings.final_sigma, settings.sigma_steps or settings.steps)
 
 
 @torch.no_grad()
@@ -327,21 +346,3 @@ def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> Sc
     if warn:
         print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
     return training
-
-
-@contextmanager
-def caught_signals() -> Iterator[list[int]]:
-    """SIGTERM and Ctrl-C end up in a list instead of ending the process; a second Ctrl-C does end it."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: object) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

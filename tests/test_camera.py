@@ -58,8 +58,8 @@ def test_look_at_looks_at() -> None:
 
 
 def test_orbit_is_a_circle_that_looks_at_the_origin() -> None:
-    cameras = orbit(radius=3.0, height=1.0, count=8, start=0.2)
-    np.testing.assert_allclose(np.hypot(cameras[:, 0], cameras[:, 1]), 3.0)
-    np.testing.assert_allclose(cameras[:, 2], 1.0)
-    np.testing.assert_allclose(axes(cameras)[0], -cameras[:, :3] / np.sqrt(10))
-    assert np.arctan2(cameras[0, 1], cameras[0, 0]) == pytest.approx(0.2)
+    cameras = orbit(distance=3.0, elevation=30, count=8, start=20)
+    np.testing.assert_allclose(np.linalg.norm(cameras[:, :3], axis=1), 3.0)
+    np.testing.assert_allclose(cameras[:, 2], 1.5)
+    np.testing.assert_allclose(axes(cameras)[0], -cameras[:, :3] / 3)
+    assert np.arctan2(cameras[0, 1], cameras[0, 0]) == pytest.approx(np.deg2rad(20))

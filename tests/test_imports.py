@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "camera", "batch", "layers", "objective", "distributed"],
+    ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
     ["scenes.render", "data.workers", "data.tfrecord", "data.dataset", "data.batches", "representation", "generator"],
     ["scenes.shepard_metzler", "gqn"],
     ["scenes"],

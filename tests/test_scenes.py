@@ -20,7 +20,6 @@ from gqn.scenes.shepard_metzler import CUBE, RADIUS, ShepardMetzler, walk
 
 REPOSITORY = Path(__file__).parent.parent
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
-FIELD = 45.0  # degrees, of the tests that need no other
 FLAT = Lighting(ambient=1, headlight=0, diffuse=0, specular=0)
 
 
@@ -65,9 +64,9 @@ def test_a_box_projects_where_the_pinhole_formula_says() -> None:
 def test_right_is_right_and_up_is_up() -> None:
     model = boxes([[0.1] * 3] * 2)
     camera = [[3.0, 0.0, 0.0, np.pi, 0.0]]  # on the x axis, looking back along it: y to the right, z up
-    frame = render(
-        model, place_boxes(model, [[0, 0.5, 0], [0, 0, 0.5]]), [RED, BLUE], camera, 64, FIELD, lighting=FLAT
-    )[0]
+    frame = render(model, place_boxes(model, [[0, 0.5, 0], [0, 0, 0.5]]), [RED, BLUE], camera, 64, 45.0, lighting=FLAT)[
+        0
+    ]
     red, blue = middle(frame[..., 0] == 255), middle(frame[..., 2] == 255)
     assert red[0] > 40
     assert abs(red[1] - 32) < 0.5
@@ -84,13 +83,13 @@ def test_shadow_is_darker_and_light_comes_from_its_direction() -> None:
     assert out_of_shadow(model, data, np.array([above]), (1, 0, 1)).all()
     camera = look_at([[3, 0, 1.5]], [0, 0, 0])
     light = Lighting(ambient=0.2, headlight=0, diffuse=0.5, specular=0.1, direction=(0, 0, 3))
-    hits = trace(model, data, camera, 64, FIELD)
+    hits = trace(model, data, camera, 64, 45.0)
     slab = hits.geom[hits.seen] == 0
     x, y, z = hits.point[slab].T
     lit = (z > -1e-6) & (np.maximum(abs(x), abs(y)) > 0.2)
     assert (~lit[z > -1e-6]).sum() > 20
     # In shadow or on the side, 0.2 of red; in light, 0.2 + 0.5 of it and 0.1 of white.
-    frame = render(model, data, [RED, BLUE], camera, 64, FIELD, lighting=light)
+    frame = render(model, data, [RED, BLUE], camera, 64, 45.0, lighting=light)
     expected = np.where(lit[:, None], [204, 26, 26], [51, 0, 0])
     np.testing.assert_array_equal(frame[hits.seen][slab], expected)
 
@@ -101,17 +100,17 @@ def test_headlight_goes_with_the_cosine_to_the_camera() -> None:
     for degrees in (0, 30, 60):
         angle = np.deg2rad(degrees)
         camera = look_at([[3 * np.cos(angle), 3 * np.sin(angle), 0]], [0, 0, 0])
-        hits = trace(model, place_boxes(model, [[0, 0, 0]]), camera, 64, FIELD)
-        frame = render(model, place_boxes(model, [[0, 0, 0]]), [RED], camera, 64, FIELD, lighting=light)
+        hits = trace(model, place_boxes(model, [[0, 0, 0]]), camera, 64, 45.0)
+        frame = render(model, place_boxes(model, [[0, 0, 0]]), [RED], camera, 64, 45.0, lighting=light)
         face = frame[hits.seen][hits.normal[:, 0] > 0.9]
         assert {tuple(colour) for colour in face.tolist()} == {(round(255 * (0.2 + 0.6 * np.cos(angle))), 0, 0)}
 
 
 def test_background_and_antialiasing() -> None:
     model = boxes([[0.3] * 3])
-    data, cameras = place_boxes(model, [[0, 0, 0]]), orbit(3, 1, 3)
+    data, cameras = place_boxes(model, [[0, 0, 0]]), orbit(3, 20, 3)
     hard, smooth = (
-        render(model, data, [RED], cameras, 32, FIELD, lighting=FLAT, background=BLUE, samples=samples)
+        render(model, data, [RED], cameras, 32, 45.0, lighting=FLAT, background=BLUE, samples=samples)
         for samples in (1, 4)
     )
     assert {tuple(colour) for colour in hard.reshape(-1, 3).tolist()} == {(255, 0, 0), (0, 0, 255)}
@@ -119,7 +118,7 @@ def test_background_and_antialiasing() -> None:
     assert between.any()
     assert between.mean() < 0.1
     assert abs(hard[..., 0].mean() - smooth[..., 0].mean()) < 3
-    nothing = trace(model, place_boxes(model, [[0, 0, 50]]), cameras, 8, FIELD)
+    nothing = trace(model, place_boxes(model, [[0, 0, 50]]), cameras, 8, 45.0)
     assert (nothing.geom == BACKGROUND).all()
 
 

@@ -56,7 +56,9 @@ def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
     assert names == {"config.json", "metrics.json", "predictions.png", "checkpoint.pt"}
     assert list(folder.glob("events.out.tfevents.*"))
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
-    assert from_dict(json.loads((folder / "config.json").read_text())) == tiny(scenes, tmp_path)
+    config = tiny(scenes, tmp_path)
+    spelled_out = replace(config, training=replace(config.training, learning_rate_steps=6, sigma_steps=6))
+    assert from_dict(json.loads((folder / "config.json").read_text())) == spelled_out
     reports = history(folder)
     assert [report["step"] for report in reports] == [3, 6]
     for report in reports:
@@ -74,9 +76,11 @@ def test_training_learns(scenes: Path, tmp_path: Path) -> None:
 def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> None:
     schedule = {"learning_rate_steps": 6, "sigma_steps": 6}
     whole = train(tiny(scenes, tmp_path, name="whole", **schedule))
-    train(tiny(scenes, tmp_path, name="parts", steps=4, **schedule))
+    train(tiny(scenes, tmp_path, name="parts", steps=3, **schedule))
+    # As if it had been killed after the checkpoint of step 3 and before its evaluation.
+    (tmp_path / "parts" / "metrics.json").unlink()
     parts = train(tiny(scenes, tmp_path, name="parts", **schedule), resume=True)
-    assert history(parts)[-1] == history(whole)[-1]
+    assert history(parts) == history(whole)
     assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
     other = train(tiny(scenes, tmp_path, name="other", seed=1))
     assert any(not torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
@@ -106,19 +110,45 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     learn = Run.learn
 
     def poisoned(self: Run, *arguments) -> torch.Tensor:
-        return learn(self, *arguments) * (float("nan") if self.step == 4 else 1)
+        if self.step == 4:
+            next(self.network.parameters()).data.fill_(float("nan"))
+        return learn(self, *arguments)
 
     monkeypatch.setattr(Run, "learn", poisoned)
-    with pytest.raises(TrainingError, match="not finite at step 6.*checkpoint.pt"):
-        train(tiny(scenes, tmp_path))
+    config = tiny(scenes, tmp_path)
+    with pytest.raises(TrainingError, match="not finite at step 5.*checkpoint.pt"):
+        train(replace(config, evaluation=replace(config.evaluation, save_every=1, log_every=100)))
     saved = checkpoint.read(tmp_path / "run" / "checkpoint.pt")
     assert saved["step"] == 4
     assert all(value.isfinite().all() for value in saved["network"].values())
 
 
+def test_bfloat16_follows_the_gradient_of_float32(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = []
+    monkeypatch.setattr("gqn.training.update_average", lambda averaged, network, decay: gradients.append(flat(network)))
+
+    def flat(network: torch.nn.Module) -> torch.Tensor:
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    for precision in ("float32", "bfloat16"):
+        train(replace(tiny(scenes, tmp_path, name=precision, steps=1, clip_gradient=0.0), precision=precision))
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
+    assert not torch.equal(*gradients)
+
+
 def test_time_limit_ends_a_run_with_an_evaluation(scenes: Path, tmp_path: Path) -> None:
     folder = train(tiny(scenes, tmp_path, minutes=1e-9))
     assert [report["step"] for report in history(folder)] == [1]
+    with pytest.raises(TrainingError, match="had its 1e-09 minutes.*--minutes"):
+        train(tiny(scenes, tmp_path, minutes=1e-9), resume=True)
+
+
+def test_no_data_and_empty_data_are_named(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no dataset"):
+        train(replace(tiny(scenes, tmp_path), data=""))
+    assert not list(tmp_path.iterdir())
 
 
 def test_trained_network_loads_for_a_notebook(scenes: Path, tmp_path: Path) -> None:
@@ -184,6 +214,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
 
 
 SCRIPT = [sys.executable, str(ROOT / "run-gqn.py")]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT[1]]
 
 
 def test_dry_run_prints_the_configuration(scenes: Path, tmp_path: Path) -> None:
@@ -201,6 +232,7 @@ def test_dry_run_prints_the_configuration(scenes: Path, tmp_path: Path) -> None:
         (["--context-views", "1", "15"], "the dataset has 15: lower --context-views"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--resume", "/nowhere"], "no checkpoint at /nowhere/checkpoint.pt"),
+        (["--evaluation-context", "15"], "the dataset has 15: lower --evaluation-context"),
     ],
 )
 def test_errors_are_one_line(scenes: Path, tmp_path: Path, more: list[str], message: str) -> None:
@@ -254,30 +286,45 @@ def test_gpu_sh_names_what_several_machines_need(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_and_one_reports(scenes: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT[1]]
-    done = run([*launcher, *options(scenes, tmp_path, "--steps", "4", "--name", "")])
+    done = run([*TORCHRUN, *options(scenes, tmp_path, "--steps", "4", "--name", "", "--batch", "3", "--workers", "1")])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("context gain") == 1
+    assert done.stderr.count("a batch of 3 scenes does not divide by 2 processes: taking 4") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["quick-1"]
     assert json.loads((tmp_path / "quick-1" / "metrics.json").read_text())["processes"] == 2
+    done = run([*TORCHRUN, "--resume", str(tmp_path / "quick-1"), "--steps", "6"])
+    assert done.returncode == 0, done.stderr
+    assert [report["step"] for report in history(tmp_path / "quick-1")] == [3, 4, 6]
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_resume_goes_on(scenes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "number"), [(SCRIPT, signal.SIGINT), (SCRIPT, signal.SIGTERM), (TORCHRUN, signal.SIGTERM)]
+)
+def test_a_signal_to_all_leaves_a_checkpoint_and_resume_goes_on(
+    scenes: Path, tmp_path: Path, command: list[str], number: signal.Signals
+) -> None:
+    """As a terminal or a job scheduler sends it: to the whole group, loader workers included."""
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*SCRIPT, *options(scenes, tmp_path, "--steps", "100000")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
+    arguments = [*command, *options(scenes, tmp_path, "--steps", "100000", "--workers", "1")]
+    with subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True
+    ) as process:
         saved = tmp_path / "run" / "checkpoint.pt"
         deadline = time.monotonic() + 120
         while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT, errors
+    assert process.returncode != 0, errors
+    if command is SCRIPT:
+        assert process.returncode == 128 + number
     assert "--resume goes on" in errors
     step = checkpoint.read(saved)["step"]
-    done = run([*SCRIPT, "--resume", str(tmp_path / "run"), "--steps", str(step + 2)])
+    done = run([*SCRIPT, "--resume", str(saved), "--steps", str(step + 2), "--workers", "0"])
     assert done.returncode == 0, done.stderr
     assert checkpoint.read(saved)["step"] == step + 2
+    refused = run([*SCRIPT, "--resume", str(saved), "--name", "other"])
+    assert "--name can't be given with --resume" in refused.stderr
 
 
 def test_trains_on_a_genuine_scene(genuine: Path, tmp_path: Path) -> None:

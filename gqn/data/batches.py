@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gqn.batch import Batch, Views, split_views
 from gqn.camera import camera_vector
+from gqn.signals import leave_signals_to_parent
 
 
 class Scenes(Protocol):
@@ -32,7 +33,7 @@ class TrainingBatches(Dataset[Batch]):
 
     context_views: fewest and most context views; one number is drawn a step, for all processes alike.
     queries: query views a scene, which never lie among its context.
-    Raises ValueError where scenes have too few views or the batch does not divide by the processes.
+    Raises ValueError where there are no scenes, or too few views, or the batch does not divide by the processes.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class TrainingBatches(Dataset[Batch]):
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        check_views(scenes, context_views[1], queries)
+        check_views(scenes, context_views[1], queries, "--context-views")
         if batch % processes:
             raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
         self.scenes, self.batch, self.context_views, self.queries = scenes, batch, context_views, queries
@@ -79,6 +80,7 @@ class TrainingBatches(Dataset[Batch]):
             num_workers=workers,
             pin_memory=pin_memory,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=leave_signals_to_parent,
         )
 
 
@@ -97,7 +99,7 @@ def evaluation_batches(
 
     The foreign context of a scene is the next scene's own, the first one's for the last.
     """
-    check_views(scenes, context, queries)
+    check_views(scenes, context, queries, "--evaluation-context")
     total = len(scenes) if limit is None else min(limit, len(scenes))
 
     def split(numbers: list[int]) -> Batch:
@@ -120,9 +122,12 @@ def stack(views: list[Views]) -> Views:
     return Views(torch.stack([v.frames for v in views]), torch.stack([v.cameras for v in views]))
 
 
-def check_views(scenes: Scenes, context: int, queries: int) -> None:
+def check_views(scenes: Scenes, context: int, queries: int, option: str) -> None:
+    """Raises ValueError for a dataset without scenes or with too few views; option: what sets the context."""
+    if not len(scenes):
+        raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
     if context + queries > scenes.views:
         raise ValueError(
             f"{context} context and {queries} query views need {context + queries} views a scene; "
-            f"the dataset has {scenes.views}: lower --context-views or --queries"
+            f"the dataset has {scenes.views}: lower {option} or --queries"
         )

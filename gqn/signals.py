@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM: asked for between steps by the process that saves, left to it by its workers."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):
+    """A run that a signal stopped and that saved itself; `signal` is its number."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(f"stopped at step {step} by {signal.Signals(number).name} and saved")
+        self.signal = number
+
+
+@contextmanager
+def caught_signals() -> Iterator[list[int]]:
+    """SIGTERM and Ctrl-C end up in a list instead of ending the process; a second Ctrl-C does end it."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: object) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, catch) for number in ENDING}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """For the worker of a loader: a signal goes to the whole group, and the parent still needs its batches."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
