@@ -12,8 +12,21 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module may import from the lines above its own, and from no other.
 TIERS = [
     ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
-    ["scenes.render", "data.workers", "data.tfrecord", "data.dataset", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "gqn"],
+    [
+        "scenes.textures",
+        "scenes.solids",
+        "scenes.kinova",
+        "data.workers",
+        "data.tfrecord",
+        "data.dataset",
+        "data.batches",
+        "representation",
+        "generator",
+    ],
+    ["scenes.render", "data.labels", "gqn"],
+    ["scenes.family"],
+    ["scenes.shepard_metzler", "scenes.rooms"],
+    ["scenes.mazes", "scenes.jaco"],
     ["scenes"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
