@@ -7,7 +7,7 @@ ranges of the joints are ours; they are nowhere published.
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import mujoco
 import numpy as np
@@ -56,6 +56,8 @@ class Jaco(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.1
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(0, "hues")
@@ -93,7 +95,8 @@ class Jaco(Family):
             "walls": walls if textured else [],
             "floor": floor if textured else None,
         }
-        return Setting(world, self._place_cameras(random), labels)
+        touchable = np.concatenate([arm.parts, [target]]) if self.target else arm.parts
+        return Setting(world, self._place_cameras(random), labels, touchable)
 
     def _pose(self, arm: Arm, random: np.random.Generator) -> tuple[Array, Array]:
         """Joint angles (9,) and the target's place (3,), at which nothing touches; the arm is left in that pose."""

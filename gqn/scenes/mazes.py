@@ -5,7 +5,7 @@ Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Mazes(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(5, "cells")
@@ -74,7 +76,7 @@ class Mazes(Family):
             "walls": walls if self.textures else [],
             "floor": floor if self.textures else None,
         }
-        return Setting(world, self._walk(open_cells, random), labels)
+        return Setting(world, self._walk(open_cells, random), labels, np.empty((0, 3)))
 
     def _layout(self, random: np.random.Generator) -> NDArray[np.bool_]:
         """Which cells (rows, columns) can be walked; the outermost never can. ModuleNotFoundError without labmaze."""

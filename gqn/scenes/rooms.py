@@ -6,7 +6,7 @@ they are nowhere published, and the genuine frames hold no labels.
 
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,16 @@ class Rooms(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.4
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(0, "fewest_objects", "hues")
         self.at_least(max(1, self.fewest_objects), "most_objects")
         if self.most_objects > 6:
             raise ValueError(f"most_objects is {self.most_objects}, must be at most 6, which the room has place for")
+        if "touch" in self.senses and not self.fewest_objects:
+            raise ValueError("fewest_objects is 0: a room without objects has nothing to touch")
         if not self.shapes:
             raise ValueError("shapes is empty, name at least one")
         if not 0.05 <= self.smallest <= self.largest <= 0.8:
@@ -87,7 +91,8 @@ class Rooms(Family):
             "walls": walls if self.textures else [],
             "floor": floor if self.textures else None,
         }
-        return Setting(world, self._place_cameras(solids, random), labels)
+        touchable = np.array([solid.position for solid in solids])
+        return Setting(world, self._place_cameras(solids, random), labels, touchable)
 
     def _solids(self, random: np.random.Generator) -> list[Solid]:
         """Random solids on the ground, none within another."""
