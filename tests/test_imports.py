@@ -23,12 +23,15 @@ TIERS = [
         "representation",
         "generator",
     ],
-    ["scenes.render", "data.labels", "gqn"],
+    ["scenes.render", "data.labels", "senses"],
     ["scenes.senses"],
-    ["scenes.family"],
+    ["scenes.family", "fusion", "heads", "gqn"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
     ["scenes", "scenes.arm"],
+    ["nodes"],
+    ["graph_file", "diagram"],
+    ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
@@ -40,7 +43,8 @@ NEVER = [
     ("scenes", "data"),  # a generator of scenes knows nothing of files
     ("representation", "config"),
     ("generator", "config"),
-    ("gqn", "config"),  # networks take plain arguments
+    ("gqn", "config"),
+    ("recursive", "config"),  # networks take plain arguments
 ]
 
 
