@@ -11,6 +11,7 @@ import tyro
 from matplotlib import pyplot
 
 from gqn.scenes import FAMILIES
+from gqn.scenes.render import render
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Options:
     """The PNG to write."""
     scenes: int = 6
     views: int = 8
+    """Of each scene, spread over those that its family records."""
     seed: int = 0
     size: int = 128
     """Height and width of a frame in pixels."""
@@ -34,11 +36,12 @@ def main() -> None:
     options = tyro.cli(Options)
     if options.family not in FAMILIES:
         sys.exit(f"contact-sheet: no family of scenes {options.family!r}, only {', '.join(FAMILIES)}")
-    family = FAMILIES[options.family](size=options.size, samples=options.samples, views=options.views)
-    random = np.random.default_rng(options.seed)
-    rows = []
+    family, random, rows = FAMILIES[options.family](), np.random.default_rng(options.seed), []
     for _ in range(options.scenes):
-        rows.append(np.concatenate(np.pad(family.scene(random).frames, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1))
+        setting = family.setting(random)
+        chosen = np.linspace(0, family.views - 1, options.views).round().astype(int)
+        frames = render(setting.world, setting.cameras[chosen], options.size, options.samples)
+        rows.append(np.concatenate(np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     pyplot.imsave(options.output, np.concatenate(rows))
 

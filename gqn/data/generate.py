@@ -66,11 +66,13 @@ def generate(
         "family": family,
         "pixels": drawn.size,
         "views": drawn.views,
+        "tensors": drawn.tensors,
         "seed": seed,
         "scenes": scenes,
         "test_scenes": test_scenes,
-        "options": json.loads(json.dumps(asdict(drawn))),
+        "options": asdict(drawn),
     }
+    description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     _claim(folder, description)
     counts = (scenes, test_scenes)
     files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
@@ -161,4 +163,4 @@ def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
         random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
         scene = file.family.scene(random)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras)
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)

@@ -58,6 +58,7 @@ class Hits:
     geom: NDArray[np.int32]  # (views, h, w), BACKGROUND where there is nothing
     depth: Array  # (views, h, w), distance along the ray, -1 where there is nothing
     seen: NDArray[np.bool_]  # (views, h, w), where there is something
+    pixels: NDArray[np.intp] | slice  # (n,), which of all pixels see something
     point: Array  # (n, 3), where in the world
     normal: Array  # (n, 3), of the surface, towards the outside
     headlight: Array  # (n,), cosine between the normal and the direction to the camera
@@ -78,13 +79,18 @@ def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
     for number, camera in enumerate(cameras):
         _cast(world, camera[:3], directions[number], geom[number], depth[number], normal[number])
     seen = geom != BACKGROUND
-    view = np.nonzero(seen)[0]
-    normal = normal[seen]
+    # Most rooms are closed: then all pixels, as views of the arrays, and not picked one by one.
+    (pixel,) = np.nonzero(seen.reshape(-1))
+    chosen = slice(None) if len(pixel) == seen.size else pixel
+    view = pixel // (size * size)
+    normal = normal.reshape(-1, 3)[chosen]
+    reach = depth.reshape(-1)[chosen, None] * directions.reshape(-1, 3)[chosen]
     return Hits(
         geom=geom.reshape(-1, size, size),
         depth=depth.reshape(-1, size, size),
         seen=seen.reshape(-1, size, size),
-        point=cameras[view, :3] + depth[seen][:, None] * directions[seen],
+        pixels=chosen,
+        point=cameras[view, :3] + reach,
         normal=normal,
         headlight=-_dot(normal, forward[view]),
     )
@@ -104,7 +110,7 @@ def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
 
 def surface_colours(world: World, hits: Hits, size: int) -> Array:
     """Colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
-    geom = hits.geom[hits.seen]
+    geom = hits.geom.reshape(-1)[hits.pixels]
     colours = world.colours[geom]
     if not world.textures:
         return colours
@@ -115,7 +121,7 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     pattern = textured[geom]
     # What a pixel shows grows with the distance, and aslant: the mean of the ellipse's axes.
     pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
-    extent = pixel * hits.depth[hits.seen] / np.sqrt(np.maximum(np.abs(hits.headlight), 0.05))
+    extent = pixel * hits.depth.reshape(-1)[hits.pixels] / np.sqrt(np.maximum(np.abs(hits.headlight), 0.05))
     for number, name in enumerate(names):
         (chosen,) = np.nonzero(pattern == number)
         point, normal = hits.point[chosen], np.abs(hits.normal[chosen])
@@ -152,11 +158,11 @@ def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDA
     frames = np.empty((len(cameras), size, size, 3), np.uint8)
     for first in range(0, len(cameras), at_once):
         hits = trace(world, cameras[first : first + at_once], fine)
-        light = np.empty((*hits.seen.shape, 3))
-        light[...] = world.background
-        light[hits.seen] = shade(world, hits, surface_colours(world, hits, fine))
-        if samples > 1:
-            light = light.reshape(-1, size, samples, size, samples, 3).mean(axis=(2, 4))
+        light = np.empty((hits.seen.size, 3))
+        light[:] = world.background
+        light[hits.pixels] = shade(world, hits, surface_colours(world, hits, fine))
+        light = light.reshape(-1, size, samples, size, samples, 3)
+        light = light.mean(axis=(2, 4)) if samples > 1 else light[:, :, 0, :, 0]
         frames[first : first + at_once] = 255 * light + 0.5
     return frames
 
