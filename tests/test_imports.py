@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
-    ["scenes.render", "data.workers", "data.tfrecord", "data.dataset", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "gqn"],
-    ["scenes"],
+    ["files", "signals", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
+    ["scenes.render", "data.workers", "data.tfrecord", "data.batches", "representation", "generator"],
+    ["scenes.shepard_metzler", "data.dataset", "gqn"],
+    ["scenes", "data.shards"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import pixels
 
 from gqn.camera import look_at, orbit
 from gqn.data import generate as generation
 from gqn.data.dataset import DatasetError, dataset_info
 from gqn.data.generate import generate
-from gqn.data.tfrecord import decode_example, decode_jpeg, encode_jpeg, read_records
+from gqn.data.tfrecord import decode_example, encode_jpeg, read_records
 from gqn.scenes import FAMILIES
 from gqn.scenes.render import BACKGROUND, Lighting, boxes, out_of_shadow, place_boxes, render, trace
 from gqn.scenes.shepard_metzler import CUBE, RADIUS, ShepardMetzler, walk
@@ -213,12 +214,12 @@ def test_refuses_an_option_out_of_range(option: str, value: object) -> None:
 def test_gives_the_genuine_scene_back(genuine: Path) -> None:
     """Its object, fitted: a path of five cubes, that hangs an eighth of a cube too low."""
     (scene,) = scenes_of(genuine)
-    frames = np.stack([decode_jpeg(jpeg) for jpeg in scene["frames"]]).astype(float)
+    frames = np.stack([pixels(jpeg) for jpeg in scene["frames"]]).astype(float)
     cameras = np.array(scene["cameras"], np.float32).reshape(-1, 5)
     cells = np.array([[-0.5, -0.5, -1], [0.5, -0.5, -1], [0.5, 0.5, -1], [0.5, 0.5, 0], [0.5, 0.5, 1]])
     colours = np.array([hsv_to_rgb(hue / 360, 1, 1) for hue in (322.2, 73.4, 280.5, 284.5, 327.8)])
     drawn = ShepardMetzler().frames(CUBE * (cells - [0, 0, 0.133]), colours, cameras)
-    ours = np.stack([decode_jpeg(encode_jpeg(frame)) for frame in drawn]).astype(float)
+    ours = np.stack([pixels(encode_jpeg(frame)) for frame in drawn]).astype(float)
     assert np.sqrt(((ours - frames) ** 2).mean()) < 3.5  # of 255
     wrong = (np.abs(ours - frames).max(axis=1) > 60).mean(axis=(1, 2)) * 64 * 64
     assert wrong.mean() < 6  # pixels of a frame, all on edges
@@ -265,7 +266,7 @@ def test_records_hold_the_scenes(tmp_path: Path) -> None:
     family = ShepardMetzler(size=16, views=3, cameras="ring")
     frames, cameras = family.scene(np.random.default_rng(np.random.SeedSequence(3, spawn_key=(0, 4))))
     np.testing.assert_array_equal(np.array(scenes[4]["cameras"], np.float32).reshape(-1, 5), cameras)
-    read = np.stack([decode_jpeg(jpeg) for jpeg in scenes[4]["frames"]]).transpose(0, 2, 3, 1).astype(float)
+    read = np.stack([pixels(jpeg) for jpeg in scenes[4]["frames"]]).transpose(0, 2, 3, 1).astype(float)
     assert np.abs(read.mean(axis=(1, 2)) - frames.mean(axis=(1, 2))).max() < 3
 
 

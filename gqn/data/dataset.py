@@ -1,25 +1,29 @@
-"""DeepMind's seven datasets in one table, and scenes read from the torch shards that `gqn.data.convert` makes."""
+"""DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
 import json
 import os
 import pickle
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from gqn.data.tfrecord import Damage, decode_jpeg
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 BUCKET_URL = "https://storage.googleapis.com/gqn-dataset"
 OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
+FORMAT = 2  # of the shards
 
 
 class DatasetError(ValueError):
@@ -34,6 +38,11 @@ class DatasetInfo:
     pixels: int  # height and width of a frame
     views: int  # frames, and cameras, of a scene
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of a scene beside its frames, by name."""
+        return {"cameras": (self.views, CAMERA_RECORDED)}
 
 
 def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
@@ -111,22 +120,26 @@ def how_to_fetch(name: str, directory: Path) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of scenes: tensors `frames` uint8 (scenes, views, 3, h, w) and `cameras` float32 (scenes, views, 5)."""
+    """A file of scenes: their frames as JPEGs end to end, where each begins, and the other tensors by name.
+
+    `jpegs` uint8 (bytes,); `offsets` int64 (scenes x views + 1,); `cameras` float32 (scenes, views, 5).
+    """
 
     name: str
     bytes: int
-    first: int  # record of the record file, from 0
+    first: int  # sound record of the record file, from 0
     count: int
 
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A converted record file: what it was, and the shards that hold its records in order."""
+    """A converted record file: what it was, the shards that hold its sound records in order, and what is damaged."""
 
     name: str
     bytes: int
-    records: int
+    records: int  # sound ones, of a scene each
     shards: tuple[Shard, ...]
+    damages: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,7 @@ class Index:
     views: int
     batch: int  # most scenes of a shard
     files: tuple[RecordFile, ...]
+    format: int = 1  # of the shards
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -153,7 +167,8 @@ def read_index(path: Path) -> Index:
             starts = list(accumulate((_positive(shard.count) for shard in shards), initial=0))
             if starts != [*(shard.first for shard in shards), file["records"]]:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
-            files.append(RecordFile(shards=shards, **file))
+            damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
+            files.append(RecordFile(shards=shards, damages=damages, **file))
         index = Index(files=tuple(files), **fields)
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
@@ -183,6 +198,8 @@ class SceneDataset:
         except (FileNotFoundError, NotADirectoryError):
             missing = next(folder for folder in (Path(directory), self.folder, path) if not folder.exists())
             raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
+        if index.format != FORMAT:
+            raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.pixels, self.views = index.dataset, index.pixels, index.views
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
@@ -194,17 +211,28 @@ class SceneDataset:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
 
-        Both are views into the shard: copy what you keep, change or send to another process. IndexError past the end.
+        views: which, in which order; all by default. Only those are decoded. IndexError past the end.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         number = bisect_right(self._starts, index) - 1
-        tensors = self._load(self._shards[number])
+        shard = self._load(self._shards[number])
         row = index - self._starts[number]
-        return tensors["frames"][row], tensors["cameras"][row]
+        chosen = range(self.views) if views is None else views
+        frames = np.empty((len(chosen), self.pixels, self.pixels, 3), np.uint8)
+        jpegs, offsets = (
+            shard["jpegs"].numpy(),
+            shard["offsets"][row * self.views : (row + 1) * self.views + 1].tolist(),
+        )
+        try:
+            for frame, view in zip(frames, chosen, strict=True):
+                decode_jpeg(jpegs[offsets[view] : offsets[view + 1]], frame)
+        except ValueError as error:
+            raise self._damaged(self._shards[number]) from error
+        return torch.from_numpy(frames).permute(0, 3, 1, 2), shard["cameras"][row][list(chosen)]
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
         if shard.name in self._open:
@@ -217,14 +245,19 @@ class SceneDataset:
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
         except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-            raise DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}") from error
+            raise self._damaged(shard) from error
+        jpegs = shapes.pop("jpegs", None)
         expected = {
-            "frames": (torch.uint8, (shard.count, self.views, 3, self.pixels, self.pixels)),
+            "offsets": (torch.int64, (shard.count * self.views + 1,)),
             "cameras": (torch.float32, (shard.count, self.views, CAMERA_RECORDED)),
         }
-        if shapes != expected:
+        if jpegs is None or shapes != expected or jpegs != (torch.uint8, (int(tensors["offsets"][-1]),)):
             raise DatasetError(f"{path}: holds {shapes}, not what its index says: remove it and run: {_command(path)}")
         self._open[shard.name] = tensors
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)
         return tensors
+
+    def _damaged(self, shard: Shard) -> DatasetError:
+        path = self.folder / shard.name
+        return DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}")
