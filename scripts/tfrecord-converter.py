@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from gqn.data.convert import DamagedRecords, convert
-from gqn.data.dataset import DATASETS, SPLITS, DatasetError
+from gqn.data.dataset import BUCKET, DATASETS, SPLITS, DatasetError
+from gqn.data.fetch import Fetch
 
 
 def positive(text: str) -> int:
@@ -51,8 +52,18 @@ def main() -> None:
         metavar="I/N",
         help="the I-th of N parts of the record files, for N runs beside each other (under torchrun by itself)",
     )
+    parser.add_argument("--fetch", action="store_true", help="get the record files first, and convert each as it comes")
+    parser.add_argument(
+        "--source", metavar="URL", default=BUCKET, help=f"gs://, http:// or file:// folder to fetch from ({BUCKET})"
+    )
+    parser.add_argument("--files", type=positive, metavar="N", help="fetch only the first N of each split")
+    parser.add_argument(
+        "--delete-records", action="store_true", help="remove each fetched file once its shards are verified"
+    )
     parser.add_argument("--allow-damaged", action="store_true", help="exit with 0 although some records are damaged")
     options = parser.parse_args()
+    if not options.fetch and (options.files or options.delete_records or options.source != BUCKET):
+        parser.error("--source, --files and --delete-records need --fetch")
     try:
         report = convert(
             options.data_dir / options.dataset,
@@ -62,6 +73,7 @@ def main() -> None:
             splits=[options.split] if options.split else SPLITS,
             share=options.shard,
             allow_damaged=options.allow_damaged,
+            fetch=Fetch(options.source, options.files, options.delete_records) if options.fetch else None,
         )
     except DamagedRecords as error:
         print(*error.report.notes, error.report, sep="\n")

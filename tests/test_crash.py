@@ -14,6 +14,7 @@ import pytest
 from conftest import REPOSITORY, RecordWriter, small_scene
 
 from gqn.data import convert as conversion
+from gqn.data import plan
 from gqn.data.convert import convert
 from gqn.data.dataset import DatasetError, read_index
 from gqn.data.tfrecord import write_records
@@ -97,7 +98,7 @@ def test_another_batch_in_parts_leaves_nothing_of_the_old(dataset: Path) -> None
 
 
 def test_another_run_at_work_is_left_alone(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "PATIENCE", 0.2)
+    monkeypatch.setattr(plan, "PATIENCE", 0.2)
     started, go_on = threading.Event(), threading.Event()
     convert_file = conversion.convert_file
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gqn.data import dataset
 from gqn.data.convert import convert
-from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, dataset_info, record_file_name, record_file_url
+from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, dataset_info, record_file_name
 from gqn.data.generate import generate
 
 PIXELS_AND_VIEWS = {
@@ -49,12 +49,10 @@ def test_table() -> None:
     assert sum(info.files["test"] for info in DATASETS.values()) == 1426
 
 
-def test_names_and_addresses() -> None:
+def test_names() -> None:
     assert record_file_name(1, 900) == "001-of-900.tfrecord"
     assert record_file_name(2160, 2160) == "2160-of-2160.tfrecord"
     assert record_file_name(1, 1) == "1-of-1.tfrecord"
-    address = "https://storage.googleapis.com/gqn-dataset/mazes/test/007-of-120.tfrecord"
-    assert record_file_url("mazes", "test", 7) == address
 
 
 def test_scenes_come_in_the_order_of_the_records(converted: Path) -> None:

@@ -4,40 +4,34 @@ DATA_DIR/DATASET/{train,test}/001-of-900.tfrecord   ->   DATA_DIR/DATASET/torch/
 """
 
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from shutil import disk_usage
 
 from tqdm import tqdm
 
 from gqn.data.dataset import (
     FORMAT,
+    RECORD_FILE,
     SPLITS,
     DatasetError,
-    DatasetInfo,
     Index,
     RecordFile,
-    Shard,
     dataset_info,
     how_to_fetch,
-    read_index,
 )
-from gqn.data.shards import Job, convert_file, stem
+from gqn.data.fetch import Fetch, Remote, Store
+from gqn.data.plan import Split, claimed, indices, merge, plan, write_conversion
+from gqn.data.shards import Job, convert_file, stem, verify_file
 from gqn.data.tfrecord import Damage
 from gqn.data.workers import quiet_start, worker_pool
-from gqn.files import locked, whole_file, write_json
 
-RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
-SHARD_FILE = re.compile(r"\d+-of-\d+\.\d{4,}\.pt(\.partial)?")
-PART_FILE = re.compile(r"index\.\d+-of-\d+\.json")  # of a run that shares the work with others
 INDEX_INTERVAL = 5.0  # seconds; the index of a large dataset is megabytes, too much to write after every file
-PATIENCE = 10.0  # seconds for the workers of a killed run to leave
 TABLE_LINES = 20  # of damages
 
 
@@ -90,24 +84,6 @@ class DamagedRecords(DatasetError):
         self.report = report
 
 
-@dataclass
-class _Split:
-    """One split's record files, and which of them are converted."""
-
-    source: Path
-    folder: Path  # of the shards
-    sizes: dict[str, int]  # bytes of all its record files, by name
-    todo: list[str]  # names of those that this run converts
-    index: Index  # of those that this run looks after and that are done
-    path: Path  # of that index
-
-    def note(self, done: Sequence[RecordFile]) -> Index:
-        """Write the index with what was done before and `done`."""
-        index = replace(self.index, files=(*self.index.files, *done))
-        _write_index(self.path, index)
-        return index
-
-
 def convert(
     directory: str | os.PathLike[str],
     batch: int,
@@ -117,6 +93,7 @@ def convert(
     splits: Sequence[str] = SPLITS,
     share: tuple[int, int] = (1, 1),
     allow_damaged: bool = False,
+    fetch: Fetch | None = None,
 ) -> Report:
     """Convert the TFRecords of the dataset in `directory` to shards of at most `batch` scenes, as far as they are not.
 
@@ -124,6 +101,7 @@ def convert(
     workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
     spawned, so a script calls this under `if __name__ == "__main__"`. share: (i, n) does the i-th of n parts of the
     record files, i from 1, for n runs beside each other; the last to finish writes the index.
+    fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
     A record file is converted again when its size or the batch changed, a shard is missing or it was damaged; one that
     is gone since keeps its shards. A damaged record costs itself alone: conversion.json lists file, byte and cause.
     Raises DamagedRecords at the end where there were some, unless allow_damaged; DatasetError where the TFRecords are
@@ -135,26 +113,47 @@ def convert(
     if not 1 <= share[0] <= share[1]:
         raise DatasetError(f"part {share[0]} of {share[1]}: must be from 1 to {share[1]}")
     directory = Path(directory)
+    store = Store(fetch.source, directory.resolve().name) if fetch else None
+    if store:
+        store.fetch_description(directory)
     info = dataset_info(directory)
     place = (Path(output) / directory.resolve().name if output is not None else directory) / "torch"
     report = Report(info.name, details=place / "conversion.json")
     found: dict[str, dict[str, int]] = {}
+    remote: dict[Path, Remote] = {}
     for split in splits:
         sizes = _record_files(directory / split)
-        if sizes or _indices(place / split):
+        if fetch and store:
+            there = store.record_files(split, fetch.files)
+            sizes = dict(sorted({**sizes, **{name: file.size for name, file in there.items()}}.items()))
+            remote |= {directory / split / name: file for name, file in there.items()}
+        if sizes or indices(place / split):
             found[split] = sizes
         else:
-            report.notes.append(f"{info.name}: no record files in {directory / split}")
+            where = f"{store.address}/{split}" if store else directory / split
+            report.notes.append(f"{info.name}: no record files in {where}")
     if not found:
-        raise DatasetError(how_to_fetch(info.name, directory))
+        raise DatasetError(f"{store.address}: no record files there" if store else how_to_fetch(info.name, directory))
     fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT)
-    with _claimed(place, share) as locks:
-        work = [_split(directory / split, place / split, sizes, fresh, share, report) for split, sizes in found.items()]
+    with claimed(place, share) as locks:
+        work = [
+            plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()
+        ]
         report.files_done_before = sum(len(split.index.files) for split in work)
-        _convert_all(work, info, batch, locks, workers or os.cpu_count() or 1, progress, report)
-        merged = [_merge(split, fresh) for split in work]
+        jobs = [
+            (split, Job(split.source / name, split.sizes[name], split.folder, info, batch))
+            for split in work
+            for name in split.todo
+        ]
+        loads = None
+        if fetch and store:
+            wanted = {job.source: remote[job.source] for _, job in jobs if job.source in remote}
+            loads = _Loads(store, fetch, wanted)
+            loads.check_room(directory, place, [job.size for _, job in jobs], tell=progress)
+        _convert_all(work, jobs, loads, locks, workers or os.cpu_count() or 1, progress, report)
+        merged = [merge(split, fresh) for split in work]
         if all(merged):
-            _write_conversion(place)
+            write_conversion(place)
         else:
             report.notes.append(f"{info.name}: the index is written when the other parts of {share[1]} are done")
     report.seconds = time.monotonic() - began
@@ -174,160 +173,82 @@ def _record_files(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in files}
 
 
-@contextmanager
-def _claimed(place: Path, share: tuple[int, int]) -> Iterator[list[int]]:
-    """The folder of the shards for this run alone, or for the parts of a shared run together; yields what locks it.
+@dataclass(frozen=True)
+class _Loads:
+    """Record files that are fetched as they are to be converted."""
 
-    The workers hold the locks too, so that none of a killed run writes beside the next.
-    """
-    place.mkdir(parents=True, exist_ok=True)
-    alone = share == (1, 1)
-    with ExitStack() as stack:
-        try:
-            locks = [stack.enter_context(locked(place / ".lock", shared=not alone, patience=PATIENCE))]
-            if not alone:
-                path = place / f".lock-{share[0]}-of-{share[1]}"
-                locks.append(stack.enter_context(locked(path, patience=PATIENCE)))
-        except BlockingIOError:
-            raise DatasetError(f"{place}: another run is converting to it: wait until it ends") from None
-        yield locks
+    store: Store
+    fetch: Fetch
+    remote: Mapping[Path, Remote]
 
-
-def _split(
-    source: Path, folder: Path, sizes: dict[str, int], fresh: Index, share: tuple[int, int], report: Report
-) -> _Split:
-    """What is to be done of a split by this run; shards of what it does anew, or of no record file, are removed."""
-    folder.mkdir(exist_ok=True)
-    part, parts = share
-    mine = list(sizes)[part - 1 :: parts]
-    stems = {stem(name) for name in mine}
-    known = _known(folder, fresh, sizes, report)
-    valid = {name: file for name, file in known.items() if _valid(folder, file, sizes)}
-    todo = [name for name in mine if name not in valid]
-    if parts == 1:
-        path, index = folder / "index.json", replace(fresh, files=tuple(valid.values()))
-    else:
-        path = folder / f"index.{part}-of-{parts}.json"
-        index = replace(fresh, files=tuple(valid[name] for name in mine if name in valid))
-        _forget(folder / "index.json", todo, fresh)
-    split = _Split(source, folder, sizes, todo, index, path)
-    # First the index without what is to be done anew, so that it never lists a shard that has changed or gone.
-    split.note([])
-    listed = {shard.name for file in valid.values() for shard in file.shards}
-    for file in folder.iterdir():
-        if SHARD_FILE.fullmatch(file.name) and file.name not in listed and (parts == 1 or stem(file.name) in stems):
-            file.unlink()
-    return split
-
-
-def _indices(folder: Path) -> list[Path]:
-    """The parts of a folder's index, and the index itself; newest last."""
-    parts = sorted(file for file in folder.iterdir() if PART_FILE.fullmatch(file.name)) if folder.is_dir() else []
-    return [path for path in (folder / "index.json", *parts) if path.exists()]
-
-
-def _known(folder: Path, fresh: Index, sizes: Mapping[str, int], report: Report) -> dict[str, RecordFile]:
-    """Converted record files by name, of indices that are of the same dataset, batch and format as `fresh`."""
-    stems = {stem(name) for name in sizes}
-    counts = {name.rpartition("-")[2] for name in stems}
-    known: dict[str, RecordFile] = {}
-    for path in _indices(folder):
-        old = read_index(path)
-        # Files of another count, say 1-of-2 after 1-of-1, are another set of scenes and not the rest of this one.
-        files = [
-            f for f in old.files if stem(f.name) in stems or not counts or stem(f.name).rpartition("-")[2] in counts
-        ]
-        gone = [file.name for file in files if stem(file.name) not in stems]
-        if replace(old, files=()) == fresh:
-            known |= {file.name: file for file in files}
-        elif gone:
-            raise DatasetError(
-                f"{path}: {old.dataset} in shards of {old.batch} (format {old.format}), and record files gone since: "
-                f"{len(gone)} (such as {min(gone)}): bring them back, or remove {folder} to start afresh"
+    def check_room(self, records: Path, shards: Path, sizes: list[int], *, tell: bool) -> None:
+        """Raises DatasetError where the disks have no room for what is to come."""
+        missing = [file.size - _bytes(path) for path, file in self.remote.items()]
+        kept = sorted(missing)[-self.fetch.at_once :] if self.fetch.delete_records else missing
+        # Shards hold the same JPEGs, and no more than that.
+        need = {records: sum(kept), shards: sum(sizes)}
+        together = os.stat(records).st_dev == os.stat(shards).st_dev
+        needs = {shards: sum(need.values())} if together else need
+        if tell:
+            print(
+                f"{self.store.address}: {len(self.remote)} files, {sum(missing) / 1e9:.2f} GB to fetch; "
+                + ", ".join(f"{n / 1e9:.2f} GB needed of {disk_usage(p).free / 1e9:.2f} free" for p, n in needs.items())
             )
-    if gone := [name for name in known if stem(name) not in stems]:
-        report.notes.append(f"{folder}: record files gone since: {len(gone)} (such as {min(gone)}); their shards stay")
-    return known
+        for path, bytes_needed in needs.items():
+            if bytes_needed > (free := disk_usage(path).free):
+                raise DatasetError(
+                    f"{path}: {bytes_needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free: "
+                    "take fewer --files, --delete-records, or another disk"
+                )
+
+    def convert(self, job: Job, pool: Executor) -> RecordFile:
+        """Fetch a record file where the store has it, convert it, and verify its shards where it is to be removed."""
+        if job.source not in self.remote:
+            return pool.submit(convert_file, job).result()
+        self.store.fetch(self.remote[job.source], job.source)
+        file = pool.submit(convert_file, job).result()
+        if self.fetch.delete_records:
+            pool.submit(verify_file, job, file).result()
+        return file
+
+    def remove(self, job: Job, file: RecordFile) -> None:
+        """Remove a record file that is converted and noted, where that is wanted; a damaged one stays."""
+        if self.fetch.delete_records and job.source in self.remote and not file.damages:
+            job.source.unlink(missing_ok=True)
 
 
-def _valid(folder: Path, file: RecordFile, sizes: Mapping[str, int]) -> bool:
-    """Whether a converted record file need not be converted again."""
-    here = sizes.get(file.name)
-    gone = stem(file.name) not in {stem(name) for name in sizes}
-    # A damaged file may have been replaced by a sound one of the same size.
-    return (gone or (here == file.bytes and not file.damages)) and all(_whole(folder, shard) for shard in file.shards)
-
-
-def _whole(folder: Path, shard: Shard) -> bool:
-    file = folder / shard.name
-    return file.is_file() and file.stat().st_size == shard.bytes
-
-
-def _forget(path: Path, names: Sequence[str], fresh: Index) -> None:
-    """Take record files out of the index that a shared run will replace, where there is one."""
-    if path.exists():
-        old = read_index(path)
-        files = tuple(file for file in old.files if file.name not in names)
-        _write_index(path, replace(fresh, files=files if replace(old, files=()) == fresh else ()))
-
-
-def _merge(split: _Split, fresh: Index) -> bool:
-    """Make one index of its parts where all record files are in them; false where other runs' parts are missing."""
-    path = split.folder / "index.json"
-    parts = [part for part in _indices(split.folder) if part != path]
-    if split.path != path:
-        known: dict[str, RecordFile] = {}
-        for index in [*parts, path]:  # the whole index last: another part may just have made it, and removed the parts
-            with suppress(FileNotFoundError):
-                read = read_index(index)
-                files = read.files if replace(read, files=()) == fresh else ()
-                known = {file.name: file for file in files} | known
-        if not split.sizes.keys() <= known.keys():
-            return False
-        _write_index(path, replace(fresh, files=tuple(known.values())))
-    for part in parts:
-        part.unlink(missing_ok=True)
-    return True
-
-
-def _write_index(path: Path, index: Index) -> None:
-    with whole_file(path) as file:
-        file.write(replace(index, files=tuple(sorted(index.files, key=lambda file: file.name))).json())
-
-
-def _write_conversion(place: Path) -> None:
-    """conversion.json: what all splits hold and what is damaged, the same for the same record files."""
-    splits = {}
-    for split in SPLITS:
-        with suppress(FileNotFoundError):
-            index = read_index(place / split / "index.json")
-            splits[split] = {
-                "files": len(index.files),
-                "scenes": sum(file.records for file in index.files),
-                "shards": sum(len(file.shards) for file in index.files),
-                "bytes": sum(shard.bytes for file in index.files for shard in file.shards),
-                "damages": [{"file": file.name, **asdict(damage)} for file in index.files for damage in file.damages],
-            }
-    write_json(place / "conversion.json", {"dataset": index.dataset, "batch": index.batch, "splits": splits})
+def _bytes(path: Path) -> int:
+    """What is there of a record file, or of what a stopped run left of it."""
+    for file in (path, Path(f"{path}.partial")):
+        if file.is_file():
+            return file.stat().st_size
+    return 0
 
 
 def _convert_all(
-    work: list[_Split], info: DatasetInfo, batch: int, locks: list[int], workers: int, progress: bool, report: Report
+    work: list[Split],
+    jobs: list[tuple[Split, Job]],
+    loads: _Loads | None,
+    locks: list[int],
+    workers: int,
+    progress: bool,
+    report: Report,
 ) -> None:
-    jobs = [
-        (split, Job(split.source / name, split.sizes[name], split.folder, info, batch))
-        for split in work
-        for name in split.todo
-    ]
     began = written = time.monotonic()
-    bar = tqdm(total=sum(job.size for _, job in jobs), unit="B", unit_scale=True, disable=not progress, desc=info.name)
+    bar = tqdm(
+        total=sum(job.size for _, job in jobs), unit="B", unit_scale=True, disable=not progress, desc=report.name
+    )
     workers = min(workers, len(jobs))
-    executor: Executor = worker_pool(workers, locks) if workers > 1 else ThreadPoolExecutor(1)
-    with bar, executor:
-        futures: dict[Future[RecordFile], tuple[_Split, Job]] = {}
+    pool: Executor = worker_pool(workers, locks) if workers > 1 else ThreadPoolExecutor(1)
+    # With downloads, a thread looks after each record file from the store to its shards.
+    front: Executor = ThreadPoolExecutor(loads.fetch.at_once) if loads else pool
+    with bar, pool, front:
+        futures: dict[Future[RecordFile], tuple[Split, Job]] = {}
         try:
             with quiet_start():
-                futures.update((executor.submit(convert_file, job), (split, job)) for split, job in jobs)
+                for split, job in jobs:
+                    run = front.submit(loads.convert, job, pool) if loads else pool.submit(convert_file, job)
+                    futures[run] = split, job
             for future in as_completed(futures):
                 job = futures[future][1]
                 report.add(future.result(), job.source)
@@ -335,19 +256,30 @@ def _convert_all(
                 bar.set_postfix_str(f"{rate:.0f} scenes/s, {len(jobs) - report.files} files left", refresh=False)
                 bar.update(job.size)
                 if time.monotonic() - written > INDEX_INTERVAL:
-                    _note_done(work, futures)
+                    _note_done(work, futures, loads)
                     written = time.monotonic()
         except BrokenProcessPool as error:
-            raise DatasetError(f"{info.name}: a worker died, perhaps for want of memory: try fewer workers") from error
+            raise DatasetError(
+                f"{report.name}: a worker died, perhaps for want of memory: try fewer workers"
+            ) from error
         finally:
             # After an error or Ctrl-C too: the files under way are finished, and those that succeeded are noted.
-            executor.shutdown(cancel_futures=True)
-            for split, index in zip(work, _note_done(work, futures), strict=True):
+            if loads:
+                loads.store.stop.set()
+            front.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
+            for split, index in zip(work, _note_done(work, futures, loads), strict=True):
                 damaged = ((split.source / file.name, damage) for file in index.files for damage in file.damages)
                 report.damages += sorted(damaged, key=lambda found: (found[0], found[1].offset))
 
 
-def _note_done(work: list[_Split], futures: Mapping[Future[RecordFile], tuple[_Split, Job]]) -> list[Index]:
+def _note_done(
+    work: list[Split], futures: Mapping[Future[RecordFile], tuple[Split, Job]], loads: _Loads | None
+) -> list[Index]:
     """Write each split's index with what was done before and by the futures that have succeeded."""
-    done = [(split, f) for f, (split, _) in futures.items() if f.done() and not f.cancelled() and not f.exception()]
-    return [split.note([future.result() for owner, future in done if owner is split]) for split in work]
+    done = [(*by, f.result()) for f, by in futures.items() if f.done() and not f.cancelled() and not f.exception()]
+    indices = [split.note([file for owner, _, file in done if owner is split]) for split in work]
+    if loads:
+        for _, job, file in done:
+            loads.remove(job, file)
+    return indices

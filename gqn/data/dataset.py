@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from gqn.data.tfrecord import Damage, decode_jpeg
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
-BUCKET_URL = "https://storage.googleapis.com/gqn-dataset"
+RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
 OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
 FORMAT = 2  # of the shards
 
@@ -71,11 +72,6 @@ def record_file_name(index: int, count: int) -> str:
     return f"{index:0{width}}-of-{count:0{width}}.tfrecord"
 
 
-def record_file_url(name: str, split: str, index: int) -> str:
-    """Where record file `index`, from 1, of a split of one of DeepMind's datasets lies."""
-    return f"{BUCKET_URL}/{name}/{split}/{record_file_name(index, DATASETS[name].files[split])}"
-
-
 def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     """What the dataset in `directory` is: by its `dataset.json` where there is one, else by the folder's name.
 
@@ -109,9 +105,8 @@ def how_to_fetch(name: str, directory: Path) -> str:
     if name in DATASETS:
         files = DATASETS[name].files
         lines += [
-            f"Fetch DeepMind's:   gsutil -m cp -r {BUCKET}/{name} {data_dir}",
-            f"  or file by file:  {record_file_url(name, 'train', 1)}",
-            f"                    and so on: {files['train']} files under train/, {files['test']} under test/",
+            f"Fetch DeepMind's:   sh data.sh {data_dir} BATCH {name} --fetch",
+            f"  or a part of its {files['train']} and {files['test']} files, by --files 10",
         ]
     draw = "python scripts/generate-scenes.py shepard_metzler_5_parts"
     lines.append(f"Or draw your own:   {draw} {data_dir} --scenes 1000 --seed 0")
