@@ -23,11 +23,14 @@ TIERS = [
         "representation",
         "generator",
     ],
-    ["scenes.render", "data.labels", "gqn"],
-    ["scenes.family"],
+    ["scenes.render", "data.labels", "senses"],
+    ["scenes.family", "fusion", "heads", "gqn"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
     ["scenes"],
+    ["nodes"],
+    ["graph_file", "diagram"],
+    ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
@@ -39,7 +42,8 @@ NEVER = [
     ("scenes", "data"),  # a generator of scenes knows nothing of files
     ("representation", "config"),
     ("generator", "config"),
-    ("gqn", "config"),  # networks take plain arguments
+    ("gqn", "config"),
+    ("recursive", "config"),  # networks take plain arguments
 ]
 
 
