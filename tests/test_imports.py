@@ -11,11 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-<<<<<<< HEAD
     ["files", "signals", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
-=======
-    ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
->>>>>>> main
     [
         "scenes.textures",
         "scenes.solids",
@@ -26,20 +22,12 @@ TIERS = [
         "representation",
         "generator",
     ],
-<<<<<<< HEAD
     ["scenes.render", "data.dataset", "senses"],
     ["scenes.senses", "data.labels", "data.shards", "data.fetch"],
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
     ["scenes", "scenes.arm"],
-=======
-    ["scenes.render", "data.labels", "senses"],
-    ["scenes.family", "fusion", "heads", "gqn"],
-    ["scenes.shepard_metzler", "scenes.rooms"],
-    ["scenes.mazes", "scenes.jaco"],
-    ["scenes"],
->>>>>>> main
     ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],
