@@ -14,6 +14,7 @@ from gqn.data import generate as generation
 from gqn.data.dataset import DatasetError, dataset_info
 from gqn.data.generate import generate
 from gqn.data.tfrecord import decode_example, read_records
+from gqn.scenes import jaco
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
 REPOSITORY = Path(__file__).parent.parent
@@ -115,6 +116,18 @@ def test_refuses_arguments_in_one_line(tmp_path: Path, arguments: dict[str, obje
         small(tmp_path / "never", **arguments)
     assert "\n" not in str(raised.value)
     assert next(iter(arguments)) in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", ["jaco", "mazes"])
+def test_says_what_is_not_installed_before_it_writes(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "labmaze", None)
+    monkeypatch.setattr("gqn.scenes.kinova.find_spec", lambda name: None)
+    monkeypatch.setattr("gqn.scenes.jaco._arm", jaco._arm.__wrapped__)  # compiled once, and perhaps before
+    with pytest.raises(DatasetError, match=r"pip install 'gqn\[worlds\]'"):
+        generate(family, tmp_path / "never", 1, 0, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -96,7 +96,7 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
         raise DatasetError(
             f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
 
 

@@ -61,6 +61,10 @@ def generate(
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
+    try:
+        drawn.setting(np.random.default_rng(seed))  # before anything is written
+    except ModuleNotFoundError as error:
+        raise DatasetError(str(error)) from error
     description = {
         "name": name,
         "family": family,
@@ -97,7 +101,7 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         raise DatasetError(f"no family of scenes {name!r}, only {', '.join(FAMILIES)}")
     try:
         return FAMILIES[name](**options)
-    except (TypeError, ValueError, ModuleNotFoundError) as error:
+    except (TypeError, ValueError) as error:
         raise DatasetError(f"{name}: {error}") from error
 
 
