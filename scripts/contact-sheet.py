@@ -12,6 +12,7 @@ from matplotlib import pyplot
 
 from gqn.scenes import FAMILIES
 from gqn.scenes.render import render
+from gqn.scenes.senses import depth_and_normals
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Options:
     """Height and width of a frame in pixels."""
     samples: int = 1
     """Rays along the side of a pixel."""
+    senses: bool = False
+    """Below each row of frames their depth, the nearer the brighter, and normals, (x, y, z) as red, green and blue."""
 
 
 def main() -> None:
@@ -41,7 +44,12 @@ def main() -> None:
         setting = family.setting(random)
         chosen = np.linspace(0, family.views - 1, options.views).round().astype(int)
         frames = render(setting.world, setting.cameras[chosen], options.size, options.samples)
-        rows.append(np.concatenate(np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1))
+        shown = [frames]
+        if options.senses:
+            depth, normals = depth_and_normals(setting.world, setting.cameras[chosen], options.size)
+            near = np.where(depth > 0, 1 - depth / depth.max(), 0)[..., None].repeat(3, axis=-1)
+            shown += [(255 * near).astype(np.uint8), (127.5 * (normals + 1)).astype(np.uint8)]
+        rows += [np.concatenate(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1) for row in shown]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     pyplot.imsave(options.output, np.concatenate(rows))
 

@@ -1,6 +1,7 @@
 """What holds for every family of scenes: the same bytes from the same seed, published sizes, cameras in the room."""
 
 import json
+import runpy
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import pixels
+from matplotlib import pyplot
 
 from gqn.data.batches import evaluation_batches
 from gqn.data.convert import convert
@@ -114,6 +116,17 @@ def test_further_senses_go_from_record_to_shard(name: str, tmp_path: Path) -> No
         dataset.sensed(0, "smell")
     with pytest.raises(IndexError):
         dataset.sensed(2, "depth")
+
+
+def test_contact_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, sheet = Path(__file__).parent.parent / "scripts/contact-sheet.py", tmp_path / "new/sheet.png"
+    options = ["mazes", str(sheet), "--scenes=2", "--views=3", "--size=8", "--senses"]
+    monkeypatch.setattr("sys.argv", [str(script), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    assert pyplot.imread(sheet).shape == (2 * 3 * 10, 3 * 10, 4)
+    monkeypatch.setattr("sys.argv", [str(script), "teapots", str(sheet)])
+    with pytest.raises(SystemExit, match="no family of scenes 'teapots'"):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def test_labels_of_other_records_are_refused(tmp_path: Path) -> None:

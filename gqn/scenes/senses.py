@@ -2,7 +2,7 @@
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gqn.camera import axes, look_at
 from gqn.scenes.render import PIXELS_AT_ONCE, World, trace
@@ -16,12 +16,13 @@ SENSORS = SIDE**2
 REACH = 1.5  # sides of the probe, how far its sensors feel
 
 
-def depth_and_normals(world: World, cameras: NDArray[np.float32], size: int) -> tuple[Floats, Floats]:
+def depth_and_normals(world: World, cameras: ArrayLike, size: int) -> tuple[Floats, Floats]:
     """What the pixels of frames of `size` see: how far it is, and how its surface is turned.
 
     depth: (views, size, size), in world units along the ray through the pixel's centre, 0 where there is nothing.
     normals: (views, size, size, 3), unit vectors in the world's axes, 0 where there is nothing.
     """
+    cameras = np.asarray(cameras)
     depth = np.zeros((len(cameras), size, size), np.float32)
     normals = np.zeros((len(cameras), size, size, 3), np.float32)
     at_once = max(1, PIXELS_AT_ONCE // size**2)
