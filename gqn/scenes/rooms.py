@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gqn.camera import look_at
 from gqn.scenes.family import Family, Setting
-from gqn.scenes.render import Lighting, World
+from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation
 from gqn.scenes.textures import FLOORS, WALLS
 
@@ -74,7 +74,7 @@ class Rooms(Family):
         solids = self._solids(random)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
         lighting = sunlight(random if self.light == "random" else None)
-        model = model_of(solids, room(HALF, WALL))
+        model = model_of(solids, room(HALF, WALL), BRIGHT)
         tints = np.ones((5, 3)) if self.textures else np.tile(PLAIN, (5, 1))
         world = World(
             model,
