@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "gqn.assessment": ["Options", "assess"],
     "gqn.batch": ["Batch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
     "gqn.checkpoint": ["load"],
@@ -21,7 +22,7 @@ _HOME = {
     "gqn.data.prepare": ["made_scenes"],
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
-    "gqn.plots": ["predictions"],
+    "gqn.plots": ["canvases", "flight", "predictions"],
     "gqn.training": ["train"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

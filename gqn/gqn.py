@@ -52,11 +52,16 @@ class GenerativeQueryNetwork(nn.Module):
         )
 
     def encode(self, context: Views) -> Tensor:
-        """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter."""
+        """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter.
+
+        Without views it is zero.
+        """
         b, m = context.cameras.shape[:2]
         frames = context.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         r = self.representation(frames, context.cameras.flatten(0, 1)).unflatten(0, (b, m))
-        r = r.sum(dim=1) if self.aggregate == "sum" else r.mean(dim=1)
+        r = r.sum(dim=1)
+        if self.aggregate == "mean":
+            r = r / max(1, m)
         return F.layer_norm(r, r.shape[1:]) if self.normalise else r
 
     def forward(self, batch: Batch) -> Prediction:
