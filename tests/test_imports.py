@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TIERS = [
     ["files", "signals", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
     ["scenes.render", "data.workers", "data.tfrecord", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "data.dataset", "gqn"],
-    ["scenes", "data.shards", "data.fetch"],
-    ["data.plan"],
+    ["scenes.shepard_metzler", "data.dataset", "senses"],
+    ["scenes", "data.shards", "data.fetch", "fusion", "heads", "gqn"],
+    ["data.plan", "nodes"],
+    ["graph_file", "diagram"],
+    ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
@@ -27,7 +29,8 @@ NEVER = [
     ("scenes", "data"),  # a generator of scenes knows nothing of files
     ("representation", "config"),
     ("generator", "config"),
-    ("gqn", "config"),  # networks take plain arguments
+    ("gqn", "config"),
+    ("recursive", "config"),  # networks take plain arguments
 ]
 
 
