@@ -1,6 +1,7 @@
 """Write and read TFRecords with TensorFlow itself, in a process of its own: `tensorflow_process.py JOBS.json`.
 
-JOBS is {"write": [{path, pixels, views, scenes, gzip}], "read": [{path, pixels, views, gzip}], "resize": [{path, size}]}.
+JOBS is {"write": [{path, pixels, views, scenes, gzip}], "read": [{path, pixels, views, gzip}],
+"resize": [{path, size}]}.
 Reading follows DeepMind's reader, and saves frames (scenes, views, h, w, 3) and cameras (scenes, views, 5) as it sees
 them to path + ".npz".
 """

@@ -14,7 +14,7 @@ TIERS = [
     ["files", "signals", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
     ["scenes.render", "data.workers", "data.tfrecord", "data.batches", "representation", "generator"],
     ["scenes.shepard_metzler", "data.dataset", "senses"],
-    ["scenes", "data.shards", "data.fetch", "fusion", "heads", "gqn"],
+    ["scenes", "data.shards", "data.fetch", "data.foreign", "fusion", "heads", "gqn"],
     ["data.plan", "nodes"],
     ["graph_file", "diagram"],
     ["recursive"],

@@ -241,17 +241,24 @@ def decode_jpeg(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> No
     except ValueError as error:
         size = frame.shape[:2]
         with suppress(ValueError):
-            size = simplejpeg.decode_jpeg_header(data)[:2]
+            size = jpeg_size(data)
         if size == frame.shape[:2]:
             raise ValueError(f"is no whole JPEG ({error})") from error
     if size != frame.shape[:2]:
         raise ValueError(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
 
 
-def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """The JPEG of a frame (h, w, 3), RGB, in the settings of DeepMind's files; the same bytes each time."""
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width that a JPEG claims to have; ValueError if it is none."""
+    return simplejpeg.decode_jpeg_header(data)[:2]
+
+
+def encode_jpeg(frame: NDArray[np.uint8], quality: int = 95, subsampling: str = "420") -> bytes:
+    """The JPEG of a frame (h, w, 3), RGB, by default in the settings of DeepMind's files; the same bytes each time."""
     # Genuine frames are YCbCr with chroma at half the resolution (4:2:0) and the standard tables at quality 95.
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=95, colorsubsampling="420", fastdct=False)
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(frame), quality=quality, colorsubsampling=subsampling, fastdct=False
+    )
 
 
 def decode_scene(
