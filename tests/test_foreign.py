@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import pixels
 
 from gqn import checkpoint
 from gqn.data.convert import convert
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.foreign import import_conversion, read_foreign
 from gqn.data.generate import generate
-from gqn.data.tfrecord import decode_example, read_records
+from gqn.data.tfrecord import decode_example, decode_jpeg, read_records
 
 Scene = namedtuple("Scene", ["frames", "cameras"])
 Scene.__module__ = "__main__"  # of the script that saved it
@@ -35,7 +34,7 @@ def genuine_like(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any
 
 
 def decoded(scene: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    frames = np.stack([pixels(jpeg) for jpeg in scene["frames"]])
+    frames = np.stack([decode_jpeg(jpeg) for jpeg in scene["frames"]])
     return frames, np.array(scene["cameras"], np.float32).reshape(-1, 5)
 
 

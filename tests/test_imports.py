@@ -11,18 +11,31 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
-    ["scenes.render", "data.workers", "data.tfrecord", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "data.dataset", "senses"],
-    ["scenes", "data.shards", "data.fetch", "data.foreign", "fusion", "heads", "gqn"],
-    ["data.plan", "nodes"],
+    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
+    [
+        "scenes.textures",
+        "scenes.solids",
+        "scenes.kinova",
+        "data.workers",
+        "data.tfrecord",
+        "data.batches",
+        "representation",
+        "generator",
+    ],
+    ["scenes.render", "data.dataset", "senses"],
+    ["scenes.family", "data.labels", "data.shards", "data.fetch", "data.foreign", "fusion", "heads", "gqn"],
+    ["scenes.shepard_metzler", "scenes.rooms", "data.plan"],
+    ["scenes.mazes", "scenes.jaco"],
+    ["scenes"],
+    ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
-    ["plots"],
+    ["metrics", "likelihood", "plots"],
     ["training"],
+    ["assessment"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [

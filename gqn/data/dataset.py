@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gqn.data.tfrecord import Damage, decode_jpeg
+from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -72,6 +72,11 @@ def record_file_name(index: int, count: int) -> str:
     """
     width = len(str(count))
     return f"{index:0{width}}-of-{count:0{width}}.tfrecord"
+
+
+def labels_file(records: Path) -> Path:
+    """Where the ground truth of the scenes of a record file lies, if there is one: 001-of-900.labels.json beside it."""
+    return records.with_name(records.name.partition(".")[0] + ".labels.json")
 
 
 def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
@@ -237,7 +242,7 @@ class SceneDataset:
         )
         try:
             for frame, view in zip(frames, chosen, strict=True):
-                decode_jpeg(jpegs[offsets[view] : offsets[view + 1]], frame)
+                fill_frame(jpegs[offsets[view] : offsets[view + 1]], frame)
         except ValueError as error:
             raise self._damaged(self._shards[number]) from error
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)

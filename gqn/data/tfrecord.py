@@ -229,7 +229,14 @@ def decode_example(record: bytes) -> dict[str, Sequence[Any]]:
     return {name: getattr(features[name], kind).value if kind else [] for name, kind in kinds.items()}
 
 
-def decode_jpeg(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Pixels of a JPEG, RGB, (3, h, w); see `fill_frame`. ValueError if it is none. A transposed view of (h, w, 3)."""
+    frame = np.empty((*jpeg_size(data), 3), np.uint8)
+    fill_frame(data, frame)
+    return frame.transpose(2, 0, 1)
+
+
+def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
     """Fill frame (h, w, 3) with a JPEG's pixels, RGB: those of TensorFlow's default decoder, bit for bit.
 
     Raises ValueError where it is no whole JPEG of that size.
@@ -281,7 +288,7 @@ def decode_scene(
             raise RecordError(f"the {name.removesuffix('s')} of view {view} is not finite")
     for view, jpeg in enumerate(jpegs):
         try:
-            decode_jpeg(jpeg, frame)
+            fill_frame(jpeg, frame)
         except ValueError as error:
             raise RecordError(f"the frame of view {view} {error}") from error
     return jpegs, arrays
