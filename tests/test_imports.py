@@ -23,7 +23,7 @@ TIERS = [
         "generator",
     ],
     ["scenes.render", "data.dataset", "senses"],
-    ["scenes.senses", "data.labels", "data.shards", "data.fetch", "data.foreign"],
+    ["scenes.senses", "data.labels", "data.shards", "data.fetch", "data.foreign", "data.survey"],
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],

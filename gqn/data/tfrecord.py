@@ -259,7 +259,7 @@ def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> Non
         raise ValueError(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
 
 
-def jpeg_size(data: bytes) -> tuple[int, int]:
+def jpeg_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
     """Height and width that a JPEG claims to have; ValueError if it is none."""
     return simplejpeg.decode_jpeg_header(data)[:2]
 
