@@ -1,20 +1,30 @@
 #!/usr/bin/env python3
-"""Time one training step at the paper's sizes with L=8 and z=64, beside the literal generator in float32."""
+"""Time what the library does on this machine: python scripts/benchmark.py {train,scenes} --help."""
 
-import argparse
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+import tyro
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn.batch import Batch, Views
 from gqn.config import PRESETS, ModelConfig
+from gqn.data.generate import generate
+from gqn.distributed import processes
+from gqn.files import write_json
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import log_likelihood
+from gqn.provenance import provenance
+from gqn.scenes import FAMILIES
 from gqn.training import computes_in_bfloat16
 
 # The literal generator is the tests' reference; it is no part of the library.
@@ -22,14 +32,76 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from reference import literal_generator
 
 
+@dataclass(frozen=True)
+class Train:
+    """Time one training step at the paper's sizes with L=8 and z=64, beside the literal generator in float32."""
+
+    pixels: int = 64
+    """Height and width of the frames."""
+    batch: int = 4
+    """Scenes a step."""
+    context: int = 5
+    """Context views of a scene."""
+    repeats: int = 5
+    """Steps of which the fastest counts."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """cpu or cuda."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Time the drawing of scenes: frames a second of one core for each family, JPEG and files apart."""
+
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Which to draw."""
+    size: int = 64
+    """Height and width of the frames."""
+    seconds: float = 5.0
+    """How long to draw for, for each family."""
+    dataset: int = 0
+    """Also write a shepard_metzler_5_parts dataset of that many scenes, by all cores, in a temporary folder."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pixels", type=int, default=64, help="height and width of the frames (default 64)")
-    parser.add_argument("--batch", type=int, default=4, help="scenes a step (default 4)")
-    parser.add_argument("--context", type=int, default=5, help="context views of a scene (default 5)")
-    parser.add_argument("--repeats", type=int, default=5, help="steps of which the fastest counts (default 5)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    options = parser.parse_args()
+    commands: dict[str, Any] = {"train": Train, "scenes": Scenes}
+    options = tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+    if isinstance(options, Train):
+        time_training(options)
+    else:
+        time_scenes(options)
+
+
+def time_scenes(options: Scenes) -> None:
+    with processes("cpu") as group:
+        report: dict[str, Any] = {"provenance": provenance(group), "size": options.size, "frames_a_second": {}}
+    for name in options.families:
+        report["frames_a_second"][name] = rate = round(frames_a_second(name, options.size, options.seconds), 1)
+        print(f"{name}: {rate:.0f} frames/s a core at {options.size}x{options.size}", flush=True)
+    if options.dataset:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            generate("shepard_metzler_5_parts", folder, options.dataset, seed=0, test_scenes=0, progress=False)
+            taken = round(time.perf_counter() - begun, 1)
+        report["dataset"] = {"scenes": options.dataset, "seconds": taken, "cores": os.cpu_count()}
+        print(f"{options.dataset} scenes of shepard_metzler_5_parts written in {taken:.0f} s by {os.cpu_count()} cores")
+    if options.output:
+        write_json(options.output, report)
+
+
+def frames_a_second(family: str, size: int, duration: float) -> float:
+    """Frames of whole scenes, their making included, that this process draws in a second."""
+    drawn, random = FAMILIES[family](size=size), np.random.default_rng(0)
+    drawn.scene(random)  # what is compiled once does not count
+    begun, frames = time.perf_counter(), 0
+    while time.perf_counter() - begun < duration:
+        drawn.scene(random)
+        frames += drawn.views
+    return frames / (time.perf_counter() - begun)
+
+
+def time_training(options: Train) -> None:
     device = torch.device(options.device)
     bfloat16 = computes_in_bfloat16("auto", device)
     rate = matrix_rate(device, torch.bfloat16 if bfloat16 else torch.float32)
@@ -48,7 +120,7 @@ def main() -> None:
 
 
 def step_seconds(
-    sizes: ModelConfig, options: argparse.Namespace, device: torch.device, *, bfloat16: bool, literal: bool
+    sizes: ModelConfig, options: Train, device: torch.device, *, bfloat16: bool, literal: bool
 ) -> tuple[float, int]:
     """Seconds of the fastest of several training steps, optimizer included, and its floating-point operations."""
     torch.manual_seed(0)
@@ -89,7 +161,7 @@ def literally(network: GenerativeQueryNetwork, batch: Batch) -> tuple[Tensor, Te
     return mean[:, None], kl[:, None]
 
 
-def random_batch(options: argparse.Namespace) -> Batch:
+def random_batch(options: Train) -> Batch:
     def views(count: int) -> Views:
         frames = torch.rand(options.batch, count, 3, options.pixels, options.pixels)
         return Views(frames, torch.randn(options.batch, count, 7))

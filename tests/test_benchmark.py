@@ -1,0 +1,38 @@
+"""The front door of the benchmarks."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "scripts/benchmark.py"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rates.json"
+    families = ("shepard_metzler_5_parts", "shepard_metzler_7_parts")
+    options = ("--size", "8", "--seconds", "0.01", "--dataset", "1", "--output", str(output))
+    run(monkeypatch, "scenes", "--families", *families, *options)
+    report = json.loads(output.read_text())
+    assert set(report["frames_a_second"]) == set(families)
+    assert min(report["frames_a_second"].values()) > 0
+    assert report["provenance"]["command"][:2] == ["benchmark.py", "scenes"]
+    assert report["dataset"]["scenes"] == 1
+    assert "frames/s a core at 8x8" in capsys.readouterr().out
+
+
+def test_train_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "train", "--help")
+    assert stopped.value.code == 0
+    assert "--repeats" in capsys.readouterr().out
