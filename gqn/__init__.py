@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "gqn.batch": ["Batch", "Views"],
+    "gqn.batch": ["Batch", "GraphBatch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
     "gqn.checkpoint": ["load"],
     "gqn.config": ["PRESETS", "Config"],
@@ -21,7 +21,9 @@ _HOME = {
     "gqn.data.prepare": ["made_scenes"],
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
+    "gqn.heads": ["HEADS", "Answer", "Head"],
     "gqn.plots": ["predictions"],
+    "gqn.recursive": ["RecursiveGQN"],
     "gqn.training": ["train"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

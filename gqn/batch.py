@@ -3,7 +3,8 @@
 Letters: b scenes, m context views, q query views, c channels, h w pixels, k camera numbers (7).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,24 +12,36 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Views:
-    """Frames and the cameras that took them.
+    """Frames and the cameras that took them; of another sense than vision, its readings and the poses of its probe.
 
-    frames: (b, m, c, h, w), floating point in [0, 1].
-    cameras: (b, m, k), as `gqn.camera.camera_vector` gives them.
+    frames: (b, m, c, h, w), floating point in [0, 1]; of another sense or task (b, m, ...).
+    cameras: (b, m, k), as `gqn.camera.camera_vector` gives them; of another sense or task any k numbers.
+    present: (b, m), False for a view that a scene lacks, whatever stands in its place; None where all are there.
     """
 
     frames: Tensor
     cameras: Tensor
+    present: Tensor | None = None
 
     def to(self, device: torch.device) -> "Views":
-        return Views(self.frames.to(device, non_blocking=True), self.cameras.to(device, non_blocking=True))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Views":
-        return Views(self.frames.pin_memory(), self.cameras.pin_memory())
+        return self._each(Tensor.pin_memory)
 
     def __getitem__(self, scenes: slice | Tensor) -> "Views":
         """Views of some of the scenes: an index of the first axis."""
-        return Views(self.frames[scenes], self.cameras[scenes])
+        return self._each(lambda tensor: tensor[scenes])
+
+    def known(self) -> Tensor:
+        """The frames, with zeros for those that are not there, whatever stood in their place."""
+        if self.present is None:
+            return self.frames
+        present = self.present.view(*self.present.shape, *[1] * (self.frames.dim() - 2))
+        return torch.where(present, self.frames, torch.zeros_like(self.frames))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Views":
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,32 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         return Batch(self.context.pin_memory(), self.query.pin_memory())
+
+
+@dataclass(frozen=True)
+class EncodedViews(Views):
+    """Views that a sense's encoder has been through already: frames are its outputs, (b, m, c, h', w')."""
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """What a graph of representations eats: of the same b scenes, observations by sense and questions by task.
+
+    tasks: views whose cameras are the queries and whose frames are the answers, (b, q, ...); present says which are
+    known. A task that is asked nothing but the scene has one query of no numbers, cameras (b, 1, 0).
+    """
+
+    senses: Mapping[str, Views]
+    tasks: Mapping[str, Views]
+
+    def to(self, device: torch.device) -> "GraphBatch":
+        return self._each(lambda views: views.to(device))
+
+    def pin_memory(self) -> "GraphBatch":
+        return self._each(Views.pin_memory)
+
+    def _each(self, change: Callable[[Views], Views]) -> "GraphBatch":
+        return GraphBatch(*({name: change(v) for name, v in views.items()} for views in (self.senses, self.tasks)))
 
 
 def split_views(views: Views, context: int, queries: int) -> Batch:

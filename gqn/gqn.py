@@ -1,14 +1,15 @@
 """The Generative Query Network: one sense, one representation, one task (render)."""
 
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gqn.batch import Batch, Views
+from gqn.camera import CAMERA_NUMBERS
 from gqn.generator import Generator, Prediction
 from gqn.representation import REPRESENTATIONS
+from gqn.senses import Aggregate, aggregate_views, encode_views
 
 
 class GenerativeQueryNetwork(nn.Module):
@@ -26,7 +27,7 @@ class GenerativeQueryNetwork(nn.Module):
         pixels: int,
         representation: str = "pool",
         representation_channels: int = 256,
-        aggregate: Literal["sum", "mean"] = "sum",
+        aggregate: Aggregate = "sum",
         normalise: bool = False,
         hidden: int = 128,
         canvas: int = 128,
@@ -36,28 +37,38 @@ class GenerativeQueryNetwork(nn.Module):
         kernel: int = 5,
     ) -> None:
         super().__init__()
-        self.aggregate = aggregate
+        frame = (3, pixels, pixels)
+        cores: dict[str, Any] = {
+            "hidden": hidden,
+            "canvas": canvas,
+            "latent": latent,
+            "generation_steps": generation_steps,
+            "shared": shared,
+            "kernel": kernel,
+        }
+        # The same network as a sense and a task of `gqn.recursive.RecursiveGQN`.
+        self.sense: dict[str, Any] = {
+            "encoder": representation,
+            "frame": frame,
+            "channels": representation_channels,
+            "aggregate": aggregate,
+            "normalise": normalise,
+        }
+        self.render: dict[str, Any] = {"target": frame, "query": CAMERA_NUMBERS, **cores}
+        self.aggregate: Aggregate = aggregate
         self.normalise = normalise
         self.representation = REPRESENTATIONS[representation](pixels=pixels, channels=representation_channels)
         self.generator = Generator(
             pixels=pixels,
             representation_channels=representation_channels,
             representation_grid=self.representation.grid,
-            hidden=hidden,
-            canvas=canvas,
-            latent=latent,
-            generation_steps=generation_steps,
-            shared=shared,
-            kernel=kernel,
+            **cores,
         )
 
     def encode(self, context: Views) -> Tensor:
         """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter."""
-        b, m = context.cameras.shape[:2]
-        frames = context.frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        r = self.representation(frames, context.cameras.flatten(0, 1)).unflatten(0, (b, m))
-        r = r.sum(dim=1) if self.aggregate == "sum" else r.mean(dim=1)
-        return F.layer_norm(r, r.shape[1:]) if self.normalise else r
+        features = encode_views(self.representation, context)
+        return aggregate_views(features, context.present, self.aggregate, self.normalise)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predictions of the query frames with latents from the posterior, which sees them: for training."""

@@ -13,8 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TIERS = [
     ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
     ["scenes.render", "data.workers", "data.tfrecord", "data.dataset", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "gqn"],
-    ["scenes"],
+    ["scenes.shepard_metzler", "senses"],
+    ["scenes", "fusion", "heads", "gqn"],
+    ["nodes"],
+    ["graph_file", "diagram"],
+    ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
@@ -26,7 +29,8 @@ NEVER = [
     ("scenes", "data"),  # a generator of scenes knows nothing of files
     ("representation", "config"),
     ("generator", "config"),
-    ("gqn", "config"),  # networks take plain arguments
+    ("gqn", "config"),
+    ("recursive", "config"),  # networks take plain arguments
 ]
 
 
