@@ -142,14 +142,17 @@ def time_training(options: Train) -> None:
     for name in options.presets:
         config = PRESETS[name]
         settings, pixels = config.training, 32 if name == "quick" else 64
-        work = Work(pixels, settings.batch, settings.context_views[1], settings.queries)
+        # A mean number of context views, and few scenes of a large batch: each costs the same.
+        work = Work(pixels, min(settings.batch, 16), sum(settings.context_views) // 2, settings.queries)
         taken, flops, _ = step_seconds(config.model, work, options, device, bfloat16=bfloat16)
+        scale = settings.batch / work.scenes
         report["presets"][name] = row = {
             "pixels": pixels,
-            "seconds_a_step": round(taken, 3),
-            "gflop_a_step": round(flops / 1e9),
+            "scenes_timed": work.scenes,
+            "seconds_a_step": round(scale * taken, 3),
+            "gflop_a_step": round(scale * flops / 1e9),
             "steps": settings.steps,
-            "hours": round(taken * settings.steps / 3600, 2),
+            "hours": round(scale * taken * settings.steps / 3600, 2),
         }
         print(f"preset {name}: {row}", flush=True)
     if options.output:
