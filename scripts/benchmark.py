@@ -142,8 +142,9 @@ def time_training(options: Train) -> None:
     for name in options.presets:
         config = PRESETS[name]
         settings, pixels = config.training, 32 if name == "quick" else 64
-        # A mean number of context views, and few scenes of a large batch: each costs the same.
-        work = Work(pixels, min(settings.batch, 16), sum(settings.context_views) // 2, settings.queries)
+        # A mean number of context views, and few scenes of a batch that is meant for GPUs.
+        scenes = options.batch if name == "paper" else settings.batch
+        work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
         taken, flops, _ = step_seconds(config.model, work, options, device, bfloat16=bfloat16)
         scale = settings.batch / work.scenes
         report["presets"][name] = row = {
