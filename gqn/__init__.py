@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "gqn.assessment": ["Options", "assess"],
     "gqn.batch": ["Batch", "GraphBatch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
     "gqn.checkpoint": ["load"],
@@ -22,7 +23,7 @@ _HOME = {
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
     "gqn.heads": ["HEADS", "Answer", "Head"],
-    "gqn.plots": ["predictions"],
+    "gqn.plots": ["canvases", "flight", "predictions"],
     "gqn.recursive": ["RecursiveGQN"],
     "gqn.training": ["train"],
 }

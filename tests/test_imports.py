@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
+    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed"],
     [
         "scenes.textures",
         "scenes.solids",
@@ -34,8 +34,9 @@ TIERS = [
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
-    ["plots"],
+    ["metrics", "likelihood", "plots"],
     ["training"],
+    ["assessment"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [
