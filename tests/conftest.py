@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from gqn.data.convert import convert
 from gqn.data.dataset import DATASETS, record_file_name
 from gqn.data.generate import generate
-from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
+from gqn.data.tfrecord import decode_jpeg, encode_jpeg, encode_scene, write_records
 
 REPOSITORY = Path(__file__).parent.parent
 GENUINE = REPOSITORY.parent / "shared/data/shepard_metzler_5_parts/train/001-of-900.tfrecord"
@@ -27,6 +28,13 @@ def genuine() -> Path:
     if not GENUINE.is_file():
         pytest.skip(f"no genuine scene at {GENUINE}")
     return GENUINE
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    """The frame of a JPEG as the library decodes it, (3, h, w)."""
+    frame = np.empty((*simplejpeg.decode_jpeg_header(jpeg)[:2], 3), np.uint8)
+    decode_jpeg(jpeg, frame)
+    return frame.transpose(2, 0, 1)
 
 
 def small_scene(number: int, pixels: int = 8, views: int = 2) -> bytes:

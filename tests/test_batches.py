@@ -19,11 +19,12 @@ class Numbered:
     def __len__(self) -> int:
         return self.scenes
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         cameras = torch.zeros(self.views, 5)
         cameras[:, 0], cameras[:, 1] = index, torch.arange(self.views)
         frames = (torch.arange(self.views, dtype=torch.uint8) + 10 * index)[:, None, None, None]
-        return frames.expand(-1, 3, 4, 4), cameras
+        chosen = list(range(self.views)) if views is None else views
+        return frames.expand(-1, 3, 4, 4)[chosen], cameras[chosen]
 
 
 def batches(**changes) -> TrainingBatches:

@@ -11,23 +11,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed"],
+    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
     [
         "scenes.textures",
         "scenes.solids",
         "scenes.kinova",
         "data.workers",
         "data.tfrecord",
-        "data.dataset",
         "data.batches",
         "representation",
         "generator",
     ],
-    ["scenes.render", "data.labels", "senses"],
-    ["scenes.family", "fusion", "heads", "gqn"],
+    ["scenes.render", "data.dataset", "senses"],
+    ["scenes.senses", "data.labels", "data.shards", "data.fetch"],
+    ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
-    ["scenes"],
+    ["scenes", "scenes.arm"],
     ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],

@@ -1,25 +1,31 @@
-"""DeepMind's seven datasets in one table, and scenes read from the torch shards that `gqn.data.convert` makes."""
+"""DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
 import json
 import os
 import pickle
+import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from gqn.data.tfrecord import Damage, decode_jpeg
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
-BUCKET_URL = "https://storage.googleapis.com/gqn-dataset"
+RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
+Shapes = Mapping[str, tuple[int, ...]]  # of float32 tensors, by name
 OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
+FORMAT = 2  # of the shards
 
 
 class DatasetError(ValueError):
@@ -34,6 +40,12 @@ class DatasetInfo:
     pixels: int  # height and width of a frame
     views: int  # frames, and cameras, of a scene
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
+    further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of a scene beside its frames, by name."""
+        return {"cameras": (self.views, CAMERA_RECORDED), **self.further}
 
 
 def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
@@ -67,11 +79,6 @@ def labels_file(records: Path) -> Path:
     return records.with_name(records.name.partition(".")[0] + ".labels.json")
 
 
-def record_file_url(name: str, split: str, index: int) -> str:
-    """Where record file `index`, from 1, of a split of one of DeepMind's datasets lies."""
-    return f"{BUCKET_URL}/{name}/{split}/{record_file_name(index, DATASETS[name].files[split])}"
-
-
 def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     """What the dataset in `directory` is: by its `dataset.json` where there is one, else by the folder's name.
 
@@ -81,14 +88,15 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     name = Path(directory).resolve().name
     try:
         fields = json.loads(path.read_text())
-        return DatasetInfo(str(fields["name"]), _positive(fields["pixels"]), _positive(fields["views"]), files={})
+        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
+        return DatasetInfo(str(fields["name"]), pixels, views, files={}, further=further)
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
         raise DatasetError(
             f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
 
 
@@ -98,6 +106,11 @@ def _positive(number: Any) -> int:
     return number
 
 
+def _shapes(fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of further tensors in a dataset's description or index, where it has some."""
+    return {str(name): tuple(map(_positive, shape)) for name, shape in fields.get("tensors", {}).items()}
+
+
 def how_to_fetch(name: str, directory: Path) -> str:
     """The lines that tell a user where the TFRecords of dataset `name` come from."""
     lines = [f"{name}: no record files in {directory}/train or {directory}/test."]
@@ -105,9 +118,8 @@ def how_to_fetch(name: str, directory: Path) -> str:
     if name in DATASETS:
         files = DATASETS[name].files
         lines += [
-            f"Fetch DeepMind's:   gsutil -m cp -r {BUCKET}/{name} {data_dir}",
-            f"  or file by file:  {record_file_url(name, 'train', 1)}",
-            f"                    and so on: {files['train']} files under train/, {files['test']} under test/",
+            f"Fetch DeepMind's:   sh data.sh {data_dir} BATCH {name} --fetch",
+            f"  or a part of its {files['train']} and {files['test']} files, by --files 10",
         ]
     draw = "python scripts/generate-scenes.py shepard_metzler_5_parts"
     lines.append(f"Or draw your own:   {draw} {data_dir} --scenes 1000 --seed 0")
@@ -116,22 +128,26 @@ def how_to_fetch(name: str, directory: Path) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of scenes: tensors `frames` uint8 (scenes, views, 3, h, w) and `cameras` float32 (scenes, views, 5)."""
+    """A file of scenes: their frames as JPEGs end to end, where each begins, and the other tensors by name.
+
+    `jpegs` uint8 (bytes,); `offsets` int64 (scenes x views + 1,); `cameras` float32 (scenes, views, 5), and so on.
+    """
 
     name: str
     bytes: int
-    first: int  # record of the record file, from 0
+    first: int  # sound record of the record file, from 0
     count: int
 
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A converted record file: what it was, and the shards that hold its records in order."""
+    """A converted record file: what it was, the shards that hold its sound records in order, and what is damaged."""
 
     name: str
     bytes: int
-    records: int
+    records: int  # sound ones, of a scene each
     shards: tuple[Shard, ...]
+    damages: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +159,8 @@ class Index:
     views: int
     batch: int  # most scenes of a shard
     files: tuple[RecordFile, ...]
+    format: int = 1  # of the shards
+    tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -158,8 +176,9 @@ def read_index(path: Path) -> Index:
             starts = list(accumulate((_positive(shard.count) for shard in shards), initial=0))
             if starts != [*(shard.first for shard in shards), file["records"]]:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
-            files.append(RecordFile(shards=shards, **file))
-        index = Index(files=tuple(files), **fields)
+            damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
+            files.append(RecordFile(shards=shards, damages=damages, **file))
+        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields)})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -175,7 +194,8 @@ def _command(path: Path) -> str:
 class SceneDataset:
     """Scenes of one split of a converted dataset, read from its shards as they are asked for.
 
-    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. Attributes: name, pixels, views.
+    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. Attributes: name, pixels, views; `further`,
+    the shapes of what senses other than sight say of a scene, by name.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
@@ -188,7 +208,9 @@ class SceneDataset:
         except (FileNotFoundError, NotADirectoryError):
             missing = next(folder for folder in (Path(directory), self.folder, path) if not folder.exists())
             raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
-        self.name, self.pixels, self.views = index.dataset, index.pixels, index.views
+        if index.format != FORMAT:
+            raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
+        self.name, self.pixels, self.views, self.further = index.dataset, index.pixels, index.views, index.tensors
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
         self._open: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
@@ -199,17 +221,43 @@ class SceneDataset:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
 
-        Both are views into the shard: copy what you keep, change or send to another process. IndexError past the end.
+        views: which, in which order; all by default. Only those are decoded. IndexError past the end.
         """
+        number, row = self._place(index)
+        shard = self._load(self._shards[number])
+        chosen = range(self.views) if views is None else views
+        frames = np.empty((len(chosen), self.pixels, self.pixels, 3), np.uint8)
+        jpegs, offsets = (
+            shard["jpegs"].numpy(),
+            shard["offsets"][row * self.views : (row + 1) * self.views + 1].tolist(),
+        )
+        try:
+            for frame, view in zip(frames, chosen, strict=True):
+                decode_jpeg(jpegs[offsets[view] : offsets[view + 1]], frame)
+        except ValueError as error:
+            raise self._damaged(self._shards[number]) from error
+        return torch.from_numpy(frames).permute(0, 3, 1, 2), shard["cameras"][row][list(chosen)]
+
+    def sensed(self, index: int, name: str) -> Tensor:
+        """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
+
+        A view into the shard: copy what you keep, change or send to another process. IndexError past the end, KeyError
+        for a sense that the dataset has not.
+        """
+        number, row = self._place(index)
+        if name not in self.further:
+            raise KeyError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
+        return self._load(self._shards[number])[name][row]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of a scene's shard, and its row there."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         number = bisect_right(self._starts, index) - 1
-        tensors = self._load(self._shards[number])
-        row = index - self._starts[number]
-        return tensors["frames"][row], tensors["cameras"][row]
+        return number, index - self._starts[number]
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
         if shard.name in self._open:
@@ -222,14 +270,20 @@ class SceneDataset:
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
         except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-            raise DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}") from error
+            raise self._damaged(shard) from error
+        jpegs = shapes.pop("jpegs", None)
         expected = {
-            "frames": (torch.uint8, (shard.count, self.views, 3, self.pixels, self.pixels)),
+            "offsets": (torch.int64, (shard.count * self.views + 1,)),
             "cameras": (torch.float32, (shard.count, self.views, CAMERA_RECORDED)),
+            **{name: (torch.float32, (shard.count, *shape)) for name, shape in self.further.items()},
         }
-        if shapes != expected:
+        if jpegs is None or shapes != expected or jpegs != (torch.uint8, (int(tensors["offsets"][-1]),)):
             raise DatasetError(f"{path}: holds {shapes}, not what its index says: remove it and run: {_command(path)}")
         self._open[shard.name] = tensors
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)
         return tensors
+
+    def _damaged(self, shard: Shard) -> DatasetError:
+        path = self.folder / shard.name
+        return DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}")
