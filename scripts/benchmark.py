@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what the library does on this machine: python scripts/benchmark.py {train,scenes,arm} --help."""
+"""Measure what the library does on this machine: python scripts/benchmark.py {train,scenes,arm,data} --help."""
 
 import os
 import sys
@@ -30,6 +30,8 @@ from gqn.training import computes_in_bfloat16
 
 # The literal generator is the tests' reference; it is no part of the library.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmark_data import Data, time_data
 from reference import literal_generator
 
 
@@ -89,10 +91,12 @@ class Arm:
 
 
 def main() -> None:
-    commands: dict[str, Any] = {"train": Train, "scenes": Scenes, "arm": Arm}
+    commands: dict[str, Any] = {"train": Train, "scenes": Scenes, "arm": Arm, "data": Data}
     options = tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
     if isinstance(options, Train):
         time_training(options)
+    elif isinstance(options, Data):
+        time_data(options)
     elif isinstance(options, Scenes):
         time_scenes(options)
     else:

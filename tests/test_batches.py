@@ -104,3 +104,13 @@ def test_evaluation_views_do_not_depend_on_the_batch_size() -> None:
         for b in (10, 5)
     )
     assert torch.equal(whole, halves)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_batches_reach_the_device_from_pinned_memory() -> None:
+    (batch,) = batches().loader(5, 6, workers=2, pin_memory=True)
+    assert batch.context.frames.is_pinned()
+    assert batch.query.cameras.is_pinned()
+    on_device = batch.to(torch.device("cuda"))
+    torch.cuda.synchronize()
+    assert torch.equal(on_device.query.frames.cpu(), batches()[5].query.frames)

@@ -1,11 +1,13 @@
 import json
 import os
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import RecordWriter
+from conftest import RecordWriter, TensorFlowFiles
 from torch.utils.data import DataLoader, Dataset
 
 from gqn.data import dataset
@@ -74,6 +76,38 @@ def test_views_come_as_named(tmp_path: Path) -> None:
     some = scenes.scene(0, [4, 2, 4])
     assert torch.equal(some[0], frames[[4, 2, 4]])
     assert torch.equal(some[1], cameras[[4, 2, 4]])
+
+
+def test_a_fraction_is_always_the_same_and_lies_within_a_larger_one(converted: Path) -> None:
+    def numbers(fraction: float) -> list[int]:
+        scenes = SceneDataset(converted, "train", fraction=fraction)
+        return [brightness(scenes, index)[0] for index in range(len(scenes))]
+
+    assert numbers(1.0) == list(range(20))
+    parts = [numbers(fraction) for fraction in (0.01, 0.2, 0.5, 0.95)]
+    assert [len(part) for part in parts] == [1, 4, 10, 19]
+    for smaller, larger in pairwise(parts):
+        assert set(smaller) < set(larger)
+        assert larger == sorted(larger)
+    assert numbers(0.5) == parts[2]
+    with pytest.raises(IndexError, match="scene 10 of 10"):
+        SceneDataset(converted, "train", fraction=0.5).scene(10)
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match="must be more than 0 and at most 1"):
+            SceneDataset(converted, "train", fraction=wrong)
+
+
+def test_another_size_is_that_of_deepminds_reader(tensorflow_files: TensorFlowFiles, tmp_path: Path) -> None:
+    path = tensorflow_files.theirs[0]
+    convert(path.parent.parent, 2, workers=1, progress=False, output=tmp_path, splits=["train"])
+    for size in tensorflow_files.sizes:
+        scenes = SceneDataset(tmp_path / "jaco", "train", size=size)
+        assert scenes.pixels == size
+        frames = torch.cat([scenes.scene(index)[0] for index in range(len(scenes))])
+        assert frames.dtype == torch.float32
+        np.testing.assert_allclose(frames.numpy() / 255, tensorflow_files.resized(path, size), atol=2e-6)
+    own = SceneDataset(tmp_path / "jaco", "train", size=64).scene(0)[0]
+    assert own.dtype == torch.uint8
 
 
 def test_few_shards_stay_open(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ TIERS = [
         "generator",
     ],
     ["scenes.render", "data.dataset", "senses"],
-    ["scenes.senses", "data.labels", "data.shards", "data.fetch"],
+    ["scenes.senses", "data.labels", "data.survey", "data.shards", "data.fetch", "data.foreign"],
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from conftest import TensorFlowFiles, pixels
+from conftest import TensorFlowFiles
 
 from gqn.data.tfrecord import (
     RecordError,
     decode_example,
+    decode_jpeg,
     encode_jpeg,
     encode_scene,
     read_records,
@@ -23,7 +24,7 @@ ENDS = [16 + 5, 16 + 5 + 16, 16 + 5 + 16 + 16 + 9]  # where each record ends in 
 
 def decoded(path: Path) -> tuple[np.ndarray, np.ndarray]:
     scenes = [decode_example(record) for record in read_records(path)]
-    frames = np.array([[pixels(jpeg) for jpeg in scene["frames"]] for scene in scenes])
+    frames = np.array([[decode_jpeg(jpeg) for jpeg in scene["frames"]] for scene in scenes])
     cameras = np.array([scene["cameras"] for scene in scenes], np.float32)
     return frames, cameras.reshape(len(scenes), -1, 5)
 
@@ -162,7 +163,7 @@ def test_jpeg_is_close_to_its_frame_and_the_same_each_time() -> None:
     frame = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(90)), axis=-1)
     jpeg = encode_jpeg(frame)
     assert jpeg == encode_jpeg(np.stack([frame, frame], axis=1)[:, 0])  # also of an array that is not contiguous
-    assert np.abs(pixels(jpeg).transpose(1, 2, 0).astype(int) - frame).mean() < 2
+    assert np.abs(decode_jpeg(jpeg).transpose(1, 2, 0).astype(int) - frame).mean() < 2
     assert simplejpeg.decode_jpeg_header(jpeg) == (64, 64, "YCbCr", "420")
 
 

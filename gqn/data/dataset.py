@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from gqn.data.tfrecord import Damage, decode_jpeg
+from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -194,13 +196,17 @@ def _command(path: Path) -> str:
 class SceneDataset:
     """Scenes of one split of a converted dataset, read from its shards as they are asked for.
 
-    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. Attributes: name, pixels, views; `further`,
-    the shapes of what senses other than sight say of a scene, by name.
+    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
+    random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
+    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
+    shapes of what senses other than sight say of a scene, by name.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
+    def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
         self.folder = Path(directory) / "torch" / split
         path = self.folder / "index.json"
         try:
@@ -210,13 +216,17 @@ class SceneDataset:
             raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
-        self.name, self.pixels, self.views, self.further = index.dataset, index.pixels, index.views, index.tensors
+        self.name, self.views, self.further = index.dataset, index.views, index.tensors
+        self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
+        order = np.random.default_rng(0).permutation(self._starts[-1])
+        # In the order of the records, so that neighbours come from the same shard.
+        self._chosen = np.sort(order[: ceil(fraction * len(order))]) if fraction < 1 else None
         self._open: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self._starts[-1] if self._chosen is None else len(self._chosen)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
@@ -224,22 +234,26 @@ class SceneDataset:
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
 
-        views: which, in which order; all by default. Only those are decoded. IndexError past the end.
+        views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
+        are float32 of 0 to 255. IndexError past the end.
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
         chosen = range(self.views) if views is None else views
-        frames = np.empty((len(chosen), self.pixels, self.pixels, 3), np.uint8)
+        frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
         jpegs, offsets = (
             shard["jpegs"].numpy(),
             shard["offsets"][row * self.views : (row + 1) * self.views + 1].tolist(),
         )
         try:
             for frame, view in zip(frames, chosen, strict=True):
-                decode_jpeg(jpegs[offsets[view] : offsets[view + 1]], frame)
+                fill_frame(jpegs[offsets[view] : offsets[view + 1]], frame)
         except ValueError as error:
             raise self._damaged(self._shards[number]) from error
-        return torch.from_numpy(frames).permute(0, 3, 1, 2), shard["cameras"][row][list(chosen)]
+        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        if self.pixels != self._recorded_pixels:
+            pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
+        return pictures, shard["cameras"][row][list(chosen)]
 
     def sensed(self, index: int, name: str) -> Tensor:
         """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
@@ -256,6 +270,8 @@ class SceneDataset:
         """The number of a scene's shard, and its row there."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
+        if self._chosen is not None:
+            index = int(self._chosen[index])
         number = bisect_right(self._starts, index) - 1
         return number, index - self._starts[number]
 

@@ -233,7 +233,14 @@ def decode_example(record: bytes) -> dict[str, Sequence[Any]]:
     return {name: getattr(features[name], kind).value if kind else [] for name, kind in kinds.items()}
 
 
-def decode_jpeg(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Pixels of a JPEG, RGB, (3, h, w); see `fill_frame`. ValueError if it is none. A transposed view of (h, w, 3)."""
+    frame = np.empty((*jpeg_size(data), 3), np.uint8)
+    fill_frame(data, frame)
+    return frame.transpose(2, 0, 1)
+
+
+def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
     """Fill frame (h, w, 3) with a JPEG's pixels, RGB: those of TensorFlow's default decoder, bit for bit.
 
     Raises ValueError where it is no whole JPEG of that size.
@@ -245,17 +252,24 @@ def decode_jpeg(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> No
     except ValueError as error:
         size = frame.shape[:2]
         with suppress(ValueError):
-            size = simplejpeg.decode_jpeg_header(data)[:2]
+            size = jpeg_size(data)
         if size == frame.shape[:2]:
             raise ValueError(f"is no whole JPEG ({error})") from error
     if size != frame.shape[:2]:
         raise ValueError(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
 
 
-def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """The JPEG of a frame (h, w, 3), RGB, in the settings of DeepMind's files; the same bytes each time."""
+def jpeg_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
+    """Height and width that a JPEG claims to have; ValueError if it is none."""
+    return simplejpeg.decode_jpeg_header(data)[:2]
+
+
+def encode_jpeg(frame: NDArray[np.uint8], quality: int = 95, subsampling: str = "420") -> bytes:
+    """The JPEG of a frame (h, w, 3), RGB, by default in the settings of DeepMind's files; the same bytes each time."""
     # Genuine frames are YCbCr with chroma at half the resolution (4:2:0) and the standard tables at quality 95.
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=95, colorsubsampling="420", fastdct=False)
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(frame), quality=quality, colorsubsampling=subsampling, fastdct=False
+    )
 
 
 def decode_scene(
@@ -278,7 +292,7 @@ def decode_scene(
             raise RecordError(f"the {name.removesuffix('s')} of view {view} is not finite")
     for view, jpeg in enumerate(jpegs):
         try:
-            decode_jpeg(jpeg, frame)
+            fill_frame(jpeg, frame)
         except ValueError as error:
             raise RecordError(f"the frame of view {view} {error}") from error
     return jpegs, arrays
