@@ -15,15 +15,19 @@ import torch
 from PIL import Image
 
 from gqn import checkpoint
-from gqn.assessment import RESULTS, Options, assess
+from gqn.assessment import RESULTS, assess
 from gqn.config import QUICK
 from gqn.data.convert import convert
 from gqn.data.generate import generate
 from gqn.extras import MissingExtra, extra
+from gqn.subject import Options
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
-SMALL = Options(context=1, most_context=2, samples=2, draws=4, importance=(1, 4), batch=2)
-FLAGS = shlex.split("--context 1 --most-context 2 --samples 2 --draws 4 --importance 1 4 --batch 2 --device cpu")
+SMALL = Options(context=1, most_context=2, samples=2, draws=4, importance=(1, 4), batch=2, trials=3, probe_scenes=24)
+FLAGS = shlex.split(
+    "--context 1 --most-context 2 --samples 2 --draws 4 --importance 1 4 --batch 2 --trials 3 --probe-scenes 24 "
+    "--device cpu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,12 @@ def test_everything_is_there(report: tuple[dict[str, Any], Path]) -> None:
     assert found["prediction"][0]["nearest_context_view"] is None
     assert found["order_of_context"]["largest_relative_change_of_r"] < 1e-5
     pictures = {path.stem for path in folder.glob("*.png")}
-    assert pictures == {"against-context", "calibration", "predictions", "canvas", "flight-strip"}
+    assert pictures == {"against-context", "calibration", "predictions", "canvas", "flight-strip"} | {
+        "mental-rotation",
+        "hidden-part",
+        "t-sne",
+        "scene-algebra",
+    }
     assert list(folder.glob("events.out.tfevents.*"))
     with Image.open(folder / "flight.gif") as flight:
         assert flight.n_frames > 10
