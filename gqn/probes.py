@@ -18,8 +18,7 @@ from gqn.evaluation import shared_out
 from gqn.extras import extra
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.metrics import first_views, mean_with_interval, measures
-from gqn.scenes.shepard_metzler import ShepardMetzler
-from gqn.subject import Findings, Subject, pieces
+from gqn.subject import NO_OBJECTS, Findings, Subject, pieces
 from gqn.trials import ExchangeTrial, exchange_trial
 
 HUES = 6  # sixths of the circle of hues, for the probe of colours
@@ -205,9 +204,9 @@ def scene_algebra(subject: Subject) -> Findings:
     trials' D and the held-out scenes; and the sum is rendered from a camera that was not shown, beside D's own r.
     Controls: A, B and C of other trials at random; and r(C) as it is.
     """
-    family = subject.family
-    if not isinstance(family, ShepardMetzler):
-        return {"scene_algebra": {"left_out": "the trials are Shepard-Metzler objects, the dataset is not"}}, {}
+    family = subject.objects
+    if family is None:
+        return {"scene_algebra": NO_OBJECTS}, {}
     options, device = subject.options, subject.processes.device
     trials: list[ExchangeTrial] = [
         exchange_trial(family, np.random.default_rng([options.seed, number]), options.context)

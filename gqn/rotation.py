@@ -11,8 +11,7 @@ from gqn.batch import Views
 from gqn.extras import extra
 from gqn.likelihood import importance_bound, posterior_draws
 from gqn.metrics import first_views, mean_with_interval
-from gqn.scenes.shepard_metzler import ShepardMetzler
-from gqn.subject import Findings, Subject
+from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import HUES, HiddenTrial, MirrorTrial, hidden_trial, mirror_trial
 
 ANGLES = tuple(range(0, 181, 18))  # degrees between the two views of a mirror trial
@@ -40,9 +39,9 @@ def mental_rotation(subject: Subject) -> Findings:
     control, the one whose pixels are nearer. `separation` is the area under the curve of telling same from mirrored by
     one threshold for all trials (0.5 is chance), which is what is asked where a trial has a single picture.
     """
-    family = subject.family
-    if not isinstance(family, ShepardMetzler):
-        return {"mental_rotation": {"left_out": "the trials are Shepard-Metzler objects, the dataset is not"}}, {}
+    family = subject.objects
+    if family is None:
+        return {"mental_rotation": NO_OBJECTS}, {}
     device = subject.processes.device
 
     def scores(trial: MirrorTrial) -> dict[str, Tensor]:
@@ -119,9 +118,9 @@ def hidden_parts(subject: Subject) -> Findings:
     to it over the values in which the possible answers differ. Beside it stands what draws from the true posterior
     would give: any hue, and the places by their weight.
     """
-    family = subject.family
-    if not isinstance(family, ShepardMetzler):
-        return {"hidden_parts": {"left_out": "the trials are Shepard-Metzler objects, the dataset is not"}}, {}
+    family = subject.objects
+    if family is None:
+        return {"hidden_parts": NO_OBJECTS}, {}
     options, device = subject.options, subject.processes.device
     count = options.samples
 

@@ -15,10 +15,13 @@ from gqn.distributed import Processes
 from gqn.evaluation import shared_out
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.scenes.family import Family
+from gqn.scenes.shepard_metzler import ShepardMetzler
 
 # Plain values for the report, and pictures by name: a figure, or the frames (n, c, h, w) of one that moves.
 Picture = Figure | Tensor
 Findings = tuple[dict[str, Any], dict[str, Picture]]
+
+NO_OBJECTS = {"left_out": "the trials are Shepard-Metzler objects of four parts or more, the dataset's scenes are not"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Subject:
     @property
     def total(self) -> int:
         return len(self.scenes) if self.options.limit is None else min(self.options.limit, len(self.scenes))
+
+    @property
+    def objects(self) -> ShepardMetzler | None:
+        """The family, where its scenes are objects of which trials can be made: three parts lie in one plane."""
+        return self.family if isinstance(self.family, ShepardMetzler) and self.family.parts > 3 else None
 
     def batch(self, numbers: range) -> EvaluationBatch:
         """Scenes with as many context views as are ever shown, and one query view; on the device."""

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +88,34 @@ def test_everything_is_there(report: tuple[dict[str, Any], Path]) -> None:
     with Image.open(folder / "flight.gif") as flight:
         assert flight.n_frames > 10
         assert flight.size[0] % 16 == 0
+
+
+def test_what_the_network_knows_is_there(report: tuple[dict[str, Any], Path]) -> None:
+    found = report[0]
+    assert found["scene_behind_a_view"]["ways"] == 5
+    for choice in ("by_likelihood", "by_representation", "by_pixels"):
+        assert 0 <= found["scene_behind_a_view"][choice]["mean"] <= 1
+        assert len(found["mental_rotation"][choice]["accuracy"]) == len(found["mental_rotation"]["angles"])
+    hidden = found["hidden_parts"]
+    assert 0 < hidden["true_posterior_answers_covered"]["mean"] <= 1
+    assert hidden["hidden_share_on_possible_places"]["mean"] <= 1
+    assert found["probes"]["constant"] == ["count"]  # all objects of the dataset have five parts
+    assert set(found["probes"]["r_squared"]["linear"]["representation"]) == {"colours", "layout", "colours_in_place"}
+    assert found["neighbours"]["scenes"] == 5
+    assert found["scene_algebra"]["candidates"] == 5 + 3 + 3
+
+
+def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
+    run_folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "another"
+    shutil.copytree(scenes, other, ignore=shutil.ignore_patterns("*.labels.json", "dataset.json"))
+    out = assess(run_folder, other, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((out / RESULTS).read_text())
+    assert "have labels" in found["probes"]["left_out"]
+    for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
+        assert "Shepard-Metzler" in found[name]["left_out"]
+    assert found["scene_behind_a_view"]["ways"] == 2
 
 
 def numbers(value: Any, path: str = "") -> dict[str, Any]:
