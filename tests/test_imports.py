@@ -34,8 +34,8 @@ TIERS = [
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation"],
-    ["metrics", "likelihood", "plots"],
-    ["training"],
+    ["metrics", "likelihood", "plots", "trials", "subject"],
+    ["training", "probes", "rotation"],
     ["assessment"],
     [""],  # gqn/__init__.py, which imports by name
 ]
