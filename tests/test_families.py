@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import pixels
 from matplotlib import pyplot
 
 from gqn.data.batches import evaluation_batches
@@ -18,7 +17,7 @@ from gqn.data.convert import convert
 from gqn.data.dataset import DATASETS, DatasetError, SceneDataset
 from gqn.data.generate import generate
 from gqn.data.labels import scene_labels
-from gqn.data.tfrecord import encode_jpeg
+from gqn.data.tfrecord import decode_jpeg, encode_jpeg
 from gqn.data.workers import worker_pool
 from gqn.scenes import FAMILIES
 from gqn.scenes.rooms import HALF
@@ -93,7 +92,7 @@ def test_from_record_to_shard_to_batch(
         drawn = FAMILIES[name](size=16, views=3).scene(random)
         frames, cameras = dataset.scene(number)
         np.testing.assert_array_equal(cameras, drawn.cameras)
-        np.testing.assert_array_equal(frames, np.stack([pixels(encode_jpeg(frame)) for frame in drawn.frames]))
+        np.testing.assert_array_equal(frames, np.stack([decode_jpeg(encode_jpeg(frame)) for frame in drawn.frames]))
         assert labels[number] == json.loads(json.dumps(drawn.labels, default=lambda value: value.tolist()))
     batch = next(evaluation_batches(dataset, batch=2, context=2, queries=1, seed=0)).batch
     assert batch.context.frames.shape == (2, 2, 3, 16, 16)

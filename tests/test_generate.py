@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import pixels
 
 from gqn.data import generate as generation
 from gqn.data.dataset import DatasetError, dataset_info
 from gqn.data.generate import generate
-from gqn.data.tfrecord import decode_example, read_records
+from gqn.data.tfrecord import decode_example, decode_jpeg, read_records
 from gqn.scenes import jaco
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
@@ -64,7 +63,7 @@ def test_records_hold_the_scenes(tmp_path: Path) -> None:
     family = ShepardMetzler(size=16, views=3, cameras="ring")
     drawn = family.scene(np.random.default_rng(np.random.SeedSequence(3, spawn_key=(0, 4))))
     np.testing.assert_array_equal(np.array(scenes[4]["cameras"], np.float32).reshape(-1, 5), drawn.cameras)
-    read = np.stack([pixels(jpeg) for jpeg in scenes[4]["frames"]]).transpose(0, 2, 3, 1).astype(float)
+    read = np.stack([decode_jpeg(jpeg) for jpeg in scenes[4]["frames"]]).transpose(0, 2, 3, 1).astype(float)
     assert np.abs(read.mean(axis=(1, 2)) - drawn.frames.mean(axis=(1, 2))).max() < 3
 
 

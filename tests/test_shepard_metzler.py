@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import pixels
 
 from gqn.camera import look_at
-from gqn.data.tfrecord import decode_example, encode_jpeg, read_records
+from gqn.data.tfrecord import decode_example, decode_jpeg, encode_jpeg, read_records
 from gqn.scenes.render import render
 from gqn.scenes.shepard_metzler import CUBE, RADIUS, ShepardMetzler, cubes, walk
 
@@ -81,12 +80,12 @@ def test_refuses_an_option_out_of_range(option: str, value: object) -> None:
 def test_gives_the_genuine_scene_back(genuine: Path) -> None:
     """Its object, fitted: a path of five cubes, that hangs an eighth of a cube too low."""
     (scene,) = map(decode_example, read_records(genuine))
-    frames = np.stack([pixels(jpeg) for jpeg in scene["frames"]]).astype(float)
+    frames = np.stack([decode_jpeg(jpeg) for jpeg in scene["frames"]]).astype(float)
     cameras = np.array(scene["cameras"], np.float32).reshape(-1, 5)
     cells = np.array([[-0.5, -0.5, -1], [0.5, -0.5, -1], [0.5, 0.5, -1], [0.5, 0.5, 0], [0.5, 0.5, 1]])
     colours = np.array([hsv_to_rgb(hue / 360, 1, 1) for hue in (322.2, 73.4, 280.5, 284.5, 327.8)])
     drawn = render(cubes(CUBE * (cells - [0, 0, 0.133]), colours), cameras, 64)
-    ours = np.stack([pixels(encode_jpeg(frame)) for frame in drawn]).astype(float)
+    ours = np.stack([decode_jpeg(encode_jpeg(frame)) for frame in drawn]).astype(float)
     assert np.sqrt(((ours - frames) ** 2).mean()) < 3.5  # of 255
     wrong = (np.abs(ours - frames).max(axis=1) > 60).mean(axis=(1, 2)) * 64 * 64
     assert wrong.mean() < 6  # pixels of a frame, all on edges
