@@ -9,7 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gqn.data.tfrecord import CHECKSUM, HEADER, Damage, Record, _masked_crc, scan_records, write_records
+from gqn.data.tfrecord import (
+    CHECKSUM,
+    HEADER,
+    Damage,
+    Record,
+    RecordError,
+    _masked_crc,
+    decode_scene,
+    encode_jpeg,
+    encode_scene,
+    scan_records,
+    write_records,
+)
 
 MUTATED = 2_200  # files
 
@@ -200,3 +212,28 @@ def test_gzip_of_several_members_and_padding(tmp_path: Path) -> None:
     records, damages = scanned(path, whole + whole + bytes(600))
     assert list(records.values()) == [b"one", b"two"] * 2
     assert damages == []
+
+
+def test_fuzz_damaged_jpegs_are_refused_or_decoded_and_nothing_else(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    picture = random.integers(0, 256, (6, 6, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    jpeg, frame = encode_jpeg(picture), np.empty((24, 24, 3), np.uint8)
+    refused: list[str] = []
+    for _ in range(2_000):
+        mutated = bytearray(jpeg)
+        for place in random.integers(0, len(mutated), random.integers(1, 5)):
+            mutated[place] = random.integers(256)
+        if random.random() < 0.2:
+            del mutated[random.integers(1, len(mutated)) :]
+        record = encode_scene([bytes(mutated)], np.zeros((1, 5), np.float32))
+        try:
+            decode_scene(record, frame, {"cameras": (1, 5)})
+        except RecordError as error:
+            refused.append(str(error))
+    assert 500 < len(refused) < 2_000
+    assert all(cause.startswith("the frame of view 0 ") and "\n" not in cause for cause in refused)
+    # A claim of 60,000 x 60,000 pixels would take 11 GB.
+    size = jpeg.index(b"\xff\xc0") + 5
+    huge = encode_scene([jpeg[:size] + 2 * (60000).to_bytes(2, "big") + jpeg[size + 4 :]], np.zeros((1, 5), np.float32))
+    with pytest.raises(RecordError, match="the frame of view 0 has 60000x60000 pixels, expected 24x24"):
+        decode_scene(huge, frame, {"cameras": (1, 5)})
