@@ -94,6 +94,9 @@ def test_from_record_to_shard_to_batch(
         np.testing.assert_array_equal(cameras, drawn.cameras)
         np.testing.assert_array_equal(frames, np.stack([decode_jpeg(encode_jpeg(frame)) for frame in drawn.frames]))
         assert labels[number] == json.loads(json.dumps(drawn.labels, default=lambda value: value.tolist()))
+    part = SceneDataset(folder, "train", fraction=0.6)
+    for number in range(2):
+        np.testing.assert_allclose(part.scene(number)[1], dataset.scene(part.position(number))[1])
     batch = next(evaluation_batches(dataset, batch=2, context=2, queries=1, seed=0)).batch
     assert batch.context.frames.shape == (2, 2, 3, 16, 16)
     assert torch.isfinite(batch.query.cameras).all()
