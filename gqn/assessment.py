@@ -200,7 +200,8 @@ def likelihood_and_prediction(subject: Subject) -> Findings:
 
 def drawn(subject: Subject, context: int) -> Draws:
     """Posterior draws of all scenes' query views from `context` views."""
-    count = subject.options.draws
+    options = subject.options
+    count = options.draws if context == options.context else options.fewer_draws
 
     def work(numbers: range) -> dict[str, Tensor]:
         batch = subject.batch(numbers).batch
@@ -216,7 +217,7 @@ def drawn(subject: Subject, context: int) -> Draws:
 def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
     """The likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
     seed = subject.options.seed
-    squares = draws.squares.mean(dim=1)
+    count, squares = draws.squares.shape[1], draws.squares.mean(dim=1)
     sigmas = {
         "training_sigma": torch.full_like(squares, subject.sigma),
         "fitted_sigma": sigma_of_others(squares, draws.values),
@@ -227,10 +228,11 @@ def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
     }
     for name, sigma in sigmas.items():
         elbo, least = negative_elbo(draws, sigma), floor(draws, sigma)
-        bounds = {str(k): -importance_bound(draws, sigma, k) for k in subject.options.importance}
+        bounds = {str(k): -importance_bound(draws, sigma, k) for k in subject.options.importance if count % k == 0}
         best = min(value.mean().item() for value in (elbo, *bounds.values()))
         found[name] = {
             "sigma": sigma.mean().item(),
+            "draws": count,
             "negative_elbo": mean_with_interval(elbo, seed),
             "floor": least.mean().item(),
             "negative_elbo_above_floor": mean_with_interval(elbo - least, seed),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gqn import charts, plots
+from gqn.batch import Views
 from gqn.data.batches import Scenes, draw_views, stack
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
@@ -159,39 +160,36 @@ def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Arra
 def neighbours(subject: Subject) -> Findings:
     """Whether representations of one scene from different views lie together: t-SNE, and the nearest neighbour.
 
-    Each of a few scenes is encoded several times, each time from other context views drawn at random. Accuracy: how
-    often the nearest other representation is of the same scene.
+    Each of a few scenes is encoded from each of several views by itself. Accuracy: how often the nearest other
+    representation is of the same scene; as a control, the nearest other frame.
     """
     options, scenes = subject.options, subject.scenes
-    total = min(NEIGHBOUR_SCENES, subject.total)
+    total, each = min(NEIGHBOUR_SCENES, subject.total), min(NEIGHBOUR_VIEWS, scenes.views)
 
     def work(numbers: range) -> dict[str, Tensor]:
-        drawn = [
-            draw_views(scenes, n, options.context, [options.seed, n, again])
-            for n in numbers
-            for again in range(NEIGHBOUR_VIEWS)
-        ]
-        context = stack(drawn).to(subject.processes.device)
+        drawn = stack([draw_views(scenes, n, each, [options.seed, n]) for n in numbers])
+        alone = Views(drawn.frames.flatten(0, 1)[:, None], drawn.cameras.flatten(0, 1)[:, None])
+        alone = alone.to(subject.processes.device)
         return {
-            "representation": subject.network.encode(context).flatten(1).float(),
-            "mean_of_frames": context.frames.mean(dim=1).flatten(1),
+            "representation": subject.network.encode(alone).flatten(1).float(),
+            "pixels": alone.frames.flatten(1),
         }
 
     rows = shared_out(subject.processes, pieces(total, 1), work, seed=options.seed, title="neighbours")
-    scene = torch.arange(total).repeat_interleave(NEIGHBOUR_VIEWS)
+    scene = torch.arange(total).repeat_interleave(each)
     found: dict[str, Any] = {
         "scenes": total,
-        "representations_of_each": NEIGHBOUR_VIEWS,
-        "context": options.context,
-        "chance": (NEIGHBOUR_VIEWS - 1) / (len(scene) - 1),
+        "representations_of_each": each,
+        "context": 1,
+        "chance": (each - 1) / (len(scene) - 1),
     }
     for name, r in rows.items():
         nearest = torch.cdist(r, r).fill_diagonal_(float("inf")).argmin(dim=1)
-        right = (scene[nearest] == scene).double().unflatten(0, (total, NEIGHBOUR_VIEWS)).mean(dim=1)
+        right = (scene[nearest] == scene).double().unflatten(0, (total, each)).mean(dim=1)
         found[f"accuracy_by_{name}"] = mean_with_interval(right, options.seed)
     if not subject.processes.leads:
         return {"neighbours": found}, {}
-    tsne = extra("sklearn.manifold").TSNE(perplexity=min(NEIGHBOUR_VIEWS, len(scene) - 1), random_state=options.seed)
+    tsne = extra("sklearn.manifold").TSNE(perplexity=min(each, len(scene) - 1), random_state=options.seed)
     points = tsne.fit_transform(rows["representation"].numpy())
     return {"neighbours": found}, {"t-sne": charts.embedding(points, scene.numpy())}
 

@@ -184,6 +184,6 @@ def picture(trial: HiddenTrial, samples: Tensor) -> Any:
             for number, place in enumerate(places[:PLACES_SHOWN], 1)
         },
         "prior samples": samples[:8],
-        "mean, deviation": torch.stack([samples.mean(dim=0), plots.SPREAD * samples.std(dim=0)]),
+        f"mean and\ndeviation × {plots.SPREAD}": torch.stack([samples.mean(dim=0), plots.SPREAD * samples.std(dim=0)]),
     }
     return plots.strip(rows)

@@ -36,8 +36,10 @@ class Options:
     """Prior samples of a view."""
     draws: int = 100
     """Posterior draws of a view, for the likelihood."""
+    fewer_draws: int = 10
+    """The same for other numbers of context views than --context."""
     importance: tuple[int, ...] = (1, 10, 100)
-    """Importance samples K of the bounds; each divides the draws."""
+    """Importance samples K of the bounds; each divides the draws. What does not divide the fewer is left out there."""
     trials: int = 96
     """Trials of each kind that are drawn for the purpose, where the dataset is of Shepard-Metzler objects."""
     probe_scenes: int = 2000
@@ -54,6 +56,7 @@ class Options:
             ("context", 1 <= self.context <= self.most_context, "from 1 to most-context"),
             ("samples", self.samples > 1, "at least 2"),
             ("draws", self.draws > 0, "at least 1"),
+            ("fewer_draws", self.fewer_draws > 0, "at least 1"),
             ("importance", all(k > 0 and self.draws % k == 0 for k in self.importance), "divisors of draws"),
             ("trials", self.trials > 1, "at least 2"),
             ("probe_scenes", self.probe_scenes > 9, "at least 10"),
