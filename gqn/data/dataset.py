@@ -268,12 +268,15 @@ class SceneDataset:
 
     def _place(self, index: int) -> tuple[int, int]:
         """The number of a scene's shard, and its row there."""
+        place = self.position(index)
+        number = bisect_right(self._starts, place) - 1
+        return number, place - self._starts[number]
+
+    def position(self, index: int) -> int:
+        """Where scene `index` stands among all that are converted, of which this may be a part. IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
-        if self._chosen is not None:
-            index = int(self._chosen[index])
-        number = bisect_right(self._starts, index) - 1
-        return number, index - self._starts[number]
+        return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
         if shard.name in self._open:
