@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _HOME = {
     "gqn.batch": ["Batch", "GraphBatch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
-    "gqn.checkpoint": ["load"],
+    "gqn.checkpoint": ["load", "load_graph"],
     "gqn.config": ["PRESETS", "Config"],
     "gqn.data.batches": ["TrainingBatches", "evaluation_batches"],
     "gqn.data.convert": ["convert"],
@@ -21,6 +21,7 @@ _HOME = {
     "gqn.data.prepare": ["made_scenes"],
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
+    "gqn.graph_training": ["train_graph"],
     "gqn.heads": ["HEADS", "Answer", "Head"],
     "gqn.plots": ["predictions"],
     "gqn.recursive": ["RecursiveGQN"],

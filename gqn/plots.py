@@ -1,6 +1,6 @@
 """Pictures of what a network predicts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -66,3 +66,21 @@ def spaced(groups: list[list[Column]]) -> list[Column | None]:
     for group in groups:
         columns += [None, *group] if columns else group
     return columns
+
+
+def curves(history: list[dict[str, Any]]) -> Figure:
+    """A graph's tasks on held-out scenes against the step, each beside the same under another scene's observations."""
+    names = list(history[-1]["tasks"])
+    figure = Figure(figsize=(2.6 * len(names), 2.3), dpi=110, layout="constrained")
+    for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        known = [(report["step"], report["tasks"][name]) for report in history if report["tasks"].get(name)]
+        steps = [step for step, _ in known]
+        for key, label in (("negative_elbo", "own scene"), ("shuffled_negative_elbo", "another scene's")):
+            place.plot(steps, [found[key] for _, found in known], marker=".", label=label)
+        place.set_title(name, fontsize=8)
+        place.set_xlabel("step", fontsize=7)
+        place.tick_params(labelsize=6)
+    first = figure.axes[0]
+    first.set_ylabel("negative ELBO, nats", fontsize=7)
+    first.legend(fontsize=6)
+    return figure

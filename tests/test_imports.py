@@ -20,9 +20,10 @@ TIERS = [
     ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
-    ["evaluation"],
-    ["plots"],
+    ["evaluation", "data.graph_batches"],
+    ["plots", "graph_evaluation", "data.graph_scenes"],
     ["training"],
+    ["graph_training"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [
