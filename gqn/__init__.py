@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "gqn.assessment": ["Options", "assess"],
     "gqn.batch": ["Batch", "GraphBatch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
     "gqn.checkpoint": ["load", "load_graph"],
@@ -23,7 +24,7 @@ _HOME = {
     "gqn.gqn": ["GenerativeQueryNetwork"],
     "gqn.graph_training": ["train_graph"],
     "gqn.heads": ["HEADS", "Answer", "Head"],
-    "gqn.plots": ["predictions"],
+    "gqn.plots": ["canvases", "flight", "predictions"],
     "gqn.recursive": ["RecursiveGQN"],
     "gqn.training": ["train"],
 }

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -35,6 +36,14 @@ class Processes:
             value = value.clone()
             distributed.all_reduce(value)
         return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each process has, by rank, on all of them: plain values and tensors on the CPU."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process."""

@@ -1,16 +1,19 @@
 """What a network knows of held-out scenes: likelihoods and image errors over a whole split, beside baselines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from gqn.data.batches import Scenes, evaluation_batches
 from gqn.distributed import Processes
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import likelihood_floor, log_likelihood
+
+Piece = TypeVar("Piece")
 
 PREDICTED = ("reconstruction", "prior_sample", "prior_mean", "shuffled_sample", "shuffled_mean", "mean_image")
 
@@ -101,6 +104,23 @@ def evaluate(
     if count == 1:
         report |= {"shuffled_sample": None, "shuffled_mean": None, "context_gain_db": None}
     return report
+
+
+def shared_out(
+    processes: Processes, pieces: Sequence[Piece], work: Callable[[Piece], dict[str, Tensor]], *, seed: int, title: str
+) -> dict[str, Tensor]:
+    """The rows that `work` gives of each piece, one after another, on the CPU; on all processes alike.
+
+    The pieces are dealt to the processes. Noise follows from the seed and the piece's number alone, so that any number
+    of processes gives the same rows.
+    """
+    mine: dict[int, dict[str, Tensor]] = {}
+    numbers = range(processes.rank, len(pieces), processes.count)
+    for number in tqdm(numbers, desc=title, disable=not processes.leads):
+        torch.manual_seed(seed * 1_000_003 + number)
+        mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
+    done = {number: rows for part in processes.gather(mine) for number, rows in part.items()}
+    return {name: torch.cat([done[number][name] for number in range(len(pieces))]) for name in done[0]}
 
 
 def scalars(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

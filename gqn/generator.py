@@ -4,6 +4,7 @@ Eslami et al. 2018, supplementary section 2 and figure S2. One recurrence serves
 latent z comes from the posterior where the target frame is given, and from the prior where it is not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,16 @@ class Prediction:
 
     mean: Tensor  # (b, q, c, h, w) mean of the frames' normal distribution, in pixel values of 0 to 1
     kl: Tensor  # (b, q, L) KL of posterior to prior at each step, in nats; zero where no target was given
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the recurrence, for n = b * q frames."""
+
+    prior: Gaussian  # of z, (n, latent, h', w')
+    posterior: Gaussian | None  # the same; None where no target was given
+    latent: Tensor  # z as it was drawn, (n, latent, h', w')
+    canvas: Tensor  # after this step, (n, hidden, h', w'); `Generator.paint` makes frames of it
 
 
 class Generator(nn.Module):
@@ -108,7 +119,24 @@ class Generator(nn.Module):
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
         """cameras (b, q, k), r (b, c, h', w'), target (b, q, 3, h, w) or None."""
-        b, q, _ = cameras.shape
+        divergences = []
+        for step in self.steps(cameras, r, target):
+            if step.posterior is None:
+                divergences.append(step.latent.new_zeros(len(step.latent)))
+            else:
+                divergences.append(gaussian_kl(step.posterior, step.prior).sum(dim=(1, 2, 3)))
+        shape = cameras.shape[:2]
+        return Prediction(
+            self.paint(step.canvas).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape)
+        )
+
+    def paint(self, canvas: Tensor) -> Tensor:
+        """The means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
+        return promote(self.observe(self.grow_canvas(canvas)))
+
+    def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
+        """The recurrence of `forward`, step by step: for who needs the latents or the canvas on its way."""
+        q = cameras.shape[1]
         placed = self.place_representation(r)
         patterns = self.place_camera.weight
         flat_cameras = cameras.flatten(0, 1)
@@ -126,25 +154,20 @@ class Generator(nn.Module):
         inferred: LSTMState | None = None
         generated: LSTMState | None = None
         total: Tensor | None = None  # sum of the generation core's hidden states: the canvas before it is grown
-        divergences = []
-        for step in range(self.generation_steps):
-            core = 0 if self.shared else step
+        for number in range(self.generation_steps):
+            core = 0 if self.shared else number
             prior = self._prior(generated, generation_static[core])
-            if inference_static is None:
-                z = prior.sample()
-                divergences.append(z.new_zeros(b * q))
-            else:
+            posterior = None
+            if inference_static is not None:
                 seen: list[Tensor] = []
                 if generated is not None and total is not None:
                     seen = [generated.hidden, nn.functional.conv2d(total, rewrite)]
                 inferred = self.inference[core](seen, inferred, inference_static[core])
                 posterior = self._gaussian(self.posterior(inferred.hidden))
-                z = posterior.sample()
-                divergences.append(gaussian_kl(posterior, prior).sum(dim=(1, 2, 3)))
+            z = (posterior or prior).sample()
             generated = self.generation[core]([z], generated, generation_static[core])
             total = generated.hidden if total is None else total + generated.hidden
-        mean = self.observe(self.grow_canvas(total))
-        return Prediction(promote(mean).unflatten(0, (b, q)), torch.stack(divergences, dim=1).unflatten(0, (b, q)))
+            yield Step(prior, posterior, z, total)
 
     def _prior(self, generated: LSTMState | None, like: Tensor) -> Gaussian:
         if generated is not None:

@@ -66,7 +66,10 @@ class GenerativeQueryNetwork(nn.Module):
         )
 
     def encode(self, context: Views) -> Tensor:
-        """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter."""
+        """Representation of b scenes, (b, c, h', w'), from m context views each; their order does not matter.
+
+        Without views it is zero.
+        """
         features = encode_views(self.representation, context)
         return aggregate_views(features, context.present, self.aggregate, self.normalise)
 

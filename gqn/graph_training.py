@@ -17,7 +17,8 @@ from gqn.batch import GraphBatch, Views
 from gqn.config import Config
 from gqn.data.dataset import SceneDataset
 from gqn.data.graph_batches import Asked, GraphBatches, GraphScenes, check_data, graph_evaluation_batches
-from gqn.data.graph_scenes import LabelledScenes
+from gqn.data.graph_scenes import FRAMES, LabelledScenes
+from gqn.data.labels import scene_labels
 from gqn.distributed import Processes, processes
 from gqn.files import whole_file
 from gqn.graph_evaluation import evaluate_graph, head_of
@@ -115,10 +116,14 @@ class GraphRun(Run):
         training = SceneDataset(self.config.data, "train")
         held_out = held_out_scenes(self.config.data, training, warn=self.group.leads)
         self.data, self.evaluated_on = training.name, held_out.folder.name
-        self.seen, self.unseen = LabelledScenes(training, {}), LabelledScenes(held_out, {})
+        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES}
+        self.seen, self.unseen = (
+            LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
+            for part in (training, held_out)
+        )
 
     def parallel(self) -> nn.Module:
-        return self.group.parallel(Objective(self.network), partial=True)
+        return self.group.parallel(Objective(self.network), partial=len(self.network.learning()) > 1)
 
     def loss(self, parallel: nn.Module, batch: GraphBatch) -> tuple[Tensor, list[Tensor]]:
         """The sum of the tasks' losses by their weights; of each task its loss, whether it was asked, and its KL."""
@@ -217,7 +222,7 @@ def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
 def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
     """Give nodes the weights that a run's nodes of the same names have; the names. Raises GraphError."""
     source = checkpoint.load_graph(run)
-    both = {name for name, node in graph.spec.items() if name in source.spec and node.kind == source.spec[name].kind}
+    both = [name for name, node in graph.spec.items() if name in source.spec and node.kind == source.spec[name].kind]
     if not both:
         raise GraphError(f"{run} has no node of this graph: it has {listed(source.spec)}")
     for name in both:
@@ -226,7 +231,7 @@ def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise GraphError(f"'{name}' does not fit its weights in {run}: {reason}") from None
-    return both
+    return set(both)
 
 
 @torch.no_grad()

@@ -1,33 +1,64 @@
+#!/usr/bin/env python3
 """Draw a dataset of scenes as TFRecords like DeepMind's; run again, it draws what is missing."""
 
-import argparse
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from gqn.data.dataset import DatasetError
 from gqn.data.generate import generate
 from gqn.scenes import FAMILIES
 
 
+@dataclass(frozen=True)
+class Options:
+    """What to draw, and where."""
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """The dataset goes to DIR/NAME."""
+    scenes: int
+    """Scenes to train on."""
+    seed: int
+    """Equal seeds give equal scenes."""
+    test_scenes: int | None = None
+    """Scenes to test on; by default a tenth of those to train on."""
+    name: str | None = None
+    """By default FAMILY."""
+    workers: int | None = None
+    """Processes; by default one for each core."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the dataset goes to DIR/NAME")
-    parser.add_argument("--scenes", type=int, required=True, metavar="N", help="scenes to train on")
-    parser.add_argument("--seed", type=int, required=True, metavar="S", help="equal seeds give equal scenes")
-    parser.add_argument("--test-scenes", type=int, metavar="T", help="scenes to test on, by default a tenth of N")
-    parser.add_argument("--size", type=int, metavar="PX", help="height and width of a frame, by default the family's")
-    parser.add_argument("--cameras", help="where they stand: sphere, by default, or ring")
-    parser.add_argument("--name", help="by default FAMILY")
-    parser.add_argument("--workers", type=int, metavar="W", help="processes, by default one for each core")
-    options = parser.parse_args()
+    usage = f"generate-scenes.py FAMILY DIR --scenes N --seed S [options]; FAMILY is one of {', '.join(FAMILIES)}"
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(f"{__doc__}\n\n{usage}\n\nThe options of a family: generate-scenes.py FAMILY --help")
+        return
+    family = sys.argv[1]
+    if family not in FAMILIES:
+        sys.exit(f"generate-scenes: no family of scenes {family!r}, only {', '.join(FAMILIES)}")
+    published = FAMILIES[family]()
+    kind = type(published)
+
+    def run(options: Annotated[Options, tyro.conf.arg(name="")], of_family: kind = published) -> Path:  # type: ignore[valid-type]
+        return generate(family, **vars(options), **asdict(of_family))
+
     try:
-        folder = generate(**vars(options))
-    except (DatasetError, OSError) as error:
+        print(
+            tyro.cli(
+                run,
+                prog=f"generate-scenes.py {family}",
+                description=__doc__,
+                args=sys.argv[2:],
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+        )
+    except (DatasetError, ValueError, OSError) as error:
         sys.exit(f"generate-scenes: {error}")
     except KeyboardInterrupt:
         sys.exit("generate-scenes: interrupted; run again to go on")
-    print(folder)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,32 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "camera", "batch", "layers", "objective", "distributed"],
-    ["scenes.render", "data.workers", "data.tfrecord", "data.dataset", "data.batches", "representation", "generator"],
-    ["scenes.shepard_metzler", "senses"],
-    ["scenes", "fusion", "heads", "gqn"],
+    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed"],
+    [
+        "scenes.textures",
+        "scenes.solids",
+        "scenes.kinova",
+        "data.workers",
+        "data.tfrecord",
+        "data.dataset",
+        "data.batches",
+        "representation",
+        "generator",
+    ],
+    ["scenes.render", "data.labels", "senses"],
+    ["scenes.family", "fusion", "heads", "gqn"],
+    ["scenes.shepard_metzler", "scenes.rooms"],
+    ["scenes.mazes", "scenes.jaco"],
+    ["scenes"],
     ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation", "data.graph_batches"],
-    ["plots", "graph_evaluation", "data.graph_scenes"],
+    ["metrics", "likelihood", "plots", "graph_evaluation", "data.graph_scenes"],
     ["training"],
-    ["graph_training"],
+    ["assessment", "graph_training"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [

@@ -117,14 +117,23 @@ def evaluation_batches(
     """
     check_views(scenes, context, queries, "--evaluation-context")
     total = len(scenes) if limit is None else min(limit, len(scenes))
+    for first in range(0, total, batch):
+        numbers = range(first, min(first + batch, total))
+        yield evaluation_batch(scenes, numbers, total, context=context, queries=queries, seed=seed)
 
-    def split(numbers: list[int]) -> Batch:
-        views = [draw_views(scenes, number, context + queries, [seed, number]) for number in numbers]
+
+def evaluation_batch(
+    scenes: Scenes, numbers: range, total: int, *, context: int, queries: int, seed: int
+) -> EvaluationBatch:
+    """One batch of `evaluation_batches` over `total` scenes: those of `numbers`."""
+
+    def split(chosen: list[int]) -> Batch:
+        views = [draw_views(scenes, number, context + queries, [seed, number]) for number in chosen]
         return split_views(stack(views), context, queries)
 
-    for first in range(0, total, batch):
-        numbers = list(range(first, min(first + batch, total)))
-        yield EvaluationBatch(first, split(numbers), split([(number + 1) % total for number in numbers]).context)
+    return EvaluationBatch(
+        numbers.start, split([*numbers]), split([(number + 1) % total for number in numbers]).context
+    )
 
 
 def draw_views(scenes: Scenes, index: int, count: int, seed: list[int]) -> Views:

@@ -62,6 +62,11 @@ def record_file_name(index: int, count: int) -> str:
     return f"{index:0{width}}-of-{count:0{width}}.tfrecord"
 
 
+def labels_file(records: Path) -> Path:
+    """Where the ground truth of the scenes of a record file lies, if there is one: 001-of-900.labels.json beside it."""
+    return records.with_name(records.name.partition(".")[0] + ".labels.json")
+
+
 def record_file_url(name: str, split: str, index: int) -> str:
     """Where record file `index`, from 1, of a split of one of DeepMind's datasets lies."""
     return f"{BUCKET_URL}/{name}/{split}/{record_file_name(index, DATASETS[name].files[split])}"

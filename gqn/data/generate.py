@@ -1,6 +1,7 @@
 """Datasets of scenes that we draw ourselves, in DeepMind's file names and record schema.
 
-DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json.
+DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json. Beside
+each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record.
 """
 
 import json
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from gqn.data.dataset import SPLITS, DatasetError, record_file_name
+from gqn.data.dataset import SPLITS, DatasetError, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import worker_pool
-from gqn.files import write_json
-from gqn.scenes import FAMILIES, Family
+from gqn.files import whole_file, write_json
+from gqn.scenes import FAMILIES
+from gqn.scenes.family import Family, Labels
 
 SCENES_PER_FILE = 100
 
@@ -67,12 +69,12 @@ def generate(
         "seed": seed,
         "scenes": scenes,
         "test_scenes": test_scenes,
-        "options": asdict(drawn),
+        "options": json.loads(json.dumps(asdict(drawn))),
     }
     _claim(folder, description)
     counts = (scenes, test_scenes)
     files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
-    missing = [file for file in files if not file.path.exists()]
+    missing = [file for file in files if not (file.path.exists() and labels_file(file.path).exists())]
     with tqdm(total=sum(f.stop - f.first for f in missing), unit="scene", desc=name, disable=not progress) as bar:
         for written in _write_all(missing, workers or os.cpu_count() or 1):
             bar.update(written)
@@ -93,7 +95,7 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         raise DatasetError(f"no family of scenes {name!r}, only {', '.join(FAMILIES)}")
     try:
         return FAMILIES[name](**options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ModuleNotFoundError) as error:
         raise DatasetError(f"{name}: {error}") from error
 
 
@@ -145,11 +147,18 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
 
 
 def _write(file: _File) -> int:
-    write_records(file.path, (_record(file, index) for index in range(file.first, file.stop)))
+    labels: list[Labels] = []
+    write_records(file.path, _records(file, labels))
+    with whole_file(labels_file(file.path)) as beside:
+        lines = ",\n".join(json.dumps(scene, default=lambda value: value.tolist()) for scene in labels)
+        beside.write(f"[\n{lines}\n]\n".encode())
     return file.stop - file.first
 
 
-def _record(file: _File, index: int) -> bytes:
-    random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
-    frames, cameras = file.family.scene(random)
-    return encode_scene([encode_jpeg(frame) for frame in frames], cameras)
+def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
+    """The records of a file, one after another; `labels` grows with them."""
+    for index in range(file.first, file.stop):
+        random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
+        scene = file.family.scene(random)
+        labels.append(scene.labels)
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras)

@@ -7,23 +7,22 @@ import torch
 from torch import Tensor
 
 from gqn.camera import camera_vector
-from gqn.data.dataset import DatasetError, SceneDataset
+from gqn.data.dataset import SceneDataset
 
 FRAMES = "frames"
-Answers = Mapping[str, Sequence[Any]]
 
 
 class LabelledScenes:
-    """A dataset's frames, and answers that come with it.
+    """The frames of a dataset, and answers from what is known of each scene.
 
-    answers: by name, one for each scene: numbers in any nesting, or None where it is not known.
+    labels: of each scene its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads them or as made
+    by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not known.
     """
 
-    def __init__(self, scenes: SceneDataset, answers: Answers) -> None:
-        self.scenes, self.answers = scenes, answers
-        for name, values in answers.items():
-            if len(values) != len(scenes):
-                raise DatasetError(f"{len(values)} answers '{name}' for {len(scenes)} scenes")
+    def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]]) -> None:
+        if labels and len(labels) != len(scenes):
+            raise ValueError(f"labels of {len(labels)} scenes for {len(scenes)} scenes")
+        self.scenes, self.labels = scenes, labels
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -31,15 +30,28 @@ class LabelledScenes:
     def observations(self, data: str) -> int:
         if data == FRAMES:
             return self.scenes.views
-        if data not in self.answers:
-            known = ", ".join([FRAMES, *self.answers])
+        if not any(found(labels, data) is not None for labels in self.labels):
+            known = ", ".join([FRAMES, *(self.labels[0] if self.labels else ())])
             raise ValueError(f"dataset {self.scenes.name} has no data '{data}', only {known}: name them in the graph")
         return 0
 
     def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         frames, cameras = self.scenes.scene(scene)
-        return frames[chosen].float() / 255, camera_vector(cameras[chosen])
+        places = list(chosen)
+        return frames[places].float() / 255, camera_vector(cameras[places])
 
     def answer(self, data: str, scene: int) -> Tensor | None:
-        value = self.answers[data][scene]
+        value = found(self.labels[scene], data)
         return None if value is None else torch.as_tensor(value, dtype=torch.float32)
+
+
+def found(labels: Any, path: str) -> Any:
+    """What lies at a path of names and numbers with dots between; None where nothing does."""
+    for name in path.split("."):
+        if isinstance(labels, Sequence) and name.isdecimal() and int(name) < len(labels):
+            labels = labels[int(name)]
+        elif isinstance(labels, Mapping) and name in labels:
+            labels = labels[name]
+        else:
+            return None
+    return labels

@@ -1,28 +1,30 @@
 """Frames of a MuJoCo scene without OpenGL: rays from the camera, and rays from the light for shadows.
 
-`trace` says what each pixel sees, `shade` lights it, `render` does both with one colour a geom. A family with textures
-puts its own colours between the two. What moves is the pose of a body (`place_boxes`), so a model is compiled once.
+A `World` is a model in its pose and what its surfaces look like. `trace` says what each pixel sees, `shade` lights it,
+`render` does both. What moves is the pose, so that a model is compiled once where the shapes stay.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.camera import axes
+from gqn.scenes.textures import look_up
 
 Array = NDArray[np.float64]
 
 BACKGROUND = -1  # the geom that a ray which hits nothing gives
 SUN_DISTANCE = 1e3  # world units; the rays of one call share an origin, so parallel light comes from afar
 SHADOW_TOLERANCE = 1e-4  # world units between a point and where the ray from the light ends
+PIXELS_AT_ONCE = 2**16  # as many as fit the processor's cache
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """Levels of the light, as fractions of a surface's full colour, and where the directional light comes from.
+    """Levels of the light, as fractions of a surface's full colour, and where the light that casts shadows comes from.
 
     colour = surface (ambient + headlight n.c + [lit] diffuse n.l) + [lit] specular, n the normal of the surface, c the
     direction to the camera (of its axis, not of the pixel), l the direction to the light, lit out of shadow.
@@ -32,7 +34,21 @@ class Lighting:
     headlight: float = 0.3
     diffuse: float = 0.6
     specular: float = 0.15  # white, added alike to all that is lit
-    direction: tuple[float, float, float] = (1.0, 1.0, 1.0)  # towards the light, of any length
+    direction: tuple[float, float, float] = (1.0, 1.0, 1.0)  # towards a sun, of any length
+    lamp: tuple[float, float, float] | None = None  # where a lamp hangs, instead of the sun
+
+
+@dataclass(frozen=True)
+class World:
+    """A model in its pose, what its geoms look like, and the light."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    colours: Array  # (geoms, 3), in [0, 1]
+    field_of_view: float  # degrees, vertical
+    textures: Mapping[int, str] = field(default_factory=dict)  # pattern that multiplies the colour, by geom
+    lighting: Lighting = field(default_factory=Lighting)
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -47,42 +63,20 @@ class Hits:
     headlight: Array  # (n,), cosine between the normal and the direction to the camera
 
 
-def boxes(half_sizes: ArrayLike) -> mujoco.MjModel:
-    """A model of boxes of `half_sizes` (n, 3), in world units, that `place_boxes` puts in their places."""
-    sizes = [" ".join(map(str, size)) for size in np.asarray(half_sizes, np.float64).tolist()]
-    bodies = "".join(f'<body mocap="true"><geom type="box" size="{size}"/></body>' for size in sizes)
-    return mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{bodies}</worldbody></mujoco>")
-
-
-def place_boxes(model: mujoco.MjModel, positions: ArrayLike) -> mujoco.MjData:
-    """The boxes of a model by `boxes` with their centres at `positions` (n, 3), along the axes of the world."""
-    data = mujoco.MjData(model)
-    data.mocap_pos[:] = positions
-    mujoco.mj_kinematics(model, data)
-    return data
-
-
-def trace(
-    model: mujoco.MjModel,
-    data: mujoco.MjData,
-    cameras: ArrayLike,
-    size: int,
-    field_of_view: float,
-) -> Hits:
-    """What each pixel of square frames sees: one ray through its centre.
-
-    cameras: recorded, (views, 5); size: pixels; field_of_view: degrees, vertical.
-    """
+def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
+    """What each pixel of square frames sees: one ray through its centre. cameras: recorded, (views, 5)."""
     cameras = np.asarray(cameras, np.float64)
     forward, right, up = axes(cameras)
-    half = np.tan(np.deg2rad(field_of_view) / 2)
+    half = np.tan(np.deg2rad(world.field_of_view) / 2)
     across = half * ((2 * np.arange(size) + 1) / size - 1)
     rays = np.stack(np.broadcast_arrays(1.0, across, -across[:, None]), axis=-1)  # along forward, right and up
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     frame = np.stack([forward, right, up], axis=-2)
     directions = rays.reshape(-1, 3) @ frame  # (views, h w, 3)
-    cast = [_cast(model, data, camera[:3], rays) for camera, rays in zip(cameras, directions, strict=True)]
-    geom, depth, normal = (np.stack(values) for values in zip(*cast, strict=True))
+    shape = directions.shape[:-1]
+    geom, depth, normal = np.empty(shape, np.int32), np.empty(shape), np.empty((*shape, 3))
+    for number, camera in enumerate(cameras):
+        _cast(world, camera[:3], directions[number], geom[number], depth[number], normal[number])
     seen = geom != BACKGROUND
     view = np.nonzero(seen)[0]
     normal = normal[seen]
@@ -96,57 +90,81 @@ def trace(
     )
 
 
-def out_of_shadow(
-    model: mujoco.MjModel, data: mujoco.MjData, points: Array, direction: Sequence[float] | Array
-) -> NDArray[np.bool_]:
-    """Which of the surface `points` (n, 3) see a light in `direction` (3,), by rays from the light; (n,)."""
-    source = SUN_DISTANCE * np.asarray(direction, np.float64) / np.linalg.norm(direction)
+def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
+    """Which of the surface `points` (n, 3) see the light, by rays from the light; (n,)."""
+    source = _source(world.lighting)
     rays = points - source
     distance = np.sqrt(_dot(rays, rays))
-    _, reached, _ = _cast(model, data, source, rays / distance[:, None])
+    rays /= distance[:, None]
+    count = len(points)
+    geom, reached = np.empty(count, np.int32), np.empty(count)
+    _cast(world, source, rays, geom, reached, None)
     return reached > distance - SHADOW_TOLERANCE
 
 
-def shade(
-    model: mujoco.MjModel, data: mujoco.MjData, hits: Hits, colours: Array, lighting: Lighting | None = None
-) -> Array:
-    """The light (n, 3) that comes from the pixels that see something, 1 the brightest, by the equation of `Lighting`.
+def surface_colours(world: World, hits: Hits, size: int) -> Array:
+    """Colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
+    geom = hits.geom[hits.seen]
+    colours = world.colours[geom]
+    if not world.textures:
+        return colours
+    textured = np.full(world.model.ngeom, -1)
+    names = sorted(set(world.textures.values()))
+    for number, name in world.textures.items():
+        textured[number] = names.index(name)
+    pattern = textured[geom]
+    # What a pixel shows grows with the distance, and aslant: the mean of the ellipse's axes.
+    pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
+    extent = pixel * hits.depth[hits.seen] / np.sqrt(np.maximum(np.abs(hits.headlight), 0.05))
+    for number, name in enumerate(names):
+        (chosen,) = np.nonzero(pattern == number)
+        point, normal = hits.point[chosen], np.abs(hits.normal[chosen])
+        # Along the wall and down it; on what lies flat, along x and y.
+        flat, along_y = normal[:, 2] > 0.7, normal[:, 0] > normal[:, 1]
+        u = np.where(along_y & ~flat, point[:, 1], point[:, 0])
+        v = np.where(flat, point[:, 1], -point[:, 2])
+        colours[chosen] *= look_up(name, u, v, extent[chosen])
+    return colours
 
-    colours: (n, 3) of the surface there, in [0, 1]; lighting: by default that of `Lighting()`.
-    """
-    lighting = lighting or Lighting()
-    direction = np.asarray(lighting.direction) / np.linalg.norm(lighting.direction)
-    cosine = hits.normal @ direction
+
+def shade(world: World, hits: Hits, colours: Array) -> Array:
+    """The light (n, 3) from the pixels that see surfaces of `colours` (n, 3), 1 the brightest, as `Lighting` says."""
+    lighting = world.lighting
+    if lighting.lamp is None:
+        cosine = hits.normal @ (np.asarray(lighting.direction) / np.linalg.norm(lighting.direction))
+    else:
+        towards = np.asarray(lighting.lamp) - hits.point
+        cosine = _dot(hits.normal, towards) / np.sqrt(_dot(towards, towards))
     lit = cosine > 0
-    lit[lit] = out_of_shadow(model, data, hits.point[lit], direction)
+    lit[lit] = out_of_shadow(world, hits.point[lit])
     level = lighting.ambient + lighting.headlight * hits.headlight.clip(0) + lighting.diffuse * cosine * lit
     return (colours * level[:, None] + lighting.specular * lit[:, None]).clip(0, 1)
 
 
-def render(
-    model: mujoco.MjModel,
-    data: mujoco.MjData,
-    colours: ArrayLike,
-    cameras: ArrayLike,
-    size: int,
-    field_of_view: float,
-    *,
-    lighting: Lighting | None = None,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    samples: int = 1,
-) -> NDArray[np.uint8]:
-    """Frames (views, size, size, 3) of a scene whose geoms have `colours` (geoms, 3) in [0, 1].
+def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDArray[np.uint8]:
+    """Frames (views, size, size, 3) of recorded cameras (views, 5).
 
-    cameras: recorded, (views, 5); field_of_view: degrees, vertical; samples: rays along the side of a pixel, whose mean
-    is the pixel: more than 1 smooths edges.
+    samples: rays along the side of a pixel, whose mean is the pixel: more than 1 smooths edges.
     """
-    hits = trace(model, data, cameras, size * samples, field_of_view)
-    light = np.empty((*hits.seen.shape, 3))
-    light[...] = background
-    light[hits.seen] = shade(model, data, hits, np.asarray(colours)[hits.geom[hits.seen]], lighting)
-    if samples > 1:
-        light = light.reshape(-1, size, samples, size, samples, 3).mean(axis=(2, 4))
-    return (255 * light + 0.5).astype(np.uint8)
+    cameras = np.asarray(cameras)
+    fine = size * samples
+    at_once = max(1, PIXELS_AT_ONCE // fine**2)
+    frames = np.empty((len(cameras), size, size, 3), np.uint8)
+    for first in range(0, len(cameras), at_once):
+        hits = trace(world, cameras[first : first + at_once], fine)
+        light = np.empty((*hits.seen.shape, 3))
+        light[...] = world.background
+        light[hits.seen] = shade(world, hits, surface_colours(world, hits, fine))
+        if samples > 1:
+            light = light.reshape(-1, size, samples, size, samples, 3).mean(axis=(2, 4))
+        frames[first : first + at_once] = 255 * light + 0.5
+    return frames
+
+
+def _source(lighting: Lighting) -> Array:
+    if lighting.lamp is not None:
+        return np.array(lighting.lamp)
+    return SUN_DISTANCE * np.asarray(lighting.direction, np.float64) / np.linalg.norm(lighting.direction)
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -154,25 +172,22 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _cast(
-    model: mujoco.MjModel, data: mujoco.MjData, origin: Array, directions: Array
-) -> tuple[NDArray[np.int32], Array, Array]:
-    """Geom (n,), distance (n,) and normal (n, 3) where rays of unit `directions` (n, 3) from `origin` first hit."""
-    count = len(directions)
-    geom = np.full(count, BACKGROUND, np.int32)
-    distance, normal = np.full(count, -1.0), np.zeros((count, 3))
-    if count:
-        mujoco.mj_multiRay(
-            model,
-            data,
-            pnt=origin[:, None],
-            vec=np.ascontiguousarray(directions).reshape(-1, 1),
-            geomgroup=None,
-            flg_static=True,
-            bodyexclude=-1,
-            geomid=geom,
-            dist=distance,
-            normal=normal.reshape(-1, 1),
-            nray=count,
-            cutoff=mujoco.mjMAXVAL,
-        )
-    return geom, distance, normal
+    world: World, origin: Array, directions: Array, geom: NDArray[np.int32], distance: Array, normal: Array | None
+) -> None:
+    """Fill geom (n,), distance (n,) and normal (n, 3) where rays of unit length (n, 3) from `origin` first hit."""
+    if not len(directions):
+        return
+    mujoco.mj_multiRay(
+        world.model,
+        world.data,
+        pnt=np.array(origin, np.float64)[:, None],
+        vec=np.ascontiguousarray(directions).reshape(-1, 1),
+        geomgroup=None,
+        flg_static=True,
+        bodyexclude=-1,
+        geomid=geom,
+        dist=distance,
+        normal=None if normal is None else normal.reshape(-1, 1),
+        nray=len(directions),
+        cutoff=mujoco.mjMAXVAL,
+    )

@@ -9,17 +9,18 @@ but hangs an eighth of a cube below the origin; ours is centred at the origin.)
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from gqn.camera import axes
-from gqn.scenes.render import boxes, place_boxes, render
+from gqn.scenes.family import Family, Setting
+from gqn.scenes.render import World
+from gqn.scenes.solids import boxes, place_boxes
 
 Array = NDArray[np.float64]
-Cameras = Literal["sphere", "ring"]
 
 CUBE = 1 / 6  # world units, edge of a cube
 LONGEST = 7  # cubes; the end of a row of that many just leaves the frame
@@ -30,40 +31,48 @@ STEPS = np.concatenate([np.eye(3, dtype=np.int64), -np.eye(3, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
-class ShepardMetzler:
-    """A family of scenes: one object and the cameras that look at it. ValueError for an option out of its range."""
+class ShepardMetzler(Family):
+    """One object of cubes, and the cameras that look at it."""
 
-    parts: int = 5  # cubes of an object, at most LONGEST
-    size: int = 64  # pixels, height and width of a frame
-    views: int = 15  # frames, and cameras, of a scene
-    cameras: Cameras = "sphere"  # all round as published, or on a "ring" at one height: an easier world to learn
-    elevation: float = 30.0  # degrees above the horizon, of the ring
+    views: int = 15
+    """Frames, and cameras, of a scene."""
+    parts: int = 5
+    """Cubes of an object, at most 7."""
+    cameras: Literal["sphere", "ring"] = "sphere"
+    """All round as published, or on a ring at one height: an easier world to learn."""
+    elevation: float = 30.0
+    """Degrees above the horizon, of the ring."""
+    hues: int = 0
+    """How many colours cubes may have, evenly round the circle of hues; 0 for any."""
 
     def __post_init__(self) -> None:
-        for option in ("parts", "size", "views"):
-            if getattr(self, option) < 1:
-                raise ValueError(f"{option} is {getattr(self, option)}, must be at least 1")
+        super().__post_init__()
+        self.at_least(1, "parts")
+        self.at_least(0, "hues")
         if self.parts > LONGEST:
             raise ValueError(f"parts is {self.parts}, must be at most {LONGEST}")
-        if self.cameras not in get_args(Cameras):
-            raise ValueError(f"cameras is {self.cameras!r}, must be one of {', '.join(get_args(Cameras))}")
         if not -90 <= self.elevation <= 90:
             raise ValueError(f"elevation is {self.elevation}, must be from -90 to 90 degrees")
 
-    def scene(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Frames (views, size, size, 3) and recorded cameras (views, 5) of a random object."""
+    def setting(self, random: np.random.Generator) -> Setting:
         positions, colours = self.object(random)
-        cameras = self.place_cameras(random)
-        return self.frames(positions, colours, cameras), cameras
+        world = cubes(positions, colours)
+        cube = {"shape": "box", "size": CUBE / 2, "rotation": [1.0, 0.0, 0.0, 0.0]}
+        objects = [
+            {**cube, "position": position, "colour": colour}
+            for position, colour in zip(positions, colours, strict=True)
+        ]
+        labels = {"objects": objects, "light": {"direction": world.lighting.direction}}
+        return Setting(world, self.place_cameras(random), labels)
 
     def object(self, random: np.random.Generator) -> tuple[Array, Array]:
         """Centres (parts, 3), in world units, and colours (parts, 3), in [0, 1], of a random object's cubes."""
         cells = walk(self.parts, random)
         centre = (cells.min(axis=0) + cells.max(axis=0)) / 2
-        hues = random.random(self.parts).tolist()
-        return CUBE * (cells - centre), np.array([hsv_to_rgb(hue, 1, 1) for hue in hues])
+        hues = random.integers(self.hues, size=self.parts) / self.hues if self.hues else random.random(self.parts)
+        return CUBE * (cells - centre), np.array([hsv_to_rgb(hue, 1, 1) for hue in hues.tolist()])
 
-    def place_cameras(self, random: np.random.Generator) -> NDArray[np.float32]:
+    def place_cameras(self, random: np.random.Generator) -> Array:
         """Random recorded cameras (views, 5) at RADIUS from the origin, looking at it."""
         cameras = np.zeros((self.views, 5))
         cameras[:, 3] = 2 * np.pi * random.integers(TURN, size=self.views) / TURN
@@ -73,13 +82,13 @@ class ShepardMetzler:
             # Uniform in the angle, as published, and so denser at the poles than uniform on the sphere.
             cameras[:, 4] = np.pi * random.integers(1 - TURN // 2, TURN // 2, size=self.views) / TURN
         cameras[:, :3] = -RADIUS * axes(cameras)[0]
-        return cameras.astype(np.float32)
+        return cameras
 
-    def frames(self, positions: Array, colours: Array, cameras: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Frames (views, size, size, 3) of the object of `positions` and `colours`, as `object` gives them."""
-        model = _cubes(self.parts)
-        data = place_boxes(model, positions)
-        return render(model, data, colours, cameras, self.size, FIELD_OF_VIEW)
+
+def cubes(positions: Array, colours: Array) -> World:
+    """The world of cubes with centres at `positions` (n, 3) and of `colours` (n, 3)."""
+    model = _cubes(len(positions))
+    return World(model, place_boxes(model, positions), colours, FIELD_OF_VIEW)
 
 
 def walk(length: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -1,0 +1,346 @@
+"""The test pipeline: what a trained network knows of a held-out split, in figures and pictures, by one call.
+
+Each section is a function of a `Subject`. Its work is shared out over the processes by scene, and what it returns is
+the same on all of them.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from tensorboardX import SummaryWriter
+from torch import Tensor
+
+from gqn import charts, checkpoint, plots
+from gqn.batch import Batch, Views
+from gqn.config import from_dict
+from gqn.data.batches import EvaluationBatch, check_views, evaluation_batch
+from gqn.data.dataset import SceneDataset
+from gqn.distributed import Processes, processes
+from gqn.evaluation import mean_image, scalars, shared_out
+from gqn.files import whole_file, write_json
+from gqn.gqn import GenerativeQueryNetwork
+from gqn.likelihood import (
+    Draws,
+    bits_per_dimension,
+    fitted_sigma,
+    floor,
+    importance_bound,
+    negative_elbo,
+    posterior_draws,
+    sigma_of_others,
+)
+from gqn.metrics import (
+    PREDICTIONS,
+    calibration,
+    calibration_in_figures,
+    first_views,
+    in_figures,
+    mean_with_interval,
+    measures,
+    predictions,
+)
+from gqn.provenance import provenance
+from gqn.training import computes_in_bfloat16
+
+RESULTS = "evaluation.json"
+FLIGHT_FRAMES = 36
+
+
+# Plain values for the report, and pictures by name: a figure, or the frames (n, c, h, w) of one that moves.
+Picture = Figure | Tensor
+Findings = tuple[dict[str, Any], dict[str, Picture]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How thorough an evaluation is."""
+
+    context: int = 3
+    """Context views of all that is not against their number."""
+    most_context: int = 5
+    """Most context views where figures are given against their number, from 0 on."""
+    samples: int = 16
+    """Prior samples of a view."""
+    draws: int = 100
+    """Posterior draws of a view, for the likelihood."""
+    importance: tuple[int, ...] = (1, 10, 100)
+    """Importance samples K of the bounds; each divides the draws."""
+    limit: int | None = None
+    """First held-out scenes to evaluate; all where not given."""
+    batch: int = 32
+    """Scenes at a time."""
+    seed: int = 0
+    """Seed of the views and the noise."""
+
+    def __post_init__(self) -> None:
+        checks = [
+            ("context", 1 <= self.context <= self.most_context, "from 1 to most-context"),
+            ("samples", self.samples > 1, "at least 2"),
+            ("draws", self.draws > 0, "at least 1"),
+            ("importance", all(k > 0 and self.draws % k == 0 for k in self.importance), "divisors of draws"),
+            ("limit", self.limit is None or self.limit > 0, "at least 1"),
+            ("batch", self.batch > 0, "at least 1"),
+            ("seed", self.seed >= 0, "0 or more"),
+        ]
+        for name, holds, wanted in checks:
+            if not holds:
+                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and what it is examined on."""
+
+    network: GenerativeQueryNetwork
+    scenes: SceneDataset
+    baseline: Tensor  # mean image of the training scenes, (3, h, w)
+    sigma: float  # of the pixels, as the network was trained at last
+    options: Options
+    processes: Processes
+
+    @property
+    def total(self) -> int:
+        return len(self.scenes) if self.options.limit is None else min(self.options.limit, len(self.scenes))
+
+    def batch(self, numbers: range) -> EvaluationBatch:
+        """Scenes with as many context views as are ever shown, and one query view; on the device."""
+        options = self.options
+        item = evaluation_batch(
+            self.scenes, numbers, self.total, context=options.most_context, queries=1, seed=options.seed
+        )
+        device = self.processes.device
+        return EvaluationBatch(item.first, item.batch.to(device), item.foreign.to(device))
+
+    def over_scenes(self, work: Callable[[range], dict[str, Tensor]], title: str) -> dict[str, Tensor]:
+        """The rows of `work` for all scenes."""
+        size = self.options.batch
+        pieces = [range(first, min(first + size, self.total)) for first in range(0, self.total, size)]
+        return shared_out(self.processes, pieces, work, seed=self.options.seed, title=title)
+
+
+def assess(
+    directory: str | Path, dataset: str | Path, output: str | Path, options: Options, device: str = "auto"
+) -> Path:
+    """Examine the network of a run on the test split of a dataset, and write what was found to the folder `output`.
+
+    It gets evaluation.json, pictures as PNG and GIF, and TensorBoard logs. directory: the run's folder, or its
+    checkpoint.
+    Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
+    """
+    with processes(device) as group:
+        subject, about = prepare(Path(directory), Path(dataset), options, group)
+        report: dict[str, Any] = {**about, "seconds": {}}
+        drawings: dict[str, Picture] = {}
+        sections: list[Callable[[Subject], Findings]] = [
+            likelihood_and_prediction,
+            order_of_context,
+            pictures,
+        ]
+        for section in sections:
+            begun = time.monotonic()
+            with torch.autocast(group.device.type, torch.bfloat16, enabled=about["precision"] == "bfloat16"):
+                found, drawn = section(subject)
+            report |= found
+            drawings |= drawn
+            report["seconds"][section.__name__] = round(time.monotonic() - begun, 1)
+        if group.leads:
+            write(Path(output), report, drawings, about["step"])
+    return Path(output)
+
+
+def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tuple[Subject, dict[str, Any]]:
+    saved = checkpoint.read(run)
+    config = from_dict(saved["config"])
+    scenes = SceneDataset(dataset, "test")
+    if scenes.pixels != saved["pixels"]:
+        raise ValueError(
+            f"{run} was trained on frames of {saved['pixels']} pixels, {dataset} has {scenes.pixels}: "
+            "name a dataset of that size"
+        )
+    check_views(scenes, options.most_context, 1, "--most-context")
+    network = checkpoint.load(run).to(group.device)
+    training = SceneDataset(dataset, "train")
+    sigma = config.training.sigma_at(saved["step"] - 1)
+    subject = Subject(network, scenes, mean_image(training), sigma, options, group)
+    about = {
+        **provenance(group),
+        "precision": "bfloat16" if computes_in_bfloat16(config.precision, group.device) else "float32",
+        "step": saved["step"],
+        "training_seconds": round(saved["seconds"], 1),
+        "trained_with_context_views": list(config.training.context_views),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": "test", "scenes": subject.total},
+        "options": asdict(options),
+    }
+    # The machine's own folders tell a reader nothing.
+    about["command"] = [Path(part).name if Path(part).is_absolute() else part for part in about["command"]]
+    return subject, about
+
+
+def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in scalars(report):
+            writer.add_scalar(f"evaluation/{name}", value, step)
+        for name, picture in drawings.items():
+            if isinstance(picture, Tensor):
+                with whole_file(folder / f"{name}.gif") as file:
+                    plots.animation(file, picture)
+                continue
+            with whole_file(folder / f"{name}.png") as file:
+                picture.savefig(file, format="png")
+            writer.add_figure(f"evaluation/{name}", picture, step)
+    write_json(folder / RESULTS, plain(report))
+
+
+def plain(value: Any) -> Any:
+    """The same with numbers to six digits, and None where there is no number."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def likelihood_and_prediction(subject: Subject) -> Findings:
+    """Likelihood, errors and uncertainty, each for 0 to most_context views of the same scenes, and the calibration."""
+    options, seed = subject.options, subject.options.seed
+    counts = range(options.most_context + 1)
+    draws = [drawn(subject, context) for context in counts]
+    likelihoods = [{"context": m, **likelihood(subject, draws[m])} for m in counts]
+    sigmas = sigma_of_others(draws[options.context].squares.mean(dim=1), draws[0].values)
+    rows = [predicted(subject, m, sigmas if m == options.context else None) for m in counts]
+    errors = [
+        {
+            "context": m,
+            **{name: in_figures(rows[m][name], seed) for name in PREDICTIONS},
+            "spread_of_samples_255": mean_with_interval(255 * rows[m]["spread"].sqrt(), seed),
+            "context_gain_db": mean_with_interval(
+                rows[m]["prior_sample"][:, 1] - rows[m]["shuffled_sample"][:, 1], seed
+            ),
+        }
+        for m in counts
+    ]
+    # No context frame is near where there is none, and a single scene has no other's context.
+    errors[0]["nearest_context_view"] = None
+    for row in errors if subject.total == 1 else []:
+        row |= {"shuffled_sample": None, "shuffled_mean": None, "context_gain_db": None}
+    at_training = {name.removeprefix("training_"): v for name, v in rows[options.context].items()}
+    found = {
+        "likelihood": likelihoods,
+        "prediction": errors,
+        "calibration": {
+            "context": options.context,
+            "samples": options.samples,
+            "fitted_sigma": calibration_in_figures(rows[options.context], seed),
+            "training_sigma": calibration_in_figures(at_training, seed),
+        },
+    }
+    return found, {"against-context": charts.against_context(found), "calibration": charts.calibration(found)}
+
+
+def drawn(subject: Subject, context: int) -> Draws:
+    """Posterior draws of all scenes' query views from `context` views."""
+    count = subject.options.draws
+
+    def work(numbers: range) -> dict[str, Tensor]:
+        batch = subject.batch(numbers).batch
+        r = subject.network.encode(first_views(batch.context, context))
+        draws = posterior_draws(subject.network, r, batch.query, count)
+        return {"squares": draws.squares, "ratio": draws.ratio, "kl": draws.kl}
+
+    with torch.no_grad():
+        rows = subject.over_scenes(work, f"likelihood, {context} context views")
+    return Draws(**{name: value.double() for name, value in rows.items()}, values=subject.baseline.numel())
+
+
+def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
+    """The likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
+    seed = subject.options.seed
+    squares = draws.squares.mean(dim=1)
+    sigmas = {
+        "training_sigma": torch.full_like(squares, subject.sigma),
+        "fitted_sigma": sigma_of_others(squares, draws.values),
+    }
+    found: dict[str, Any] = {
+        "kl": mean_with_interval(draws.kl.sum(dim=1), seed),
+        "kl_by_step": draws.kl.mean(dim=0).tolist(),
+    }
+    for name, sigma in sigmas.items():
+        elbo, least = negative_elbo(draws, sigma), floor(draws, sigma)
+        bounds = {str(k): -importance_bound(draws, sigma, k) for k in subject.options.importance}
+        best = min(value.mean().item() for value in (elbo, *bounds.values()))
+        found[name] = {
+            "sigma": sigma.mean().item(),
+            "negative_elbo": mean_with_interval(elbo, seed),
+            "floor": least.mean().item(),
+            "negative_elbo_above_floor": mean_with_interval(elbo - least, seed),
+            "negative_importance_bound": {k: mean_with_interval(value, seed) for k, value in bounds.items()},
+            "nats_per_dimension": best / draws.values,
+            "bits_per_dimension_of_8_bit_pixels": bits_per_dimension(best, draws.values),
+        }
+    found["sigma_fitted_to_all"] = fitted_sigma(squares, draws.values)
+    return found
+
+
+def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str, Tensor]:
+    """Rows of errors of all scenes; where sigmas are given, those of the calibration at them and at the training's."""
+    device = subject.processes.device
+
+    def work(numbers: range) -> dict[str, Tensor]:
+        item = subject.batch(numbers)
+        truth = item.batch.query.frames[:, 0]
+        frames, samples = predictions(subject.network, item, subject.baseline, subject.options.samples, context)
+        rows = {name: measures(frame, truth) for name, frame in frames.items()}
+        if sigmas is None:
+            return {**rows, "spread": samples.var(dim=0).mean(dim=(1, 2, 3))}
+        fitted = sigmas[numbers.start : numbers.stop].to(device)
+        rows |= calibration(samples, truth, fitted)
+        trained = calibration(samples, truth, torch.full_like(fitted, subject.sigma))
+        return rows | {f"training_{name}": value for name, value in trained.items()}
+
+    return subject.over_scenes(work, f"predictions, {context} context views")
+
+
+@torch.no_grad()
+def order_of_context(subject: Subject) -> Findings:
+    """How much the representation changes when the context views change places, relative to its size."""
+
+    def work(numbers: range) -> dict[str, Tensor]:
+        context = subject.batch(numbers).batch.context
+        r = subject.network.encode(context)
+        turned = subject.network.encode(Views(context.frames.flip(1), context.cameras.flip(1)))
+        return {"change": (turned - r).flatten(1).norm(dim=1) / r.flatten(1).norm(dim=1)}
+
+    change = subject.over_scenes(work, "order of context views")["change"]
+    return {"order_of_context": {"largest_relative_change_of_r": change.max().item()}}, {}
+
+
+def pictures(subject: Subject) -> Findings:
+    """Predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
+    options = subject.options
+    item = subject.batch(range(min(8, subject.total)))
+    batch = Batch(first_views(item.batch.context, options.context), item.batch.query)
+    foreign = first_views(item.foreign, options.context)
+    few = Batch(batch.context[:4], batch.query[:4])
+    around = plots.flight_cameras(subject.scenes.scene(0)[1], FLIGHT_FRAMES)
+    mean, spread = plots.flight(subject.network, batch.context[:1], around, samples=options.samples, seed=options.seed)
+    rows = {
+        "context": batch.context.frames[0],
+        "mean of samples": mean[:: FLIGHT_FRAMES // 12],
+        f"deviation × {plots.SPREAD}": spread[:: FLIGHT_FRAMES // 12],
+    }
+    return {}, {
+        "predictions": plots.predictions(subject.network, batch, foreign, samples=options.samples, seed=options.seed),
+        "canvas": plots.canvases(subject.network, few, seed=options.seed),
+        "flight-strip": plots.strip(rows),
+        "flight": torch.cat([mean, spread], dim=3),
+    }

@@ -1,0 +1,87 @@
+"""Curves of an evaluation's figures."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TITLES = {
+    "reconstruction": "reconstruction (saw the truth)",
+    "prior_best": "best prior sample",
+    "prior_mean": "mean of prior samples",
+    "prior_sample": "one prior sample",
+    "nearest_context_view": "nearest context view",
+    "shuffled_mean": "mean, another scene's context",
+    "shuffled_sample": "sample, another scene's context",
+    "mean_image": "mean image of training scenes",
+}
+
+
+def against_context(report: dict[str, Any]) -> Figure:
+    """Errors, likelihood and uncertainty against the number of context views."""
+    figure, (errors, likelihood, spread) = panels(3)
+    rows = report["prediction"]
+    for name, title in TITLES.items():
+        known = [row for row in rows if row[name]]
+        line(errors, [row["context"] for row in known], [row[name]["psnr_db"] for row in known], title)
+    label(errors, "context views", "PSNR (dB)")
+    errors.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    known = report["likelihood"]
+    counts = [row["context"] for row in known]
+    for name, title in (("training_sigma", "training sigma"), ("fitted_sigma", "fitted sigma")):
+        values = [row[name]["negative_elbo_above_floor"] for row in known]
+        line(likelihood, counts, values, f"negative ELBO above its floor,\n{title}")
+    line(likelihood, counts, [row["kl"] for row in known], "KL of posterior to prior")
+    label(likelihood, "context views", "nats a frame")
+    likelihood.set_ylim(bottom=0)
+    likelihood.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    line(spread, counts, [row["spread_of_samples_255"] for row in rows], "standard deviation of prior samples")
+    label(spread, "context views", "of 255")
+    spread.set_ylim(bottom=0)
+    spread.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def calibration(report: dict[str, Any]) -> Figure:
+    """Coverage of central intervals, and predicted against real error."""
+    figure, (coverage, error) = panels(2)
+    found = report["calibration"]
+    for sigma, mark in (("fitted_sigma", "o-"), ("training_sigma", "s--")):
+        for values, title in (
+            ("coverage", "all values"),
+            ("coverage_most_uncertain_quarter", "most uncertain quarter"),
+        ):
+            levels = found[sigma][values]
+            nominal = [float(level.rstrip("%")) for level in levels]
+            real = [100 * value["mean"] for value in levels.values()]
+            coverage.plot(nominal, real, mark, markersize=3, label=f"{title}, {sigma.replace('_', ' ')}")
+    coverage.plot([50, 100], [50, 100], "k:", linewidth=1, label="calibrated")
+    label(coverage, "central interval (%)", "values within it (%)")
+    coverage.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    for sigma, mark in (("fitted_sigma", "o-"), ("training_sigma", "s--")):
+        predicted, real = found[sigma]["predicted_rmse_255_by_quarter"], found[sigma]["rmse_255_by_quarter"]
+        error.plot(predicted, real, mark, markersize=3, label=f"quarters of the values, {sigma.replace('_', ' ')}")
+    top = max(error.get_xlim()[1], error.get_ylim()[1])
+    error.plot([0, top], [0, top], "k:", linewidth=1, label="calibrated")
+    label(error, "predicted error (of 255)", "root mean square error (of 255)")
+    error.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(3.6 * count, 3.6), dpi=110, layout="constrained")
+    return figure, [*figure.subplots(1, count, squeeze=False)[0]]
+
+
+def line(place: Axes, x: list[float], values: list[dict[str, Any]], title: str) -> None:
+    """Means, with their intervals as a band."""
+    (drawn,) = place.plot(x, [value["mean"] for value in values], "o-", markersize=3, linewidth=1, label=title)
+    if all("interval_95" in value for value in values):
+        low, high = zip(*(value["interval_95"] for value in values), strict=True)
+        place.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def label(place: Axes, x: str, y: str) -> None:
+    place.set_xlabel(x, fontsize=8)
+    place.set_ylabel(y, fontsize=8)
+    place.tick_params(labelsize=7)

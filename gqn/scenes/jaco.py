@@ -1,0 +1,162 @@
+"""The Jaco arm in a room, at random joint angles, with one spherical target.
+
+Section 5 of the supplement of Eslami et al. (2018). Differs from the paper: the patterns, light, measures and the
+ranges of the joints are ours; they are nowhere published.
+"""
+
+from colorsys import hsv_to_rgb
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from gqn.camera import look_at
+from gqn.scenes.family import Family, Setting
+from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
+from gqn.scenes.render import World
+from gqn.scenes.rooms import PLAIN, SKY, room, sunlight
+from gqn.scenes.solids import add_slabs
+from gqn.scenes.textures import WALLS
+
+Array = NDArray[np.float64]
+
+HALF = 2.0  # metres, from the arm to a wall
+WALL = 2.0  # metres, height of the walls
+RADIUS = 1.5  # metres, of the dome of cameras
+AIM = (0.0, 0.0, 0.42)  # metres, middle of the dome, which cameras look at
+WHOLE = 0.57  # metres, round AIM: a ball that fills the frame of each camera, which the arm never leaves
+FIELD_OF_VIEW = 45.0  # degrees, vertical
+LOWEST, HIGHEST = 10.0, 60.0  # degrees above the horizon, of cameras on the dome
+TARGET_RADIUS = 0.05  # metres
+NEAREST = 0.25  # metres from the axis of the base to the target
+FLOORS = ("planks", "tiles", "plaster")  # those that a dark arm stands out from
+REST = (0.0, 2.6, 1.2, 0.5, 1.6, 0.0, 0.6, 0.6, 0.6)  # radians, joints that do not move
+DARK, BRIGHT = (0.30, 0.30, 0.34), (0.85, 0.85, 0.87)
+
+
+@dataclass(frozen=True)
+class Jaco(Family):
+    """The arm, its target, and cameras on a dome round them."""
+
+    views: int = 11
+    """Frames, and cameras, of a scene."""
+    cameras: Literal["dome", "narrow", "ring"] = "dome"
+    """All over a dome, on a narrow part of it in front of the arm, or on a ring 30 degrees above the horizon."""
+    moving: tuple[int, ...] = tuple(range(1, JOINTS + 1))
+    """Joints with random angles, 1 to 6 from the base, 7 to 9 the fingers; the others keep a pose of rest."""
+    walls: Literal["textured", "plain", "none"] = "textured"
+    """Patterns on walls and floor, the same grey for all, or neither walls nor floor."""
+    target: bool = True
+    """Whether there is a target."""
+    hues: int = 0
+    """How many colours the target may have, evenly round the circle of hues; 0 for any."""
+    light: Literal["random", "fixed"] = "random"
+    """Where the sun stands."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(0, "hues")
+        if not set(self.moving) <= set(range(1, JOINTS + 1)):
+            raise ValueError(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
+
+    def setting(self, random: np.random.Generator) -> Setting:
+        arm = _arm(self.walls != "none")
+        joints, target = self._pose(arm, random)
+        walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
+        hue = random.integers(self.hues) / self.hues if self.hues else random.random()
+        colour = np.array(hsv_to_rgb(hue, 0.95, 0.95))
+        lighting = sunlight(random if self.light == "random" else None)
+        textured = self.walls == "textured"
+        colours = _colours(arm.model)
+        colours[arm.model.geom(TARGET).id] = colour
+        slabs = _slabs(arm.model)
+        if not textured:
+            colours[slabs] = PLAIN
+        world = World(
+            arm.model,
+            arm.data,
+            colours,
+            FIELD_OF_VIEW,
+            dict(zip(slabs, [floor, *walls], strict=True)) if textured else {},
+            lighting,
+            (0.0, 0.0, 0.0) if self.walls == "none" else SKY,
+        )
+        sphere = {"shape": "sphere", "size": TARGET_RADIUS, "rotation": [1.0, 0.0, 0.0, 0.0]}
+        labels = {
+            "joints": joints,
+            "hand": arm.hand,
+            "objects": [{**sphere, "position": target, "colour": colour}] if self.target else [],
+            "light": {"direction": lighting.direction},
+            "walls": walls if textured else [],
+            "floor": floor if textured else None,
+        }
+        return Setting(world, self._place_cameras(random), labels)
+
+    def _pose(self, arm: Arm, random: np.random.Generator) -> tuple[Array, Array]:
+        """Joint angles (9,) and the target's place (3,), at which nothing touches; the arm is left in that pose."""
+        fixed = [joint - 1 for joint in range(1, JOINTS + 1) if joint not in self.moving]
+        while True:
+            joints = random.uniform(*arm.limits.T)
+            joints[fixed] = np.array(REST)[fixed]
+            target = random_target(random) if self.target else np.array([0.0, 0.0, -50.0])
+            arm.data.mocap_pos[0] = target
+            arm.pose(joints)
+            if arm.extent(AIM) < WHOLE and not arm.touches():
+                return joints, target
+
+    def _place_cameras(self, random: np.random.Generator) -> Array:
+        azimuth = random.uniform(-np.pi, np.pi, self.views)
+        elevation = np.deg2rad(random.uniform(LOWEST, HIGHEST, self.views))
+        if self.cameras == "ring":
+            elevation[:] = np.deg2rad(30)
+        elif self.cameras == "narrow":
+            azimuth, elevation = azimuth / 4, np.deg2rad(20) + elevation / 4
+        flat = np.cos(elevation)
+        outward = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=-1)
+        return look_at(AIM + RADIUS * outward, AIM)
+
+
+def random_target(random: np.random.Generator) -> Array:
+    """A place (3,) in metres in the ball that the arm never leaves, beside its base and above the floor; uniform."""
+    while True:
+        place = AIM + random.uniform(-WHOLE, WHOLE, 3)
+        far = np.linalg.norm(place - AIM) + TARGET_RADIUS
+        if far <= WHOLE and np.hypot(*place[:2]) >= NEAREST and place[2] > 1.5 * TARGET_RADIUS:
+            return place
+
+
+@cache
+def _arm(walls: bool) -> Arm:
+    """The arm with a target to be moved about, with or without walls; compiled once, posed anew for each scene."""
+    spec = arm_spec(HALF + 0.2)
+    body = spec.worldbody.add_body(name=TARGET, mocap=True)
+    sphere = mujoco.mjtGeom.mjGEOM_SPHERE
+    body.add_geom(name=TARGET, type=sphere, size=[TARGET_RADIUS, 0, 0], contype=1, conaffinity=1)
+    if walls:
+        add_slabs(spec, room(HALF, WALL)[1:])
+    model = spec.compile()
+    if not walls:
+        # Rays pass through what is wholly transparent, and still nothing can lie below it.
+        model.geom_matid[model.geom(FLOOR).id] = -1
+        model.geom_rgba[model.geom(FLOOR).id] = 0
+    return Arm(model)
+
+
+def _slabs(model: mujoco.MjModel) -> list[int]:
+    """The geoms of the floor and the walls."""
+    return [geom for geom in range(model.ngeom) if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX]
+
+
+def _colours(model: mujoco.MjModel) -> Array:
+    """Colours (geoms, 3): dark links with bright rings and fingers, and white for all that is no part of the arm."""
+    colours = np.ones((model.ngeom, 3))
+    for geom in range(model.ngeom):
+        name = model.geom(geom).name
+        if name.startswith(("base", "link", "hand_link_6_main")):
+            colours[geom] = DARK
+        elif name.startswith(("ring", "hand")):
+            colours[geom] = BRIGHT
+    return colours

@@ -1,0 +1,162 @@
+"""Mazes: layouts of labmaze on a grid of 7x7 cells, one or two rooms and the corridors between them, seen along paths.
+
+Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the patterns, light and measures are ours.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gqn.scenes.family import Family, Setting
+from gqn.scenes.render import World
+from gqn.scenes.rooms import PLAIN, SKY, sunlight
+from gqn.scenes.solids import model_of, posed
+from gqn.scenes.textures import FLOORS, WALLS
+
+Array = NDArray[np.float64]
+Cell = tuple[int, int]  # row and column
+
+WALL = 1.0  # world units, height of the walls; a cell is one unit wide
+EYE = 0.5  # world units, height of the camera
+FIELD_OF_VIEW = 75.0  # degrees, vertical
+STEP = 0.12  # world units between views along a path, at most
+TURN = 0.22  # radians between views, at most
+NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+
+
+@dataclass(frozen=True)
+class Mazes(Family):
+    """A maze, seen by a walker that goes from one of its cells to the next chosen."""
+
+    size: int = 84
+    """Pixels, height and width of a frame."""
+    views: int = 300
+    """Frames, and cameras, of a scene."""
+    cells: int = 7
+    """Of the grid along a side, walls round it included; odd."""
+    most_rooms: int = 2
+    """Rooms of a maze, from 1."""
+    textures: bool = True
+    """Patterns on walls and floor; without, all mazes are plain alike."""
+    light: Literal["random", "fixed"] = "random"
+    """Where the sun stands."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(5, "cells")
+        self.at_least(1, "most_rooms")
+        if not self.cells % 2:
+            raise ValueError(f"cells is {self.cells}, must be odd")
+
+    def setting(self, random: np.random.Generator) -> Setting:
+        open_cells = self._layout(random)
+        slabs, cells = _walls(open_cells)
+        walls = [str(name) for name in random.permutation(WALLS)[:3]]
+        floor = str(random.choice(FLOORS))
+        # A wall's pattern goes by where it stands, so that places can be told apart.
+        pattern = {cell: walls[int(random.integers(3))] for cell in cells}
+        model = model_of([], slabs)
+        world = World(
+            model,
+            posed(model),
+            np.tile((1.0, 1.0, 1.0) if self.textures else PLAIN, (len(slabs), 1)),
+            FIELD_OF_VIEW,
+            dict(enumerate([floor, *pattern.values()])) if self.textures else {},
+            sunlight(random if self.light == "random" else None),
+            SKY,
+        )
+        labels = {
+            "open_cells": open_cells,
+            "light": {"direction": world.lighting.direction},
+            "walls": walls if self.textures else [],
+            "floor": floor if self.textures else None,
+        }
+        return Setting(world, self._walk(open_cells, random), labels)
+
+    def _layout(self, random: np.random.Generator) -> NDArray[np.bool_]:
+        """Which cells (rows, columns) can be walked; the outermost never can. ModuleNotFoundError without labmaze."""
+        try:
+            import labmaze
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("mazes need labmaze: pip install 'gqn[worlds]'") from error
+        maze = labmaze.RandomMaze(
+            height=self.cells,
+            width=self.cells,
+            max_rooms=int(random.integers(1, self.most_rooms, endpoint=True)),
+            room_min_size=3 if self.cells > 5 else 1,
+            room_max_size=3,
+            extra_connection_probability=0.3,
+            max_variations=1,
+            has_doors=False,
+            simplify=False,
+            spawns_per_room=0,
+            objects_per_room=0,
+            random_seed=int(random.integers(2**31)),
+        )
+        return np.array([[character != "*" for character in row] for row in str(maze.entity_layer).splitlines()])
+
+    def _walk(self, open_cells: NDArray[np.bool_], random: np.random.Generator) -> Array:
+        """Recorded cameras (views, 5) on a path through cells chosen at random, in steps of STEP and TURN at most."""
+        middle = (self.cells - 1) / 2
+        choices = [(int(row), int(column)) for row, column in np.argwhere(open_cells)]
+        here = choices[int(random.integers(len(choices)))]
+        x, y, yaw = here[1] - middle, middle - here[0], random.uniform(-np.pi, np.pi)
+        cameras = [[x, y, EYE, yaw, 0.0]]
+        path: list[Cell] = []
+        while len(cameras) < self.views:
+            if not path:
+                path = _way(open_cells, here, choices[int(random.integers(len(choices)))])
+                if not path:  # it is there already, or no way leads there: look round
+                    yaw += TURN
+                    cameras.append([x, y, EYE, yaw, 0.0])
+                    continue
+            aim = np.array([path[0][1] - middle - x, middle - path[0][0] - y])
+            distance = float(np.hypot(*aim))
+            if distance < 1e-9:
+                here = path.pop(0)
+                continue
+            turn = (np.arctan2(-aim[1], aim[0]) - yaw + np.pi) % (2 * np.pi) - np.pi
+            yaw += float(np.clip(turn, -TURN, TURN))
+            if abs(turn) < 3 * TURN:  # it walks while it turns the last bit
+                step = min(STEP, distance) * aim / distance
+                x, y = x + float(step[0]), y + float(step[1])
+            cameras.append([x, y, EYE, yaw, 0.0])
+        recorded = np.array(cameras)
+        recorded[:, 3] = (recorded[:, 3] + np.pi) % (2 * np.pi) - np.pi
+        return recorded
+
+
+def _walls(open_cells: NDArray[np.bool_]) -> tuple[Array, list[Cell]]:
+    """Slabs (n, 6) of the floor and of each wall cell beside an open one, and which cells the walls are."""
+    rows, columns = open_cells.shape
+    slabs: list[list[float]] = [[0, 0, -0.1, columns / 2, rows / 2, 0.1]]
+    cells = []
+    for row, column in np.argwhere(~open_cells).tolist():
+        around = open_cells[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        if around.any():
+            slabs.append([column - (columns - 1) / 2, (rows - 1) / 2 - row, WALL / 2, 0.5, 0.5, WALL / 2])
+            cells.append((row, column))
+    return np.array(slabs), cells
+
+
+def _way(open_cells: NDArray[np.bool_], start: Cell, goal: Cell) -> list[Cell]:
+    """The cells of a shortest way, without the start; none where there is none."""
+    before: dict[Cell, Cell] = {start: start}
+    queue = deque([start])
+    while queue and goal not in before:
+        row, column = queue.popleft()
+        for down, right in NEIGHBOURS:
+            cell = (row + down, column + right)
+            if open_cells[cell] and cell not in before:
+                before[cell] = (row, column)
+                queue.append(cell)
+    if goal not in before:
+        return []
+    way = []
+    while goal != start:
+        way.append(goal)
+        goal = before[goal]
+    return way[::-1]

@@ -1,0 +1,150 @@
+"""Solids of the named shapes, as MuJoCo models: boxes, balls and the like as its own, the others as meshes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Shape = Literal["box", "sphere", "cylinder", "capsule", "cone", "torus", "icosahedron"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+
+# Of size 1, which no shape exceeds by much: MuJoCo's own type and sizes.
+BUILT_IN = {
+    "box": (mujoco.mjtGeom.mjGEOM_BOX, (0.75, 0.75, 0.75)),
+    "sphere": (mujoco.mjtGeom.mjGEOM_SPHERE, (0.95, 0, 0)),
+    "cylinder": (mujoco.mjtGeom.mjGEOM_CYLINDER, (0.7, 0.9, 0)),
+    "capsule": (mujoco.mjtGeom.mjGEOM_CAPSULE, (0.55, 0.7, 0)),
+}
+SEGMENTS = 48  # round a cone or a torus
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A solid where it stands."""
+
+    shape: Shape
+    size: float  # world units, about half of its extent
+    position: Array  # (3,), of its centre
+    rotation: Array  # (4,), unit quaternion, w first
+    colour: Array  # (3,), in [0, 1]
+
+
+@cache
+def mesh(shape: Shape) -> tuple[Array, NDArray[np.int64]]:
+    """Vertices (n, 3) and triangles (m, 3), counter-clockwise seen from outside, of a mesh shape of size 1."""
+    turn = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
+    step = np.arange(SEGMENTS)
+    after = (step + 1) % SEGMENTS
+    if shape == "cone":
+        rim = np.stack([0.85 * np.cos(turn), 0.85 * np.sin(turn), np.full(SEGMENTS, -0.8)], axis=1)
+        top, middle = np.full(SEGMENTS, SEGMENTS), np.full(SEGMENTS, SEGMENTS + 1)
+        vertices = np.concatenate([rim, [[0, 0, 1.0], [0, 0, -0.8]]])
+        return vertices, np.concatenate([np.stack([step, after, top], 1), np.stack([after, step, middle], 1)])
+    if shape == "torus":
+        sides = SEGMENTS // 2
+        around, tube = np.meshgrid(turn, turn[::2], indexing="ij")
+        radius = 0.7 + 0.3 * np.cos(tube)
+        vertices = np.stack([radius * np.cos(around), radius * np.sin(around), 0.3 * np.sin(tube)], axis=-1)
+        i, j = np.meshgrid(step, np.arange(sides), indexing="ij")
+        i_next, j_next = (i + 1) % SEGMENTS * sides, (j + 1) % sides
+        corner = i * sides + j, i_next + j, i_next + j_next, i * sides + j_next
+        halves = np.stack([np.stack(corner[:3], axis=-1), np.stack([*corner[:1], *corner[2:]], axis=-1)])
+        triangles = halves.reshape(-1, 3)
+        return vertices.reshape(-1, 3), triangles
+    golden = (1 + 5**0.5) / 2
+    corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
+    vertices = np.concatenate([np.roll(corners, turns, axis=1) for turns in range(3)])
+    vertices /= np.linalg.norm(vertices[0])
+    near = np.linalg.norm(vertices[:, None] - vertices, axis=-1) < 1.1  # the edges are 1.05 long
+    faces = []
+    for a in range(12):
+        for b in range(a + 1, 12):
+            for c in range(b + 1, 12):
+                if near[a, b] and near[b, c] and near[a, c]:
+                    inside_out = np.linalg.det(vertices[[a, b, c]]) < 0
+                    faces.append([a, c, b] if inside_out else [a, b, c])
+    return vertices, np.array(faces)
+
+
+def matrix(rotation: ArrayLike) -> Array:
+    """The rotation matrix (3, 3) of a unit quaternion (4,), w first."""
+    result = np.empty(9)
+    mujoco.mju_quat2Mat(result, np.asarray(rotation, np.float64))
+    return result.reshape(3, 3)
+
+
+def random_rotation(random: np.random.Generator) -> Array:
+    """A unit quaternion (4,), w first, of a rotation uniform over all."""
+    quaternion = random.normal(size=4)
+    return quaternion / np.linalg.norm(quaternion)
+
+
+def height_above_ground(shape: Shape, rotation: Array) -> float:
+    """How high the centre of a turned solid of size 1 lies when it touches the ground."""
+    down = -matrix(rotation)[2]  # in the axes of the solid
+    if shape == "sphere":
+        return BUILT_IN[shape][1][0]
+    if shape == "box":
+        return float(np.abs(down) @ BUILT_IN[shape][1])
+    if shape == "cylinder":
+        radius, half, _ = BUILT_IN[shape][1]
+        return float(radius * np.hypot(down[0], down[1]) + half * abs(down[2]))
+    if shape == "capsule":
+        radius, half, _ = BUILT_IN[shape][1]
+        return float(radius + half * abs(down[2]))
+    return float((mesh(shape)[0] @ down).max())
+
+
+def model_of(solids: Sequence[Solid], slabs: ArrayLike) -> mujoco.MjModel:
+    """A model whose geoms are first fixed boxes, the rows of `slabs` (n, 6): centre and half sizes; then the solids."""
+    spec = mujoco.MjSpec()
+    for number, solid in enumerate(solids):
+        body = spec.worldbody.add_body(pos=solid.position, quat=solid.rotation)
+        if solid.shape in BUILT_IN:
+            kind, sizes = BUILT_IN[solid.shape]
+            body.add_geom(type=kind, size=solid.size * np.array(sizes))
+        else:
+            vertices, triangles = mesh(solid.shape)
+            spec.add_mesh(
+                name=str(number),
+                uservert=(solid.size * vertices).ravel(),
+                userface=triangles.ravel().astype(np.int32),
+                inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+            )
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=str(number))
+    add_slabs(spec, slabs)
+    return spec.compile()
+
+
+def add_slabs(spec: mujoco.MjSpec, slabs: ArrayLike) -> None:
+    """Add fixed boxes, the rows of `slabs` (n, 6): centre and half sizes, in world units."""
+    for slab in np.asarray(slabs, np.float64).reshape(-1, 6):
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=slab[:3], size=slab[3:])
+
+
+def posed(model: mujoco.MjModel) -> mujoco.MjData:
+    """The data of a model as it was compiled."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    return data
+
+
+def boxes(half_sizes: ArrayLike) -> mujoco.MjModel:
+    """A model of boxes of `half_sizes` (n, 3), in world units, that `place_boxes` puts in their places."""
+    spec = mujoco.MjSpec()
+    for sizes in np.asarray(half_sizes, np.float64):
+        spec.worldbody.add_body(mocap=True).add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=sizes)
+    return spec.compile()
+
+
+def place_boxes(model: mujoco.MjModel, positions: ArrayLike) -> mujoco.MjData:
+    """The boxes of a model by `boxes` with their centres at `positions` (n, 3), along the axes of the world."""
+    data = mujoco.MjData(model)
+    data.mocap_pos[:] = positions
+    mujoco.mj_kinematics(model, data)
+    return data

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Examine a trained network on held-out scenes: likelihood, errors, uncertainty, what it knows, and pictures.
+
+python scripts/evaluate.py runs/quick-1 DATA_DIR/DATASET
+torchrun --standalone --nproc-per-node 2 scripts/evaluate.py runs/quick-1 DATA_DIR/DATASET
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gqn.assessment import Options, assess
+from gqn.checkpoint import CheckpointError
+from gqn.data.dataset import DatasetError
+from gqn.extras import MissingExtra
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Examine a trained network on held-out scenes: likelihood, errors, uncertainty, what it knows, and pictures."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a run, or its checkpoint.pt."""
+    dataset: tyro.conf.Positional[Path]
+    """Folder of converted scenes, DATA_DIR/DATASET of data.sh."""
+    output: Path | None = None
+    """Folder for what is found. By default evaluation/ in the run's folder."""
+    device: str = "auto"
+    """cpu, cuda, or auto for CUDA where there is one."""
+    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    run = arguments.checkpoint.parent if arguments.checkpoint.suffix == ".pt" else arguments.checkpoint
+    output = arguments.output or run / "evaluation"
+    print(assess(arguments.checkpoint, arguments.dataset, output, arguments.options, arguments.device))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, DatasetError, MissingExtra, ValueError, OSError) as error:
+        sys.exit(f"evaluate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("evaluate: interrupted; nothing was written")

@@ -1,0 +1,145 @@
+"""The whole test pipeline on a small network, by one process and by two, and what it refuses."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gqn import checkpoint
+from gqn.assessment import RESULTS, Options, assess
+from gqn.config import QUICK
+from gqn.data.convert import convert
+from gqn.data.generate import generate
+from gqn.extras import MissingExtra, extra
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
+SMALL = Options(context=1, most_context=2, samples=2, draws=4, importance=(1, 4), batch=2)
+FLAGS = shlex.split("--context 1 --most-context 2 --samples 2 --draws 4 --importance 1 4 --batch 2 --device cpu")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was saved before it learned anything."""
+    folder = tmp_path_factory.mktemp("run")
+    model = replace(QUICK.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2)
+    config = replace(QUICK, model=model, precision="float32")
+    torch.manual_seed(0)
+    network = checkpoint.build(config, 16)
+    optimizer = torch.optim.AdamW(network.parameters())
+    checkpoint.save(
+        folder, config=config, pixels=16, step=1, seconds=2.0, network=network, averaged=network, optimizer=optimizer
+    )
+    return folder
+
+
+def script(launcher: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, str(SCRIPT), *arguments], env=environ, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def report(run_folder: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """Of 5 scenes, by one process."""
+    out = assess(run_folder, scenes, tmp_path_factory.mktemp("report") / "out", SMALL, "cpu")
+    return json.loads((out / RESULTS).read_text()), out
+
+
+def test_everything_is_there(report: tuple[dict[str, Any], Path]) -> None:
+    found, folder = report
+    assert found["dataset"]["scenes"] == 5
+    assert (
+        [row["context"] for row in found["likelihood"]] == [0, 1, 2] == [row["context"] for row in found["prediction"]]
+    )
+    for row in found["likelihood"]:
+        for sigma in ("training_sigma", "fitted_sigma"):
+            elbo = row[sigma]["negative_elbo"]["mean"]
+            assert elbo == pytest.approx(
+                row[sigma]["floor"] + row[sigma]["negative_elbo_above_floor"]["mean"], rel=1e-4
+            )
+            bounds = row[sigma]["negative_importance_bound"]
+            assert bounds["4"]["mean"] <= bounds["1"]["mean"]
+        assert row["kl"]["mean"] == pytest.approx(sum(row["kl_by_step"]), rel=1e-4)
+    assert found["prediction"][0]["nearest_context_view"] is None
+    assert found["order_of_context"]["largest_relative_change_of_r"] < 1e-5
+    pictures = {path.stem for path in folder.glob("*.png")}
+    assert pictures == {"against-context", "calibration", "predictions", "canvas", "flight-strip"}
+    assert list(folder.glob("events.out.tfevents.*"))
+    with Image.open(folder / "flight.gif") as flight:
+        assert flight.n_frames > 10
+        assert flight.size[0] % 16 == 0
+
+
+def numbers(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for name, inner in value.items() for k, v in numbers(inner, f"{path}/{name}").items()}
+    if isinstance(value, list):
+        return {k: v for i, inner in enumerate(value) for k, v in numbers(inner, f"{path}/{i}").items()}
+    return {path: value}
+
+
+def test_two_processes_give_the_figures_of_one(
+    report: tuple[dict[str, Any], Path], run_folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """Of 5 scenes in batches of 2, which 2 processes can't halve."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = script(torchrun, str(run_folder), str(scenes), "--output", str(tmp_path / "out"), *FLAGS)
+    assert done.returncode == 0, done.stderr
+    two = json.loads((tmp_path / "out" / RESULTS).read_text())
+    assert two["processes"] == 2
+    assert not any(str(tmp_path) in part or str(scenes) in part for part in two["command"])
+    alone = numbers({name: value for name, value in report[0].items() if isinstance(value, dict | list)})
+    together = numbers(two)
+    skipped = ("/seconds", "/command")
+    for name, value in alone.items():
+        if not name.startswith(skipped):
+            if isinstance(value, float):
+                np.testing.assert_allclose(together[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+            else:
+                assert together[name] == value, name
+
+
+def test_refusals_are_one_line(run_folder: Path, scenes: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"nothing")
+    done = script([sys.executable], str(broken), str(scenes), *FLAGS)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"evaluate: {broken} can't be read as a checkpoint (UnpicklingError): use another"
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):
+        assess(tmp_path, scenes, tmp_path / "out", SMALL, "cpu")
+    with pytest.raises(ValueError, match="15 context and 1 query views need 16.*lower --most-context"):
+        assess(run_folder, scenes, tmp_path / "out", replace(SMALL, most_context=15), "cpu")
+    other = generate("shepard_metzler_5_parts", tmp_path, 1, seed=0, test_scenes=1, size=8, workers=1, progress=False)
+    convert(other, 8, workers=1, progress=False)
+    with pytest.raises(ValueError, match="trained on frames of 16 pixels, .* has 8: name a dataset of that size"):
+        assess(run_folder, other, tmp_path / "out", SMALL, "cpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context": 0}, "--context must be from 1 to most-context"),
+        ({"importance": (3,)}, "--importance must be divisors of draws"),
+        ({"samples": 1}, "--samples must be at least 2"),
+    ],
+)
+def test_options_out_of_range(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", None)
+    with pytest.raises(MissingExtra, match=r"torchmetrics is not installed.*pip install 'gqn\[evaluate\]'"):
+        extra("torchmetrics.functional.image")
