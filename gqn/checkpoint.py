@@ -33,12 +33,12 @@ def save(
     pixels: int,
     step: int,
     seconds: float,
-    graph: dict[str, Any] | None,
     network: nn.Module,
     averaged: nn.Module,
     optimizer: torch.optim.Optimizer,
+    graph: dict[str, Any] | None = None,
 ) -> None:
-    """All that a run needs to go on; tensors and plain values only."""
+    """All that a run needs to go on; tensors and plain values only. graph: what the network is, where it is a graph."""
     contents = {
         "format": FORMAT,
         "config": to_dict(config),
