@@ -129,6 +129,10 @@ class Config:
     """Sizes and schedules to start from; every other option is a difference from it."""
     data: str = ""
     """Dataset folder of converted scenes (DATA_DIR/DATASET of data.sh). Empty: make and convert scenes first."""
+    fraction: float = 1.0
+    """Part of the training scenes to train on; a smaller part lies within a larger one."""
+    size: int = 0
+    """Pixels that frames are brought to (bilinear, corners aligned); 0 for their own."""
     runs: str = "runs"
     """Folder in which the run's own folder is made."""
     name: str = ""
@@ -149,6 +153,8 @@ class Config:
     def __post_init__(self) -> None:
         t, m, e = self.training, self.model, self.evaluation
         checks = [
+            ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
+            ("size", self.size >= 0, "0 or more"),
             ("steps", t.steps > 0, "at least 1"),
             ("minutes", t.minutes >= 0, "0 or more"),
             ("batch", t.batch > 0, "at least 1"),

@@ -1,7 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that one process at a time writes to."""
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file to write that appears at `path` when the block ends, or not at all where the block raises.
 
-    It is written beside `path`, with `.partial` after its name, and renamed.
+    It is written beside `path`, with `.partial` after its name, and renamed. An OSError of writing names the file.
     """
     aside = Path(f"{os.fspath(path)}.partial")
     try:
@@ -24,9 +26,30 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[int]:
+    """An open file at `path` that is locked until the block ends and all copies of its descriptor are closed.
+
+    shared: beside others that share it. patience: seconds to wait for whoever has it. Raises BlockingIOError.
+    """
+    with path.open("ab") as file:
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - began >= patience:
+                    raise
+                time.sleep(0.1)
+        yield file.fileno()
 
 
 def write_json(path: str | os.PathLike[str], values: Any) -> None:

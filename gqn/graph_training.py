@@ -113,7 +113,8 @@ class GraphRun(Run):
             self.evaluated_on = "train" if unseen is None else "test"
             return
         check_named(self.config)
-        training = SceneDataset(self.config.data, "train")
+        config = self.config
+        training = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
         held_out = held_out_scenes(self.config.data, training, warn=self.group.leads)
         self.data, self.evaluated_on = training.name, held_out.folder.name
         labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES}

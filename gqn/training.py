@@ -81,7 +81,7 @@ class Run:
         """Open the data and build the network; saved: the checkpoint that the run goes on from, if it does."""
         config = self.config
         check_named(config)
-        self.scenes = SceneDataset(config.data, "train")
+        self.scenes = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
         self.held_out = held_out_scenes(config.data, self.scenes, warn=self.group.leads)
         check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
         self.batches = TrainingBatches(self.scenes, **self.drawing())
@@ -386,7 +386,7 @@ def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
 def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
     """The test split, or with a warning the training split where a dataset has no other."""
     if (Path(directory) / "torch" / "test").exists():
-        return SceneDataset(directory, "test")
+        return SceneDataset(directory, "test", size=training.pixels)
     if warn:
         print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
     return training

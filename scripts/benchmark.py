@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time what the library does on this machine: python scripts/benchmark.py {train,scenes} --help."""
+"""Time what the library does on this machine: python scripts/benchmark.py {train,scenes,data} --help."""
 
 import os
 import sys
@@ -29,6 +29,8 @@ from gqn.training import computes_in_bfloat16
 
 # The literal generator is the tests' reference; it is no part of the library.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmark_data import Data, time_data
 from reference import literal_generator
 
 
@@ -65,10 +67,12 @@ class Scenes:
 
 
 def main() -> None:
-    commands: dict[str, Any] = {"train": Train, "scenes": Scenes}
+    commands: dict[str, Any] = {"train": Train, "scenes": Scenes, "data": Data}
     options = tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
     if isinstance(options, Train):
         time_training(options)
+    elif isinstance(options, Data):
+        time_data(options)
     else:
         time_scenes(options)
 

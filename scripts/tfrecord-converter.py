@@ -1,17 +1,31 @@
 """Convert the TFRecords of a dataset to torch shards; run again, it does what is missing."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from gqn.data.convert import convert
-from gqn.data.dataset import DATASETS, SPLITS, DatasetError
+from gqn.data.convert import DamagedRecords, convert
+from gqn.data.dataset import BUCKET, DATASETS, SPLITS, DatasetError
+from gqn.data.fetch import Fetch
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
     return int(text)
+
+
+def part(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 1/8 or 8/8")
+    return int(number), int(count)
+
+
+def torchrun_part() -> tuple[int, int]:
+    """This process's part of the work among those that torchrun started; all of it for one alone."""
+    return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def main() -> None:
@@ -31,7 +45,25 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=positive, metavar="W", help="processes, by default one for each core")
     parser.add_argument("--split", choices=SPLITS, help="only this split, by default both")
+    parser.add_argument(
+        "--shard",
+        type=part,
+        default=torchrun_part(),
+        metavar="I/N",
+        help="the I-th of N parts of the record files, for N runs beside each other (under torchrun by itself)",
+    )
+    parser.add_argument("--fetch", action="store_true", help="get the record files first, and convert each as it comes")
+    parser.add_argument(
+        "--source", metavar="URL", default=BUCKET, help=f"gs://, http:// or file:// folder to fetch from ({BUCKET})"
+    )
+    parser.add_argument("--files", type=positive, metavar="N", help="fetch only the first N of each split")
+    parser.add_argument(
+        "--delete-records", action="store_true", help="remove each fetched file once its shards are verified"
+    )
+    parser.add_argument("--allow-damaged", action="store_true", help="exit with 0 although some records are damaged")
     options = parser.parse_args()
+    if not options.fetch and (options.files or options.delete_records or options.source != BUCKET):
+        parser.error("--source, --files and --delete-records need --fetch")
     try:
         report = convert(
             options.data_dir / options.dataset,
@@ -39,12 +71,18 @@ def main() -> None:
             output=options.output,
             workers=options.workers,
             splits=[options.split] if options.split else SPLITS,
+            share=options.shard,
+            allow_damaged=options.allow_damaged,
+            fetch=Fetch(options.source, options.files, options.delete_records) if options.fetch else None,
         )
+    except DamagedRecords as error:
+        print(*error.report.notes, error.report, sep="\n")
+        sys.exit(f"{error}\ntfrecord-converter: everything sound is converted; --allow-damaged takes this for success")
     except (DatasetError, OSError) as error:
         sys.exit(f"tfrecord-converter: {error}")
     except KeyboardInterrupt:
         sys.exit("tfrecord-converter: interrupted; run again to go on")
-    print(*report.notes, report, sep="\n")
+    print(*report.notes, *filter(None, [report.table()]), report, sep="\n")
 
 
 if __name__ == "__main__":

@@ -67,11 +67,17 @@ class TensorFlowFiles:
         self.ours = [root / "ours" / "plain", root / "ours" / "zipped"]
         self.our_cameras = np.random.default_rng(0).normal(size=(2, 15, 5)).astype(np.float32)
         self.genuine = root / "genuine.tfrecord"
+        self.sizes = (32, 100)  # pixels that the first of `theirs` is brought to
 
     def seen(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """frames uint8 (scenes, views, 3, h, w) and cameras float32 (scenes, views, 5) by TensorFlow."""
         with np.load(f"{path}.npz") as arrays:
             return arrays["frames"].transpose(0, 1, 4, 2, 3), arrays["cameras"]
+
+    def resized(self, path: Path, size: int) -> np.ndarray:
+        """frames float32 (scenes x views, 3, size, size) of 0 to 1 by TensorFlow."""
+        with np.load(f"{path}.{size}.npz") as arrays:
+            return arrays["frames"].transpose(0, 3, 1, 2)
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +106,8 @@ def tensorflow_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenso
         shutil.copy(GENUINE, files.genuine)
         read.append({"path": str(files.genuine), "gzip": False, **kind["shepard_metzler_5_parts"]})
     jobs = files.root / "jobs.json"
-    jobs.write_text(json.dumps({"write": write, "read": read}))
+    resize = [{"path": str(files.theirs[0]), "size": size} for size in files.sizes]
+    jobs.write_text(json.dumps({"write": write, "read": read, "resize": resize}))
     script = Path(__file__).with_name("tensorflow_process.py")
     run = subprocess.run([sys.executable, script, jobs], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr

@@ -1,6 +1,7 @@
 """Write and read TFRecords with TensorFlow itself, in a process of its own: `tensorflow_process.py JOBS.json`.
 
-JOBS is {"write": [{path, pixels, views, scenes, gzip}], "read": [{path, pixels, views, gzip}]}.
+JOBS is {"write": [{path, pixels, views, scenes, gzip}], "read": [{path, pixels, views, gzip}],
+"resize": [{path, size}]}.
 Reading follows DeepMind's reader, and saves frames (scenes, views, h, w, 3) and cameras (scenes, views, 5) as it sees
 them to path + ".npz".
 """
@@ -48,9 +49,19 @@ def read(path: str, pixels: int, views: int, gzip: bool) -> None:
     np.savez(path + ".npz", frames=np.array(frames).reshape(shape), cameras=np.array(cameras))
 
 
+def resize(path: str, size: int) -> None:
+    """The frames that `read` saved, brought to another size as DeepMind's reader does it, to path + ".SIZE.npz"."""
+    with np.load(path + ".npz") as arrays:
+        frames = tf.image.convert_image_dtype(arrays["frames"].reshape(-1, *arrays["frames"].shape[2:]), tf.float32)
+    resized = tf.compat.v1.image.resize_bilinear(frames, (size, size), align_corners=True)
+    np.savez(f"{path}.{size}.npz", frames=resized.numpy())
+
+
 if __name__ == "__main__":
     jobs = json.loads(Path(sys.argv[1]).read_text())
     for job in jobs["write"]:
         write(**job)
     for job in jobs["read"]:
         read(**job)
+    for job in jobs["resize"]:
+        resize(**job)

@@ -19,11 +19,12 @@ class Numbered:
     def __len__(self) -> int:
         return self.scenes
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         cameras = torch.zeros(self.views, 5)
         cameras[:, 0], cameras[:, 1] = index, torch.arange(self.views)
         frames = (torch.arange(self.views, dtype=torch.uint8) + 10 * index)[:, None, None, None]
-        return frames.expand(-1, 3, 4, 4), cameras
+        chosen = list(range(self.views)) if views is None else views
+        return frames.expand(-1, 3, 4, 4)[chosen], cameras[chosen]
 
 
 def batches(**changes) -> TrainingBatches:
@@ -103,3 +104,13 @@ def test_evaluation_views_do_not_depend_on_the_batch_size() -> None:
         for b in (10, 5)
     )
     assert torch.equal(whole, halves)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_batches_reach_the_device_from_pinned_memory() -> None:
+    (batch,) = batches().loader(5, 6, workers=2, pin_memory=True)
+    assert batch.context.frames.is_pinned()
+    assert batch.query.cameras.is_pinned()
+    on_device = batch.to(torch.device("cuda"))
+    torch.cuda.synchronize()
+    assert torch.equal(on_device.query.frames.cpu(), batches()[5].query.frames)

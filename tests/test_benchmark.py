@@ -36,3 +36,16 @@ def test_train_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         run(monkeypatch, "train", "--help")
     assert stopped.value.code == 0
     assert "--repeats" in capsys.readouterr().out
+
+
+def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "data.json"
+    run(
+        monkeypatch, "data", "--scenes", "20", "--size", "16", "--repeats", "1", "--large", "1", "--output", str(output)
+    )
+    report = json.loads(output.read_text())
+    assert len(report["scenes_a_second"]) == 6
+    assert min(report["scenes_a_second"].values()) > 0
+    assert report["bytes_a_scene"]["decoded shards"] > 15 * 3 * 16 * 16
+    assert len(report["ratios"]) == 3
+    assert report["provenance"]["command"][:2] == ["benchmark.py", "data"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, RecordWriter, TensorFlowFiles, small_scene
 
-from gqn.data.convert import Report, convert
+from gqn.data.convert import DamagedRecords, Report, convert
 from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, read_index
 from gqn.data.tfrecord import Example, decode_example, encode_scene, read_records, write_records
 
@@ -41,7 +41,9 @@ def assert_consistent(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {"index.json", *shards}
     for name, shard in shards.items():
         tensors = torch.load(folder / name, weights_only=True)
-        assert len(tensors["frames"]) == len(tensors["cameras"]) == shard.count <= index.batch
+        assert len(tensors["cameras"]) == shard.count <= index.batch
+        assert len(tensors["offsets"]) == index.views * shard.count + 1
+        assert len(tensors["jpegs"]) == tensors["offsets"][-1]
 
 
 def environment() -> dict[str, str]:
@@ -74,12 +76,14 @@ def test_a_wrong_number_of_views_is_refused(tensorflow_files: TensorFlowFiles, t
     path = tmp_path / name / "train" / theirs.name
     path.parent.mkdir(parents=True)
     write_records(path, [whole, encode_scene(scene["frames"][1:], cameras[1:])])
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(DamagedRecords) as error:
         quietly(tmp_path / name)
-    assert str(error.value) == (
-        f"{name}: {path}: record 1 (from 0): its feature 'frames' holds {views - 1} values of type bytes, "
-        f"expected {views} of type bytes ({views} views)"
+    ((file, damage),) = error.value.report.damages
+    assert (file, damage.offset, damage.offset + damage.bytes) == (path, len(whole) + 16, path.stat().st_size)
+    assert damage.cause == (
+        f"its feature 'frames' holds {views - 1} values of type bytes, expected {views} of type bytes ({views} views)"
     )
+    assert len(SceneDataset(tmp_path / name, "train")) == 1
 
 
 def test_the_genuine_scene(genuine: Path, tensorflow_files: TensorFlowFiles, tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_each_record_file_has_shards_of_its_own(small_dataset: RecordWriter) -> 
     assert (first["name"], first["bytes"], first["records"]) == ("1-of-3.tfrecord", size, 9)
     assert [(shard["name"], shard["first"], shard["count"]) for shard in first["shards"]] == shards
     # A short shard holds no more than its scenes.
-    assert (directory / "torch/train/1-of-3.0002.pt").stat().st_size < 3000
+    assert (directory / "torch/train/1-of-3.0002.pt").stat().st_size < 4000
 
 
 def test_run_again_it_does_nothing(small_dataset: RecordWriter) -> None:
@@ -166,9 +170,11 @@ def test_shards_outlive_their_records(small_dataset: RecordWriter) -> None:
     (directory / "train/1-of-2.tfrecord").unlink()
     report = quietly(directory)
     assert (report.files, report.files_done_before) == (0, 2)
-    assert "record files gone since: 1 (such as 1-of-2.tfrecord); their shards stay" in report.notes[0]
+    assert "record files gone since: 1 (such as 1-of-2.tfrecord); their shards stay" in report.notes[1]
     assert brightness(directory) == list(range(9))
-    with pytest.raises(DatasetError, match=r"in shards of 4, and record files gone since: 1 .*: bring them back"):
+    with pytest.raises(
+        DatasetError, match=r"in shards of 4 \(format 2\), and record files gone since: 1 .*: bring them back"
+    ):
         quietly(directory, 5)
     shutil.rmtree(directory / "train")
     assert quietly(directory).files_done_before == 2
@@ -199,7 +205,7 @@ def test_small_empty_and_stray_files(small_dataset: RecordWriter) -> None:
 
 
 SCENE = decode_example(small_scene(3))
-JPEGS, CAMERAS = SCENE["frames"], SCENE["cameras"]
+JPEGS, CAMERAS = list(SCENE["frames"]), list(SCENE["cameras"])
 
 
 def damaged(frames: list[bytes] = JPEGS, cameras: list[float] = CAMERAS) -> bytes:
@@ -225,19 +231,27 @@ def damaged(frames: list[bytes] = JPEGS, cameras: list[float] = CAMERAS) -> byte
         (b"", "'frames' holds nothing, expected 2"),
     ],
 )
-def test_a_wrong_record_is_named_and_nothing_half_written(
-    small_dataset: RecordWriter, record: bytes, cause: str
-) -> None:
+def test_a_wrong_record_costs_itself_alone(small_dataset: RecordWriter, record: bytes, cause: str) -> None:
     directory = small_dataset(train=[range(9), range(9, 14)])
     path = directory / "train/2-of-2.tfrecord"
-    write_records(path, [*map(small_scene, range(9, 15)), record])
-    with pytest.raises(DatasetError) as error:
+    sound = [small_scene(number) for number in range(9, 15)]
+    write_records(path, [*sound[:3], record, *sound[3:]])
+    with pytest.raises(DamagedRecords) as error:
         quietly(directory)
-    assert str(error.value).startswith(f"small: {path}: record 6 (from 0): ")
-    assert cause in str(error.value)
-    assert "\n" not in str(error.value)
+    ((file, damage),) = error.value.report.damages
+    assert (file, damage.offset, damage.bytes) == (path, sum(len(r) + 16 for r in sound[:3]), len(record) + 16)
+    assert cause in damage.cause
+    assert str(path) in str(error.value)
+    assert damage.cause in str(error.value)
     assert_consistent(directory / "torch/train")
-    assert brightness(directory) == list(range(9))
+    assert brightness(directory) == list(range(15))
+    conversion = json.loads((directory / "torch/conversion.json").read_text())["splits"]["train"]
+    assert conversion["damages"] == [{"file": path.name, **vars(damage)}]
+    assert (conversion["files"], conversion["scenes"]) == (2, 15)
+    # It says so again, until the record is there or the user takes it as it is.
+    assert quietly(directory, allow_damaged=True).damages == [(path, damage)]
+    with pytest.raises(DamagedRecords):
+        quietly(directory)
     write_records(path, map(small_scene, range(9, 14)))
     assert quietly(directory).files == 1
     assert brightness(directory) == list(range(14))
@@ -250,8 +264,18 @@ def test_a_changed_byte_is_named(small_dataset: RecordWriter) -> None:
     length = len(whole) // 9
     whole[5 * length + 200] ^= 4
     path.write_bytes(whole)
-    with pytest.raises(DatasetError, match=rf"^small: {path}: record 5 \(from 0\) at byte {5 * length}: bad checksum"):
+    with pytest.raises(DamagedRecords, match=rf"{path} +{5 * length} +{length}  bad checksum of its data"):
         quietly(directory)
+    assert brightness(directory) == [0, 1, 2, 3, 4, 6, 7, 8]
+
+
+def test_a_folder_of_the_wrong_name_is_no_damage(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(120)])
+    (directory / "dataset.json").write_text('{"name": "small", "pixels": 8, "views": 3}')
+    with pytest.raises(DatasetError, match=r"1-of-1.tfrecord: its first 100 records are sound, but no scenes") as error:
+        quietly(directory)
+    assert "'frames' holds 2 values" in str(error.value)
+    assert list((directory / "torch/train").glob("*.pt")) == []
 
 
 def test_a_failed_write_leaves_nothing_half_written(
@@ -297,27 +321,35 @@ def test_a_killed_run_is_taken_up_again(small_dataset: RecordWriter) -> None:
 def test_where_to_fetch_from(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as error:
         quietly(tmp_path / "rooms_ring_camera")
-    assert f"gsutil -m cp -r gs://gqn-dataset/rooms_ring_camera {tmp_path}" in str(error.value)
-    first = "https://storage.googleapis.com/gqn-dataset/rooms_ring_camera/train/0001-of-2160.tfrecord"
-    assert first in str(error.value)
+    assert f"sh data.sh {tmp_path} BATCH rooms_ring_camera --fetch\n" in str(error.value)
     assert "scripts/generate-scenes.py" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_of_a_worker_is_a_line_of_the_script(small_dataset: RecordWriter) -> None:
+def test_the_script_tells_of_damage_in_a_table(small_dataset: RecordWriter) -> None:
     directory = small_dataset(train=[range(3), range(3, 5)])
-    (directory / "train/2-of-2.tfrecord").write_bytes(b"no records")
+    wrong = directory / "train/2-of-2.tfrecord"
+    wrong.write_bytes(b"no records")
     command = [sys.executable, SCRIPT, directory.parent, "small", "--batch", "2", "--split", "train", "--workers", "2"]
     run = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stdout == ""
-    line = (
-        f"{directory}/train/2-of-2.tfrecord: record 0 (from 0) at byte 0: cut short: 10 of the 12 bytes of its header"
-    )
-    assert run.stderr.splitlines()[-1].startswith(f"tfrecord-converter: small: {line}")
+    assert run.stdout.startswith("small: 3 scenes in 2 shards, ")
+    table = run.stderr[run.stderr.index("small: damaged: 1, ") :].splitlines()
+    assert table[0].endswith(f"all of them in {directory}/torch/conversion.json:")
+    assert table[1].split() == ["file", "at", "byte", "bytes", "cause"]
+    assert table[2].split(maxsplit=3) == [
+        str(wrong),
+        "0",
+        "10",
+        "cut short: 10 of the 12 bytes of its header are there",
+    ]
+    assert table[3].startswith("tfrecord-converter: everything sound is converted; --allow-damaged")
     assert "Traceback" not in run.stderr
     assert_consistent(directory / "torch/train")
     assert brightness(directory) == [0, 1, 2]
+    assert (
+        subprocess.run([*command[:-1], "1", "--allow-damaged"], env=environment(), capture_output=True).returncode == 0
+    )
 
 
 def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> None:
@@ -336,10 +368,13 @@ def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> N
     assert run.stdout.splitlines()[-1].startswith("small: 8 scenes in 5 shards, ")
     assert run.stdout.splitlines()[-1].endswith("(record files: 2 converted, 0 done before)")
     assert brightness(folder.parent / "shepard_metzler_5_parts") == list(range(8))
-    for wrong in ([], [".."], ["..", "2", "x", "y"], ["..", "0"], ["..", "-1"], ["..", "two"], ["..", ""]):
+    for wrong in ([], [".."], ["..", "0"], ["..", "-1"], ["..", "two"], ["..", ""]):
         run = data_sh(*wrong)
         assert run.returncode == 2
-        assert "usage: sh data.sh DATA_DIR BATCH [DATASET]" in run.stderr
+        assert "usage: sh data.sh DATA_DIR BATCH [DATASET] [OPTION ...]" in run.stderr
+    run = data_sh("..", "2", "--split", "train", "--shard", "2/1")
+    assert run.returncode == 2
+    assert "error: argument --shard: '2/1' is no part such as 1/8 or 8/8" in run.stderr
     run = data_sh("..", "2", "mazes")
     assert run.returncode == 1
-    assert f"gsutil -m cp -r gs://gqn-dataset/mazes '{folder.parent}'" in run.stderr
+    assert f"sh data.sh '{folder.parent}' BATCH mazes --fetch\n" in run.stderr

@@ -1,16 +1,19 @@
 import json
 import os
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import RecordWriter
+from conftest import RecordWriter, TensorFlowFiles
 from torch.utils.data import DataLoader, Dataset
 
 from gqn.data import dataset
 from gqn.data.convert import convert
-from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, dataset_info, record_file_name, record_file_url
+from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, dataset_info, record_file_name
+from gqn.data.generate import generate
 
 PIXELS_AND_VIEWS = {
     "jaco": (64, 11),
@@ -48,12 +51,10 @@ def test_table() -> None:
     assert sum(info.files["test"] for info in DATASETS.values()) == 1426
 
 
-def test_names_and_addresses() -> None:
+def test_names() -> None:
     assert record_file_name(1, 900) == "001-of-900.tfrecord"
     assert record_file_name(2160, 2160) == "2160-of-2160.tfrecord"
     assert record_file_name(1, 1) == "1-of-1.tfrecord"
-    address = "https://storage.googleapis.com/gqn-dataset/mazes/test/007-of-120.tfrecord"
-    assert record_file_url("mazes", "test", 7) == address
 
 
 def test_scenes_come_in_the_order_of_the_records(converted: Path) -> None:
@@ -64,6 +65,49 @@ def test_scenes_come_in_the_order_of_the_records(converted: Path) -> None:
     for outside in (-1, 20):
         with pytest.raises(IndexError, match=f"scene {outside} of 20"):
             scenes.scene(outside)
+
+
+def test_views_come_as_named(tmp_path: Path) -> None:
+    dataset = generate("shepard_metzler_5_parts", tmp_path, 1, seed=0, size=16, workers=1, progress=False)
+    convert(dataset, 8, workers=1, progress=False)
+    scenes = SceneDataset(dataset, "train")
+    frames, cameras = scenes.scene(0)
+    assert len(cameras.unique(dim=0)) == len(cameras) == scenes.views
+    some = scenes.scene(0, [4, 2, 4])
+    assert torch.equal(some[0], frames[[4, 2, 4]])
+    assert torch.equal(some[1], cameras[[4, 2, 4]])
+
+
+def test_a_fraction_is_always_the_same_and_lies_within_a_larger_one(converted: Path) -> None:
+    def numbers(fraction: float) -> list[int]:
+        scenes = SceneDataset(converted, "train", fraction=fraction)
+        return [brightness(scenes, index)[0] for index in range(len(scenes))]
+
+    assert numbers(1.0) == list(range(20))
+    parts = [numbers(fraction) for fraction in (0.01, 0.2, 0.5, 0.95)]
+    assert [len(part) for part in parts] == [1, 4, 10, 19]
+    for smaller, larger in pairwise(parts):
+        assert set(smaller) < set(larger)
+        assert larger == sorted(larger)
+    assert numbers(0.5) == parts[2]
+    with pytest.raises(IndexError, match="scene 10 of 10"):
+        SceneDataset(converted, "train", fraction=0.5).scene(10)
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match="must be more than 0 and at most 1"):
+            SceneDataset(converted, "train", fraction=wrong)
+
+
+def test_another_size_is_that_of_deepminds_reader(tensorflow_files: TensorFlowFiles, tmp_path: Path) -> None:
+    path = tensorflow_files.theirs[0]
+    convert(path.parent.parent, 2, workers=1, progress=False, output=tmp_path, splits=["train"])
+    for size in tensorflow_files.sizes:
+        scenes = SceneDataset(tmp_path / "jaco", "train", size=size)
+        assert scenes.pixels == size
+        frames = torch.cat([scenes.scene(index)[0] for index in range(len(scenes))])
+        assert frames.dtype == torch.float32
+        np.testing.assert_allclose(frames.numpy() / 255, tensorflow_files.resized(path, size), atol=2e-6)
+    own = SceneDataset(tmp_path / "jaco", "train", size=64).scene(0)[0]
+    assert own.dtype == torch.uint8
 
 
 def test_few_shards_stay_open(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,8 +215,11 @@ def test_a_damaged_shard_is_named(converted: Path, tmp_path: Path, monkeypatch: 
         b"nonsense" * 100,
         whole[:300],
         whole[:-30],
-        {"frames": tensors["frames"]},
-        {**tensors, "frames": tensors["frames"][:2]},
+        {"jpegs": tensors["jpegs"]},
+        {**tensors, "jpegs": tensors["jpegs"][:-2]},
+        {**tensors, "jpegs": tensors["jpegs"].flip(0)},
+        {**tensors, "offsets": tensors["offsets"][:-2]},
+        {**tensors, "offsets": tensors["offsets"] * 0 + tensors["offsets"][-1]},
         {**tensors, "cameras": tensors["cameras"].double()},
         [1, 2],
         {**tensors, "trap": Trap()},

@@ -1,6 +1,7 @@
 """Metrics and evaluation on stand-ins whose answers are known."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -25,10 +26,11 @@ class Flat:
     def __len__(self) -> int:
         return len(self.brightness)
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
-        cameras = torch.zeros(self.views, 5)
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        count = self.views if views is None else len(views)
+        cameras = torch.zeros(count, 5)
         cameras[:, 0] = self.brightness[index]
-        return torch.full((self.views, 3, 4, 4), self.brightness[index], dtype=torch.uint8), cameras
+        return torch.full((count, 3, 4, 4), self.brightness[index], dtype=torch.uint8), cameras
 
 
 class Stand(nn.Module):

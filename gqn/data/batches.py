@@ -3,7 +3,7 @@
 A resumed run, any number of loader workers and any number of processes see the same batches.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -25,8 +25,8 @@ class Scenes(Protocol):
 
     def __len__(self) -> int: ...
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
-        """frames uint8 (views, 3, h, w) and recorded cameras float32 (views, 5)."""
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """frames uint8 (views, 3, h, w) and recorded cameras float32 (views, 5), of the views named or of all."""
         ...
 
 
@@ -138,9 +138,8 @@ def evaluation_batch(
 
 def draw_views(scenes: Scenes, index: int, count: int, seed: list[int]) -> Views:
     """`count` different views of one scene in random order: frames (count, 3, h, w), cameras (count, 7)."""
-    frames, cameras = scenes.scene(index)
-    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(cameras))[:count])
-    return Views(frames[chosen].float() / 255, camera_vector(cameras[chosen]))
+    frames, cameras = scenes.scene(index, np.random.default_rng(seed).permutation(scenes.views)[:count].tolist())
+    return Views(frames.float() / 255, camera_vector(cameras))
 
 
 def stack(views: list[Views]) -> Views:

@@ -4,45 +4,40 @@ DATA_DIR/DATASET/{train,test}/001-of-900.tfrecord   ->   DATA_DIR/DATASET/torch/
 """
 
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from shutil import disk_usage
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gqn.data.dataset import (
-    CAMERA_RECORDED,
+    FORMAT,
+    RECORD_FILE,
     SPLITS,
     DatasetError,
-    DatasetInfo,
     Index,
     RecordFile,
-    Shard,
     dataset_info,
     how_to_fetch,
-    read_index,
 )
-from gqn.data.tfrecord import RecordError, decode_scene, read_records
-from gqn.data.workers import worker_pool
-from gqn.files import whole_file
+from gqn.data.fetch import Fetch, Remote, Store
+from gqn.data.plan import Split, claimed, indices, merge, plan, write_conversion
+from gqn.data.shards import Job, convert_file, stem, verify_file
+from gqn.data.tfrecord import Damage
+from gqn.data.workers import quiet_start, worker_pool
 
-RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
-SHARD_FILE = re.compile(r"\d+-of-\d+\.\d{4,}\.pt(\.partial)?|index\.json\.partial")
 INDEX_INTERVAL = 5.0  # seconds; the index of a large dataset is megabytes, too much to write after every file
+TABLE_LINES = 20  # of damages
 
 
 @dataclass
 class Report:
-    """What a conversion did; `str` of it is one line."""
+    """What a conversion did and what is damaged; `str` of it is one line, `table` has a line for each damage."""
 
     name: str
     scenes: int = 0
@@ -51,13 +46,27 @@ class Report:
     files_done_before: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)  # lines on what is odd, but no error
+    damages: list[tuple[Path, Damage]] = field(default_factory=list)  # of all files that this run looked after
+    details: Path = Path("conversion.json")
 
     def add(self, file: RecordFile, source: Path) -> None:
         self.files += 1
         self.scenes += file.records
         self.shards += len(file.shards)
-        if not file.records:
+        if not (file.records or file.damages):
             self.notes.append(f"{source}: {file.bytes} bytes, no records")
+
+    def table(self) -> str:
+        """File, byte offset, bytes and cause of what is damaged; empty where nothing is."""
+        if not self.damages:
+            return ""
+        rows = [(str(path), str(d.offset), str(d.bytes), d.cause) for path, d in self.damages[:TABLE_LINES]]
+        rows.insert(0, ("file", "at byte", "bytes", "cause"))
+        wide = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [f"  {a:{wide[0]}}  {b:>{wide[1]}}  {c:>{wide[2]}}  {d}" for a, b, c, d in rows]
+        if len(self.damages) > TABLE_LINES:
+            lines.append(f"  and {len(self.damages) - TABLE_LINES} more")
+        return "\n".join([f"{self.name}: damaged: {len(self.damages)}, all of them in {self.details}:", *lines])
 
     def __str__(self) -> str:
         rate = self.scenes / self.seconds if self.seconds else 0.0
@@ -67,13 +76,12 @@ class Report:
         )
 
 
-@dataclass(frozen=True)
-class _Job:
-    source: Path
-    size: int
-    folder: Path  # of the shards
-    info: DatasetInfo
-    batch: int
+class DamagedRecords(DatasetError):
+    """Everything sound is converted, but not everything was sound; the message is the report's table."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.table())
+        self.report = report
 
 
 def convert(
@@ -83,48 +91,74 @@ def convert(
     workers: int | None = None,
     progress: bool = True,
     splits: Sequence[str] = SPLITS,
+    share: tuple[int, int] = (1, 1),
+    allow_damaged: bool = False,
+    fetch: Fetch | None = None,
 ) -> Report:
     """Convert the TFRecords of the dataset in `directory` to shards of at most `batch` scenes, as far as they are not.
 
     directory: DATA_DIR/DATASET. output: the shards go to output/DATASET/torch instead of DATA_DIR/DATASET/torch.
     workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
-    spawned, so a script calls this under `if __name__ == "__main__"`.
-    A record file is converted again when its size or the batch changed or a shard is missing; one that is gone since
-    keeps its shards. Raises DatasetError, naming dataset, file and record, where the TFRecords are missing or wrong;
-    what was converted before that stays, and nothing is half-written.
+    spawned, so a script calls this under `if __name__ == "__main__"`. share: (i, n) does the i-th of n parts of the
+    record files, i from 1, for n runs beside each other; the last to finish writes the index.
+    fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
+    A record file is converted again when its size or the batch changed, a shard is missing or it was damaged; one that
+    is gone since keeps its shards. A damaged record costs itself alone: conversion.json lists file, byte and cause.
+    Raises DamagedRecords at the end where there were some, unless allow_damaged; DatasetError where the TFRecords are
+    missing or another run is at work; OSError. What was converted before that stays, and nothing is half-written.
     """
     began = time.monotonic()
     if batch < 1:
         raise ValueError(f"a shard of {batch} scenes")
+    if not 1 <= share[0] <= share[1]:
+        raise DatasetError(f"part {share[0]} of {share[1]}: must be from 1 to {share[1]}")
     directory = Path(directory)
+    store = Store(fetch.source, directory.resolve().name) if fetch else None
+    if store:
+        store.fetch_description(directory)
     info = dataset_info(directory)
-    place = Path(output) / directory.resolve().name if output is not None else directory
-    report = Report(info.name)
-    jobs: list[_Job] = []
-    indices: dict[Path, Index] = {}
+    place = (Path(output) / directory.resolve().name if output is not None else directory) / "torch"
+    report = Report(info.name, details=place / "conversion.json")
+    found: dict[str, dict[str, int]] = {}
+    remote: dict[Path, Remote] = {}
     for split in splits:
-        sizes, folder = _record_files(directory / split), place / "torch" / split
-        if not sizes and not (folder / "index.json").exists():
-            report.notes.append(f"{info.name}: no record files in {directory / split}")
-            continue
-        indices[folder] = _still_valid(folder, info, batch, sizes, report)
-        done = {file.name for file in indices[folder].files}
-        report.files_done_before += len(done)
-        todo = ((name, size) for name, size in sizes.items() if name not in done)
-        jobs += [_Job(directory / split / name, size, folder, info, batch) for name, size in todo]
-    if not indices:
-        raise DatasetError(how_to_fetch(info.name, directory))
-    for folder, index in indices.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        # First the index without what is to be done anew, so that it never lists a shard that has changed or gone.
-        _write_index(folder, index)
-        listed = {shard.name for file in index.files for shard in file.shards}
-        for file in folder.iterdir():
-            if SHARD_FILE.fullmatch(file.name) and file.name not in listed:
-                file.unlink()
-    if jobs:
-        _convert_all(jobs, indices, workers or os.cpu_count() or 1, progress, report)
+        sizes = _record_files(directory / split)
+        if fetch and store:
+            there = store.record_files(split, fetch.files)
+            sizes = dict(sorted({**sizes, **{name: file.size for name, file in there.items()}}.items()))
+            remote |= {directory / split / name: file for name, file in there.items()}
+        if sizes or indices(place / split):
+            found[split] = sizes
+        else:
+            where = f"{store.address}/{split}" if store else directory / split
+            report.notes.append(f"{info.name}: no record files in {where}")
+    if not found:
+        raise DatasetError(f"{store.address}: no record files there" if store else how_to_fetch(info.name, directory))
+    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT)
+    with claimed(place, share) as locks:
+        work = [
+            plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()
+        ]
+        report.files_done_before = sum(len(split.index.files) for split in work)
+        jobs = [
+            (split, Job(split.source / name, split.sizes[name], split.folder, info, batch))
+            for split in work
+            for name in split.todo
+        ]
+        loads = None
+        if fetch and store:
+            wanted = {job.source: remote[job.source] for _, job in jobs if job.source in remote}
+            loads = _Loads(store, fetch, wanted)
+            loads.check_room(directory, place, [job.size for _, job in jobs], tell=progress)
+        _convert_all(work, jobs, loads, locks, workers or os.cpu_count() or 1, progress, report)
+        merged = [merge(split, fresh) for split in work]
+        if all(merged):
+            write_conversion(place)
+        else:
+            report.notes.append(f"{info.name}: the index is written when the other parts of {share[1]} are done")
     report.seconds = time.monotonic() - began
+    if report.damages and not allow_damaged:
+        raise DamagedRecords(report)
     return report
 
 
@@ -134,69 +168,95 @@ def _record_files(folder: Path) -> dict[str, int]:
         return {}
     files = sorted(file for file in folder.iterdir() if RECORD_FILE.fullmatch(file.name) and file.is_file())
     for first, second in pairwise(files):
-        if _stem(first.name) == _stem(second.name):
+        if stem(first.name) == stem(second.name):
             raise DatasetError(f"{folder}: both {first.name} and {second.name} are there: remove one of them")
     return {file.name: file.stat().st_size for file in files}
 
 
-def _stem(name: str) -> str:
-    return name.partition(".")[0]  # 001-of-900
+@dataclass(frozen=True)
+class _Loads:
+    """Record files that are fetched as they are to be converted."""
 
+    store: Store
+    fetch: Fetch
+    remote: Mapping[Path, Remote]
 
-def _still_valid(folder: Path, info: DatasetInfo, batch: int, sizes: Mapping[str, int], report: Report) -> Index:
-    """The index of what need not be converted again; `sizes` are the bytes of the record files by name."""
-    fresh = Index(info.name, info.pixels, info.views, batch, files=())
-    path = folder / "index.json"
-    try:
-        old = read_index(path)
-    except FileNotFoundError:
-        return fresh
-    stems = {_stem(name) for name in sizes}
-    counts = {stem.rpartition("-")[2] for stem in stems}
-    # Files of another count, say 1-of-2 after 1-of-1, are another set of scenes and not the rest of this one.
-    gone = {
-        file.name
-        for file in old.files
-        if _stem(file.name) not in stems and (not counts or _stem(file.name).rpartition("-")[2] in counts)
-    }
-    if replace(old, files=()) != fresh:
-        if gone:
-            raise DatasetError(
-                f"{path}: {old.dataset} in shards of {old.batch}, and record files gone since: {len(gone)} "
-                f"(such as {min(gone)}): bring them back, or remove {folder} to start afresh"
+    def check_room(self, records: Path, shards: Path, sizes: list[int], *, tell: bool) -> None:
+        """Raises DatasetError where the disks have no room for what is to come."""
+        missing = [file.size - _bytes(path) for path, file in self.remote.items()]
+        kept = sorted(missing)[-self.fetch.at_once :] if self.fetch.delete_records else missing
+        # Shards hold the same JPEGs, and no more than that.
+        need = {records: sum(kept), shards: sum(sizes)}
+        together = os.stat(records).st_dev == os.stat(shards).st_dev
+        needs = {shards: sum(need.values())} if together else need
+        if tell:
+            print(
+                f"{self.store.address}: {len(self.remote)} files, {sum(missing) / 1e9:.2f} GB to fetch; "
+                + ", ".join(f"{n / 1e9:.2f} GB needed of {disk_usage(p).free / 1e9:.2f} free" for p, n in needs.items())
             )
-        return fresh
-    if gone:
-        report.notes.append(f"{folder}: record files gone since: {len(gone)} (such as {min(gone)}); their shards stay")
-    same = (file for file in old.files if file.name in gone or sizes.get(file.name) == file.bytes)
-    return replace(fresh, files=tuple(file for file in same if all(_whole(folder, shard) for shard in file.shards)))
+        for path, bytes_needed in needs.items():
+            if bytes_needed > (free := disk_usage(path).free):
+                raise DatasetError(
+                    f"{path}: {bytes_needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free: "
+                    "take fewer --files, --delete-records, or another disk"
+                )
+
+    def convert(self, job: Job, pool: Executor) -> RecordFile:
+        """Fetch a record file where the store has it, convert it, and verify its shards where it is to be removed."""
+        if job.source not in self.remote:
+            return pool.submit(convert_file, job).result()
+        self.store.fetch(self.remote[job.source], job.source)
+        file = pool.submit(convert_file, job).result()
+        if self.fetch.delete_records:
+            pool.submit(verify_file, job, file).result()
+        return file
+
+    def remove(self, job: Job, file: RecordFile) -> None:
+        """Remove a record file that is converted and noted, where that is wanted; a damaged one stays."""
+        if self.fetch.delete_records and job.source in self.remote and not file.damages:
+            job.source.unlink(missing_ok=True)
 
 
-def _whole(folder: Path, shard: Shard) -> bool:
-    file = folder / shard.name
-    return file.is_file() and file.stat().st_size == shard.bytes
+def _bytes(path: Path) -> int:
+    """What is there of a record file, or of what a stopped run left of it."""
+    for file in (path, Path(f"{path}.partial")):
+        if file.is_file():
+            return file.stat().st_size
+    return 0
 
 
-def _write_index(folder: Path, index: Index) -> None:
-    with whole_file(folder / "index.json") as file:
-        file.write(replace(index, files=tuple(sorted(index.files, key=lambda file: file.name))).json())
-
-
-def _convert_all(jobs: list[_Job], indices: dict[Path, Index], workers: int, progress: bool, report: Report) -> None:
+def _convert_all(
+    work: list[Split],
+    jobs: list[tuple[Split, Job]],
+    loads: _Loads | None,
+    locks: list[int],
+    workers: int,
+    progress: bool,
+    report: Report,
+) -> None:
     began = written = time.monotonic()
-    bar = tqdm(total=sum(job.size for job in jobs), unit="B", unit_scale=True, disable=not progress, desc=report.name)
+    bar = tqdm(
+        total=sum(job.size for _, job in jobs), unit="B", unit_scale=True, disable=not progress, desc=report.name
+    )
     workers = min(workers, len(jobs))
-    executor: Executor = worker_pool(workers) if workers > 1 else ThreadPoolExecutor(1)
-    with bar, executor:
-        futures = {executor.submit(_convert_file, job): job for job in jobs}
+    pool: Executor = worker_pool(workers, locks) if workers > 1 else ThreadPoolExecutor(1)
+    # With downloads, a thread looks after each record file from the store to its shards.
+    front: Executor = ThreadPoolExecutor(loads.fetch.at_once) if loads else pool
+    with bar, pool, front:
+        futures: dict[Future[RecordFile], tuple[Split, Job]] = {}
         try:
+            with quiet_start():
+                for split, job in jobs:
+                    run = front.submit(loads.convert, job, pool) if loads else pool.submit(convert_file, job)
+                    futures[run] = split, job
             for future in as_completed(futures):
-                report.add(future.result(), futures[future].source)
+                job = futures[future][1]
+                report.add(future.result(), job.source)
                 rate = report.scenes / (time.monotonic() - began)
                 bar.set_postfix_str(f"{rate:.0f} scenes/s, {len(jobs) - report.files} files left", refresh=False)
-                bar.update(futures[future].size)
+                bar.update(job.size)
                 if time.monotonic() - written > INDEX_INTERVAL:
-                    _note_done(futures, indices)
+                    _note_done(work, futures, loads)
                     written = time.monotonic()
         except BrokenProcessPool as error:
             raise DatasetError(
@@ -204,63 +264,22 @@ def _convert_all(jobs: list[_Job], indices: dict[Path, Index], workers: int, pro
             ) from error
         finally:
             # After an error or Ctrl-C too: the files under way are finished, and those that succeeded are noted.
-            executor.shutdown(cancel_futures=True)
-            _note_done(futures, indices)
+            if loads:
+                loads.store.stop.set()
+            front.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
+            for split, index in zip(work, _note_done(work, futures, loads), strict=True):
+                damaged = ((split.source / file.name, damage) for file in index.files for damage in file.damages)
+                report.damages += sorted(damaged, key=lambda found: (found[0], found[1].offset))
 
 
-def _note_done(futures: dict[Future[RecordFile], _Job], indices: dict[Path, Index]) -> None:
+def _note_done(
+    work: list[Split], futures: Mapping[Future[RecordFile], tuple[Split, Job]], loads: _Loads | None
+) -> list[Index]:
     """Write each split's index with what was done before and by the futures that have succeeded."""
-    done = [(job, future) for future, job in futures.items() if future.done() and not future.cancelled()]
-    for folder, index in indices.items():
-        new = [future.result() for job, future in done if job.folder == folder and not future.exception()]
-        _write_index(folder, replace(index, files=(*index.files, *new)))
-
-
-def _convert_file(job: _Job) -> RecordFile:
-    """Convert one record file; where that fails, its shards are removed again."""
-    shards: list[Shard] = []
-    records = 0
-    try:
-        for frames, cameras in _batches(job):
-            path = job.folder / f"{_stem(job.source.name)}.{len(shards):04d}.pt"
-            with whole_file(path) as file:
-                _save(frames, cameras, file)
-            shards.append(Shard(path.name, path.stat().st_size, records, len(frames)))
-            records += len(frames)
-    except BaseException as error:
-        for shard in shards:
-            (job.folder / shard.name).unlink(missing_ok=True)
-        if isinstance(error, RecordError):
-            raise DatasetError(f"{job.info.name}: {error}") from error
-        raise
-    return RecordFile(job.source.name, job.size, records, tuple(shards))
-
-
-def _save(frames: NDArray[np.uint8], cameras: NDArray[np.float32], file: IO[bytes]) -> None:
-    try:
-        torch.save({"frames": torch.from_numpy(frames), "cameras": torch.from_numpy(cameras)}, file)
-    except RuntimeError as error:
-        # torch puts an error of its own over the system's, such as that of a full disk.
-        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-
-
-def _batches(job: _Job) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Frames and cameras of up to `batch` scenes at a time, in arrays that the next ones overwrite."""
-    views, pixels = job.info.views, job.info.pixels
-    try:
-        frames = np.empty((job.batch, views, 3, pixels, pixels), np.uint8)
-    except (MemoryError, ValueError) as error:  # numpy's ValueError: more than an address can hold
-        raise DatasetError(f"{job.info.name}: no memory for {job.batch} scenes: take a smaller batch") from error
-    cameras = np.empty((job.batch, views, CAMERA_RECORDED), np.float32)
-    count = 0
-    for number, record in enumerate(read_records(job.source)):
-        try:
-            decode_scene(record, frames[count], cameras[count])
-        except RecordError as error:
-            raise RecordError(f"{job.source}: record {number} (from 0): {error}") from error
-        count += 1
-        if count == job.batch:
-            yield frames, cameras
-            count = 0
-    if count:
-        yield frames[:count], cameras[:count]
+    done = [(*by, f.result()) for f, by in futures.items() if f.done() and not f.cancelled() and not f.exception()]
+    indices = [split.note([file for owner, _, file in done if owner is split]) for split in work]
+    if loads:
+        for _, job, file in done:
+            loads.remove(job, file)
+    return indices

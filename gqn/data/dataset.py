@@ -1,25 +1,32 @@
-"""DeepMind's seven datasets in one table, and scenes read from the torch shards that `gqn.data.convert` makes."""
+"""DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
 import json
 import os
 import pickle
+import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
-BUCKET_URL = "https://storage.googleapis.com/gqn-dataset"
+RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
 OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
+FORMAT = 2  # of the shards
 
 
 class DatasetError(ValueError):
@@ -34,6 +41,11 @@ class DatasetInfo:
     pixels: int  # height and width of a frame
     views: int  # frames, and cameras, of a scene
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of a scene beside its frames, by name."""
+        return {"cameras": (self.views, CAMERA_RECORDED)}
 
 
 def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
@@ -65,11 +77,6 @@ def record_file_name(index: int, count: int) -> str:
 def labels_file(records: Path) -> Path:
     """Where the ground truth of the scenes of a record file lies, if there is one: 001-of-900.labels.json beside it."""
     return records.with_name(records.name.partition(".")[0] + ".labels.json")
-
-
-def record_file_url(name: str, split: str, index: int) -> str:
-    """Where record file `index`, from 1, of a split of one of DeepMind's datasets lies."""
-    return f"{BUCKET_URL}/{name}/{split}/{record_file_name(index, DATASETS[name].files[split])}"
 
 
 def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
@@ -105,9 +112,8 @@ def how_to_fetch(name: str, directory: Path) -> str:
     if name in DATASETS:
         files = DATASETS[name].files
         lines += [
-            f"Fetch DeepMind's:   gsutil -m cp -r {BUCKET}/{name} {data_dir}",
-            f"  or file by file:  {record_file_url(name, 'train', 1)}",
-            f"                    and so on: {files['train']} files under train/, {files['test']} under test/",
+            f"Fetch DeepMind's:   sh data.sh {data_dir} BATCH {name} --fetch",
+            f"  or a part of its {files['train']} and {files['test']} files, by --files 10",
         ]
     draw = "python scripts/generate-scenes.py shepard_metzler_5_parts"
     lines.append(f"Or draw your own:   {draw} {data_dir} --scenes 1000 --seed 0")
@@ -116,22 +122,26 @@ def how_to_fetch(name: str, directory: Path) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of scenes: tensors `frames` uint8 (scenes, views, 3, h, w) and `cameras` float32 (scenes, views, 5)."""
+    """A file of scenes: their frames as JPEGs end to end, where each begins, and the other tensors by name.
+
+    `jpegs` uint8 (bytes,); `offsets` int64 (scenes x views + 1,); `cameras` float32 (scenes, views, 5).
+    """
 
     name: str
     bytes: int
-    first: int  # record of the record file, from 0
+    first: int  # sound record of the record file, from 0
     count: int
 
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A converted record file: what it was, and the shards that hold its records in order."""
+    """A converted record file: what it was, the shards that hold its sound records in order, and what is damaged."""
 
     name: str
     bytes: int
-    records: int
+    records: int  # sound ones, of a scene each
     shards: tuple[Shard, ...]
+    damages: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,7 @@ class Index:
     views: int
     batch: int  # most scenes of a shard
     files: tuple[RecordFile, ...]
+    format: int = 1  # of the shards
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -158,7 +169,8 @@ def read_index(path: Path) -> Index:
             starts = list(accumulate((_positive(shard.count) for shard in shards), initial=0))
             if starts != [*(shard.first for shard in shards), file["records"]]:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
-            files.append(RecordFile(shards=shards, **file))
+            damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
+            files.append(RecordFile(shards=shards, damages=damages, **file))
         index = Index(files=tuple(files), **fields)
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
@@ -175,12 +187,16 @@ def _command(path: Path) -> str:
 class SceneDataset:
     """Scenes of one split of a converted dataset, read from its shards as they are asked for.
 
-    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. Attributes: name, pixels, views.
+    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
+    random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
+    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
+    def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
         self.folder = Path(directory) / "torch" / split
         path = self.folder / "index.json"
         try:
@@ -188,28 +204,56 @@ class SceneDataset:
         except (FileNotFoundError, NotADirectoryError):
             missing = next(folder for folder in (Path(directory), self.folder, path) if not folder.exists())
             raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
-        self.name, self.pixels, self.views = index.dataset, index.pixels, index.views
+        if index.format != FORMAT:
+            raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
+        self.name, self.views = index.dataset, index.views
+        self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
+        order = np.random.default_rng(0).permutation(self._starts[-1])
+        # In the order of the records, so that neighbours come from the same shard.
+        self._chosen = np.sort(order[: ceil(fraction * len(order))]) if fraction < 1 else None
         self._open: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self._starts[-1] if self._chosen is None else len(self._chosen)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of each scene its number among all of the split, by which its ground truth is found."""
+        return list(range(len(self))) if self._chosen is None else self._chosen.tolist()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def scene(self, index: int) -> tuple[Tensor, Tensor]:
+    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
 
-        Both are views into the shard: copy what you keep, change or send to another process. IndexError past the end.
+        views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
+        are float32 of 0 to 255. IndexError past the end.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
+        if self._chosen is not None:
+            index = int(self._chosen[index])
         number = bisect_right(self._starts, index) - 1
-        tensors = self._load(self._shards[number])
+        shard = self._load(self._shards[number])
         row = index - self._starts[number]
-        return tensors["frames"][row], tensors["cameras"][row]
+        chosen = range(self.views) if views is None else views
+        frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
+        jpegs, offsets = (
+            shard["jpegs"].numpy(),
+            shard["offsets"][row * self.views : (row + 1) * self.views + 1].tolist(),
+        )
+        try:
+            for frame, view in zip(frames, chosen, strict=True):
+                fill_frame(jpegs[offsets[view] : offsets[view + 1]], frame)
+        except ValueError as error:
+            raise self._damaged(self._shards[number]) from error
+        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        if self.pixels != self._recorded_pixels:
+            pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
+        return pictures, shard["cameras"][row][list(chosen)]
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
         if shard.name in self._open:
@@ -222,14 +266,19 @@ class SceneDataset:
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
         except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-            raise DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}") from error
+            raise self._damaged(shard) from error
+        jpegs = shapes.pop("jpegs", None)
         expected = {
-            "frames": (torch.uint8, (shard.count, self.views, 3, self.pixels, self.pixels)),
+            "offsets": (torch.int64, (shard.count * self.views + 1,)),
             "cameras": (torch.float32, (shard.count, self.views, CAMERA_RECORDED)),
         }
-        if shapes != expected:
+        if jpegs is None or shapes != expected or jpegs != (torch.uint8, (int(tensors["offsets"][-1]),)):
             raise DatasetError(f"{path}: holds {shapes}, not what its index says: remove it and run: {_command(path)}")
         self._open[shard.name] = tensors
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)
         return tensors
+
+    def _damaged(self, shard: Shard) -> DatasetError:
+        path = self.folder / shard.name
+        return DatasetError(f"{path}: damaged shard: remove it and run: {_command(path)}")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gqn.data.dataset import SPLITS, DatasetError, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
-from gqn.data.workers import worker_pool
+from gqn.data.workers import quiet_start, worker_pool
 from gqn.files import whole_file, write_json
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
@@ -141,7 +141,9 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
         return
     with worker_pool(workers) as pool:
         try:
-            yield from pool.map(_write, files)
+            with quiet_start():
+                written = pool.map(_write, files)
+            yield from written
         except BrokenProcessPool as error:
             raise DatasetError("a worker died, perhaps for want of memory: try fewer workers") from error
 

@@ -15,14 +15,16 @@ FRAMES = "frames"
 class LabelledScenes:
     """The frames of a dataset, and answers from what is known of each scene.
 
-    labels: of each scene its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads them or as made
-    by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not known.
+    labels: of every scene of the split its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads
+    them or as made by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not
+    known. Raises ValueError where they are too few.
     """
 
     def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]]) -> None:
-        if labels and len(labels) != len(scenes):
-            raise ValueError(f"labels of {len(labels)} scenes for {len(scenes)} scenes")
-        self.scenes, self.labels = scenes, labels
+        if labels and len(labels) <= max(scenes.numbers):
+            raise ValueError(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
+        self.scenes = scenes
+        self.labels = [labels[number] for number in scenes.numbers] if labels else []
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -36,9 +38,8 @@ class LabelledScenes:
         return 0
 
     def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        frames, cameras = self.scenes.scene(scene)
-        places = list(chosen)
-        return frames[places].float() / 255, camera_vector(cameras[places])
+        frames, cameras = self.scenes.scene(scene, list(chosen))
+        return frames.float() / 255, camera_vector(cameras)
 
     def answer(self, data: str, scene: int) -> Tensor | None:
         value = found(self.labels[scene], data)

@@ -6,9 +6,12 @@ the data. A file is records one after another, as they are or gzipped as a whole
 
 import os
 import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from gzip import BadGzipFile, GzipFile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from gzip import GzipFile
+from math import prod
 from typing import IO, Any
 
 import google_crc32c
@@ -21,37 +24,78 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
+from gqn.data.stream import CHUNK, Stream, unzipped
 from gqn.files import whole_file
 
 HEADER = struct.Struct("<QI")  # length, its checksum
 CHECKSUM = struct.Struct("<I")
-LONGEST = 2**31 - 1  # bytes; a protobuf message cannot be longer
+LONGEST = 2**26 - 1  # bytes; of the known datasets the longest record has some 2 million
 
 
 class RecordError(ValueError):
     """A record that cannot be read; the message is one line."""
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """The data of each record of a TFRecord file, plain or gzipped, which the content tells and not the name.
+@dataclass(frozen=True)
+class Record:
+    """A sound record: where its header starts in the uncompressed stream, and its data."""
 
-    Raises RecordError, which names the file, the record, the byte where it starts (in the uncompressed stream) and the
-    cause, at the first record with a wrong checksum or cut short; OSError where the file cannot be read.
+    offset: int
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the stream, header and checksums included."""
+        return HEADER.size + len(self.data) + CHECKSUM.size
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A stretch of a record file that gives nothing: its first byte in the uncompressed stream, its length, why."""
+
+    offset: int
+    bytes: int
+    cause: str
+
+
+def scan_records(path: str | os.PathLike[str]) -> Iterator[Record | Damage]:
+    """The sound records of a TFRecord file and, between them, what is damaged, in order.
+
+    The file is plain or gzipped, which the content tells and not the name. After a damage the next record is found by
+    the checksum of its header, so a damage costs the records that it touches and no other; what follows a damage of a
+    gzip stream cannot be read. Memory holds one record and little more. OSError where the file cannot be read.
     """
     with open(path, "rb") as plain:
         head = plain.peek(HEADER.size)[: HEADER.size]
         # A plain first record of 35,615 bytes starts with gzip's magic bytes too: its own checksum tells them apart.
         zipped = head.startswith(b"\x1f\x8b") and not _header_holds(head)
-        file: IO[bytes] = GzipFile(fileobj=plain) if zipped else plain  # type: ignore[assignment]
-        number = offset = 0
-        try:
-            while header := file.read(HEADER.size):
-                data = _read_data(file, header)
-                yield data
-                number += 1
-                offset += HEADER.size + len(data) + CHECKSUM.size
-        except (RecordError, EOFError, BadGzipFile, zlib.error) as error:
-            raise RecordError(f"{path}: record {number} (from 0) at byte {offset}: {error}") from error
+        stream = Stream(unzipped(plain) if zipped else iter(lambda: plain.read(CHUNK), b""))
+        offset, explained = 0, False
+        while header := stream.read(offset, HEADER.size):
+            try:
+                record = Record(offset, _read_data(stream, offset, header))
+            except RecordError as error:
+                end = _next_header(stream, offset + 1)
+                explained = stream.error is not None
+                yield Damage(offset, end - offset, f"{error}; {stream.error}" if explained else str(error))
+                offset = end
+            else:
+                yield record
+                offset += record.size
+            stream.forget(offset)
+        if stream.error and not explained:
+            yield Damage(offset, 0, stream.error)
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The data of each record of a TFRecord file that is sound throughout.
+
+    Raises RecordError, which names the file, the record, the byte where it starts and the cause, at the first damage.
+    """
+    for number, found in enumerate(scan_records(path)):
+        if isinstance(found, Damage):
+            raise RecordError(f"{path}: record {number} (from 0) at byte {found.offset}: {found.cause}")
+        yield found.data
 
 
 def write_records(path: str | os.PathLike[str], records: Iterable[bytes], gzip: bool = False) -> None:
@@ -75,21 +119,54 @@ def _header_holds(header: bytes) -> bool:
     return len(header) == HEADER.size and _masked_crc(header[:8]) == HEADER.unpack(header)[1]
 
 
-def _read_data(file: IO[bytes], header: bytes) -> bytes:
+def _read_data(stream: Stream, offset: int, header: bytes) -> bytes:
     if len(header) < HEADER.size:
         raise RecordError(f"cut short: {len(header)} of the {HEADER.size} bytes of its header are there")
     if not _header_holds(header):
         raise RecordError("bad checksum of its length: the file is damaged here, or is no TFRecord file")
     length = HEADER.unpack(header)[0]
     if length > LONGEST:
-        raise RecordError(f"{length} bytes long by its header, more than a message can be")
-    rest = file.read(length + CHECKSUM.size)
+        raise RecordError(f"{length} bytes long by its header, more than a record can be")
+    rest = stream.read(offset + HEADER.size, length + CHECKSUM.size)
     if len(rest) < length + CHECKSUM.size:
         raise RecordError(f"cut short: {len(rest)} of its {length + CHECKSUM.size} bytes are there")
     data = rest[:length]
     if _masked_crc(data) != CHECKSUM.unpack(rest[length:])[0]:
         raise RecordError("bad checksum of its data: the file is damaged here")
     return data
+
+
+def _next_header(stream: Stream, offset: int) -> int:
+    """Where, from `offset` on, the next header stands whose checksum holds, or the end of the stream."""
+    while len(block := stream.read(offset, CHUNK)) >= HEADER.size:
+        places = len(block) - HEADER.size + 1
+        lengths = np.ndarray(places, "<u8", block, 0, (1,))  # of a header at each place
+        checksums = np.ndarray(places, "<u4", block, 8, (1,))
+        # Of zeros, which damaged files may hold plenty of, every place would have to be looked at.
+        near = np.flatnonzero((lengths <= LONGEST) & ((lengths > 0) | (checksums == _masked_crc(bytes(8)))))
+        crc = np.full(len(near), google_crc32c.value(bytes(8)), np.uint32)
+        for byte, table in enumerate(_crc_tables()):
+            crc ^= table[lengths[near].astype(np.uint32) >> 8 * byte & 255]
+        masked = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8)
+        found = near[masked == checksums[near]]
+        if len(found):
+            return offset + int(found[0])
+        offset += places
+        stream.forget(offset)
+    return offset + len(block)
+
+
+@cache
+def _crc_tables() -> list[NDArray[np.uint32]]:
+    """What each of the first four bytes of a length changes of the checksum of eight, by the byte's value.
+
+    The checksum is linear over exclusive or; the upper four bytes of a length that can be are zero.
+    """
+    zero = google_crc32c.value(bytes(8))
+    return [
+        np.array([google_crc32c.value((value << 8 * byte).to_bytes(8, "little")) ^ zero for value in range(256)], "u4")
+        for byte in range(4)
+    ]
 
 
 # tensorflow/core/example/{example,feature}.proto, as a descriptor.
@@ -142,55 +219,86 @@ def encode_scene(jpegs: Sequence[bytes], cameras: NDArray[np.float32]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def decode_example(record: bytes) -> dict[str, list[Any]]:
+def decode_example(record: bytes) -> dict[str, Sequence[Any]]:
     """The features of a serialized Example: lists of bytes, floats or integers by name; RecordError if it is none."""
     try:
         features = Example.FromString(record).features.feature
     except DecodeError as error:
         raise RecordError(f"no serialized tf.train.Example ({error})") from error
     kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
-    return {name: list(getattr(features[name], kind).value) if kind else [] for name, kind in kinds.items()}
+    return {name: getattr(features[name], kind).value if kind else [] for name, kind in kinds.items()}
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Pixels of a JPEG, RGB, (3, h, w): those of TensorFlow's default decoder, bit for bit; ValueError if it is none.
+    """Pixels of a JPEG, RGB, (3, h, w); see `fill_frame`. ValueError if it is none. A transposed view of (h, w, 3)."""
+    frame = np.empty((*jpeg_size(data), 3), np.uint8)
+    fill_frame(data, frame)
+    return frame.transpose(2, 0, 1)
 
-    A transposed view of (h, w, 3).
+
+def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
+    """Fill frame (h, w, 3) with a JPEG's pixels, RGB: those of TensorFlow's default decoder, bit for bit.
+
+    Raises ValueError where it is no whole JPEG of that size.
     """
-    # TensorFlow's default is libjpeg's fast integer transform; with the accurate one 65 % of the values differ.
-    return simplejpeg.decode_jpeg(data, fastdct=True).transpose(2, 0, 1)
+    try:
+        # TensorFlow's default is libjpeg's fast integer transform; with the accurate one 65 % of the values differ.
+        # Into memory of a known size: a damaged frame may claim to have billions of pixels.
+        size = simplejpeg.decode_jpeg(data, fastdct=True, buffer=frame).shape[:2]
+    except ValueError as error:
+        size = frame.shape[:2]
+        with suppress(ValueError):
+            size = jpeg_size(data)
+        if size == frame.shape[:2]:
+            raise ValueError(f"is no whole JPEG ({error})") from error
+    if size != frame.shape[:2]:
+        raise ValueError(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
 
 
-def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """The JPEG of a frame (h, w, 3), RGB, in the settings of DeepMind's files; the same bytes each time."""
+def jpeg_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
+    """Height and width that a JPEG claims to have; ValueError if it is none."""
+    return simplejpeg.decode_jpeg_header(data)[:2]
+
+
+def encode_jpeg(frame: NDArray[np.uint8], quality: int = 95, subsampling: str = "420") -> bytes:
+    """The JPEG of a frame (h, w, 3), RGB, by default in the settings of DeepMind's files; the same bytes each time."""
     # Genuine frames are YCbCr with chroma at half the resolution (4:2:0) and the standard tables at quality 95.
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=95, colorsubsampling="420", fastdct=False)
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(frame), quality=quality, colorsubsampling=subsampling, fastdct=False
+    )
 
 
-def decode_scene(record: bytes, frames: NDArray[np.uint8], cameras: NDArray[np.float32]) -> None:
-    """Fill frames (views, 3, h, w) and cameras (views, 5) with a scene that `encode_scene` or DeepMind serialized.
+def decode_scene(
+    record: bytes, frame: NDArray[np.uint8], tensors: Mapping[str, tuple[int, ...]]
+) -> tuple[list[bytes], dict[str, NDArray[np.float32]]]:
+    """JPEGs of the views, and the other tensors by name, of a scene that `encode_scene` or DeepMind serialized.
 
-    Raises RecordError where the record holds other numbers of frames, cameras or pixels, a frame that is no JPEG or a
-    camera that is not finite.
+    frame: (h, w, 3), into which every view is decoded, to see that it can be. tensors: shape of each float feature of a
+    scene by its name; `cameras` (views, 5) is one of them. Raises RecordError where the record holds other numbers of
+    frames, values or pixels, a frame that is no JPEG or a value that is not finite.
     """
     features = decode_example(record)
-    views, _, height, width = frames.shape
-    for name, kind, expected in (("frames", bytes, views), ("cameras", float, cameras.size)):
-        have = features.get(name, [])
-        if len(have) != expected or not isinstance(have[0], kind):
-            what = f"{len(have)} values of type {type(have[0]).__name__}" if have else "nothing"
-            raise RecordError(
-                f"its feature '{name}' holds {what}, expected {expected} of type {kind.__name__} ({views} views)"
-            )
-    cameras[:] = np.array(features["cameras"], np.float32).reshape(cameras.shape)
-    if not np.isfinite(cameras).all():
-        raise RecordError(f"the camera of view {np.argwhere(~np.isfinite(cameras))[0, 0]} is not finite")
-    for view, jpeg in enumerate(features["frames"]):
+    views = tensors["cameras"][0]
+    jpegs = _feature(features, "frames", bytes, views, views)
+    arrays = {}
+    for name, shape in tensors.items():
+        arrays[name] = np.array(_feature(features, name, float, prod(shape), views), np.float32).reshape(shape)
+        if not np.isfinite(arrays[name]).all():
+            view = np.argwhere(~np.isfinite(arrays[name]))[0, 0]
+            raise RecordError(f"the {name.removesuffix('s')} of view {view} is not finite")
+    for view, jpeg in enumerate(jpegs):
         try:
-            frame = decode_jpeg(jpeg)
+            fill_frame(jpeg, frame)
         except ValueError as error:
-            raise RecordError(f"the frame of view {view} is no whole JPEG ({error})") from error
-        if frame.shape[1:] != (height, width):
-            have_size = f"{frame.shape[1]}x{frame.shape[2]}"
-            raise RecordError(f"the frame of view {view} has {have_size} pixels, expected {height}x{width}")
-        frames[view] = frame
+            raise RecordError(f"the frame of view {view} {error}") from error
+    return jpegs, arrays
+
+
+def _feature(features: Any, name: str, kind: type, expected: int, views: int) -> list[Any]:
+    have = features.get(name, ())
+    if len(have) != expected or not isinstance(have[0], kind):
+        what = f"{len(have)} values of type {type(have[0]).__name__}" if have else "nothing"
+        raise RecordError(
+            f"its feature '{name}' holds {what}, expected {expected} of type {kind.__name__} ({views} views)"
+        )
+    return list(have)

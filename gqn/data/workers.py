@@ -3,21 +3,64 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from multiprocessing.reduction import DupFd
 
 import torch
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Fresh processes of one thread each that leave Ctrl-C to their parent and do not outlive it."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+class _Held:
+    """A file descriptor that goes along to another process and is held open there, with the lock that it has."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __getstate__(self) -> object:
+        return DupFd(self.descriptor)
+
+    def __setstate__(self, duplicate: object) -> None:
+        self.descriptor = duplicate.detach()  # type: ignore[attr-defined]
 
 
-def _start_worker() -> None:
+def worker_pool(workers: int, held: Sequence[int] = ()) -> ProcessPoolExecutor:
+    """Fresh processes of one thread each that leave Ctrl-C to their parent and do not outlive it.
+
+    They start as work is submitted: do that under `quiet_start`. held: file descriptors that they keep open.
+    """
+    context, arguments = get_context("spawn"), tuple(map(_Held, held))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=arguments)
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Processes and threads that start in this block never see Ctrl-C; this process sees it when the block ends.
+
+    A process that is still importing would print a traceback. Outside the main thread, which alone sees Ctrl-C, only
+    the processes that it starts change.
+    """
+    caught: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number)) if main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts here inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
+
+
+_held: list[_Held] = []
+
+
+def _start_worker(*held: _Held) -> None:
+    _held.extend(held)
     torch.set_num_threads(1)
-    # Ctrl-C is the parent's to handle: it lets the running files finish, and notes them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A pool's workers outlive a killed parent, and would go on writing beside the next run.
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -1,0 +1,208 @@
+"""The figures of the data path: `data` of scripts/benchmark.py."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gqn.checkpoint import build
+from gqn.config import PRESETS
+from gqn.data.batches import Scenes, TrainingBatches
+from gqn.data.convert import convert
+from gqn.data.dataset import SceneDataset, dataset_info
+from gqn.data.generate import generate
+from gqn.data.shards import Job, convert_file
+from gqn.data.tfrecord import Record, decode_example, fill_frame, scan_records, write_records
+from gqn.distributed import processes
+from gqn.files import write_json
+from gqn.objective import log_likelihood
+from gqn.provenance import provenance
+from gqn.training import computes_in_bfloat16
+
+
+@dataclass(frozen=True)
+class Data:
+    """Time the data path by one thread: converting, beside TensorFlow and decoding alone; loading; two stores."""
+
+    scenes: int = 400
+    """Scenes of shepard_metzler_5_parts to draw and to read."""
+    size: int = 64
+    """Height and width of the frames."""
+    repeats: int = 5
+    """Runs of which the fastest counts."""
+    large: int = 600
+    """Millions of bytes of a record file of which the conversion's memory is measured."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+class Decoded:
+    """The alternative to JPEGs in the shards: frames uint8 (scenes, views, 3, h, w), mapped into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shards = [torch.load(file, mmap=True, weights_only=True) for file in sorted(folder.glob("*.pt"))]
+        self.count = len(self.shards[0]["frames"])  # of each but the last
+        self.views = self.shards[0]["cameras"].shape[1]
+
+    def __len__(self) -> int:
+        return sum(len(shard["frames"]) for shard in self.shards)
+
+    def scene(self, index: int, views: Any = None) -> tuple[Tensor, Tensor]:
+        shard, row = self.shards[index // self.count], index % self.count
+        return shard["frames"][row][views], shard["cameras"][row][views]
+
+
+def time_data(options: Data) -> None:
+    with processes("cpu") as group:
+        report: dict[str, Any] = {"provenance": provenance(group), "scenes": options.scenes, "size": options.size}
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        family = "shepard_metzler_5_parts"
+        directory = generate(family, folder, options.scenes, seed=0, test_scenes=0, size=options.size, progress=False)
+        files = sorted((directory / "train").glob("*.tfrecord"))
+        views = dataset_info(directory).views
+        torch.set_num_threads(1)
+
+        def rate(work: Callable[[], object]) -> float:
+            work()
+            return round(options.scenes / min(seconds(work) for _ in range(options.repeats)), 1)
+
+        (folder / "jpegs").mkdir()
+        (folder / "decoded").mkdir()
+        jobs = [Job(file, file.stat().st_size, folder / "jpegs", dataset_info(directory), 100) for file in files]
+        tensorflow = [sys.executable, str(Path(__file__).with_name("tensorflow_rate.py")), *map(str, files), str(views)]
+        told = subprocess.run([*tensorflow, str(options.repeats)], capture_output=True, text=True, check=True).stdout
+        convert(directory, 100, workers=1, progress=False)
+        report["scenes_a_second"] = rates = {
+            "read, decode and write shards": rate(lambda: [convert_file(job) for job in jobs]),
+            "read and decode": rate(lambda: [decoded_scene(r.data, options.size) for r in records(files)]),
+            "tf.data, read and decode": round(float(told), 1),
+            "read, decode and write decoded shards": rate(
+                lambda: write_decoded(files, folder / "decoded", options.size)
+            ),
+            "load from shards": rate_of_loading(SceneDataset(directory, "train"), options),
+            "load from decoded shards": rate_of_loading(Decoded(folder / "decoded"), options),
+        }
+        report["bytes_a_scene"] = {
+            kind: round(sum(file.stat().st_size for file in place) / options.scenes)
+            for kind, place in (
+                ("record files", files),
+                ("shards", list((folder / "jpegs").iterdir())),
+                ("decoded shards", list((folder / "decoded").iterdir())),
+            )
+        }
+        report["memory"] = {"record file, MB": options.large, "most of the process, MB": memory(files, folder, options)}
+        torch.set_num_threads(threads)
+        batches = TrainingBatches(SceneDataset(directory, "train"), **asked())
+        consumed = steps_a_second(batches, options)
+    converting = rates["read, decode and write shards"]
+    loaded = rates["load from shards"] / asked()["batch"]
+    report["preset quick"] = {"steps_a_second": round(consumed, 2), "loader_batches_a_second": round(loaded, 1)}
+    report["ratios"] = {
+        "converting to tf.data": round(converting / rates["tf.data, read and decode"], 2),
+        "converting to reading and decoding": round(converting / rates["read and decode"], 2),
+        "loading to what preset quick consumes": round(loaded / consumed, 1),
+    }
+    for title in ("scenes_a_second", "bytes_a_scene", "memory", "preset quick", "ratios"):
+        print(f"{title}:", *(f"  {what}: {value}" for what, value in report[title].items()), sep="\n")
+    if options.output:
+        write_json(options.output, report)
+
+
+def memory(files: list[Path], folder: Path, options: Data) -> int:
+    """Most memory, in MB, of a process that converts one large record file of the same records."""
+    large = folder / "large"
+    (large / "train").mkdir(parents=True)
+    shutil.copy(files[0].parent.parent / "dataset.json", large)
+    some = [record.data for record in records(files[:1])]
+    count = int(options.large * 1e6 / sum(map(len, some))) + 1
+    write_records(large / "train/1-of-1.tfrecord", (record for _ in range(count) for record in some))
+    converter = Path(__file__).with_name("tfrecord-converter.py")
+    process = subprocess.Popen(
+        [sys.executable, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError("the conversion of the large file failed")
+    shutil.rmtree(large)
+    return round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def asked() -> dict[str, Any]:
+    """What the fastest preset asks of its batches."""
+    training = PRESETS["quick"].training
+    return {
+        "batch": training.batch,
+        "context_views": training.context_views,
+        "queries": training.queries,
+        "seed": 0,
+    }
+
+
+def records(files: list[Path]) -> Iterator[Record]:
+    for file in files:
+        yield from (found for found in scan_records(file) if isinstance(found, Record))
+
+
+def decoded_scene(record: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
+    scene = decode_example(record)
+    frames = np.empty((len(scene["frames"]), size, size, 3), np.uint8)
+    for frame, jpeg in zip(frames, scene["frames"], strict=True):
+        fill_frame(jpeg, frame)
+    return frames.transpose(0, 3, 1, 2), np.array(scene["cameras"], np.float32).reshape(-1, 5)
+
+
+def write_decoded(files: list[Path], folder: Path, size: int) -> None:
+    for file in files:
+        scenes = [decoded_scene(record.data, size) for record in records([file])]
+        frames, cameras = (torch.from_numpy(np.stack(part)) for part in zip(*scenes, strict=True))
+        torch.save({"frames": frames, "cameras": cameras}, folder / f"{file.stem}.pt")
+
+
+def rate_of_loading(scenes: Scenes, options: Data) -> float:
+    """Scenes a second that become batches of the preset `quick`, in the training process."""
+    batches = TrainingBatches(scenes, **asked())
+    steps = max(1, options.scenes // batches.batch)
+    best = min(seconds(lambda: [batches[step] for step in range(steps)]) for _ in range(options.repeats + 1))
+    return round(steps * batches.batch / best, 1)
+
+
+def steps_a_second(batches: TrainingBatches, options: Data) -> float:
+    """Training steps of the preset `quick`, on batches that are there already."""
+    config = PRESETS["quick"]
+    bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
+    network = build(config, options.size)
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    # The fewest context views: the least work, so the most batches a second.
+    batch = next(batches[step] for step in range(100) if batches[step].context.cameras.shape[1] == 1)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            prediction = network(batch)
+        loss = prediction.kl.sum(dim=-1).mean() - log_likelihood(batch.query.frames, prediction.mean, 0.4).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    step()
+    return 1 / min(seconds(step) for _ in range(options.repeats))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
