@@ -4,6 +4,7 @@
 python run-gqn.py                                   quick start: make scenes, train, draw what was learned
 python run-gqn.py --data DATA_DIR/DATASET --preset small
 python run-gqn.py --resume runs/quick-1 --steps 20000
+python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start runs/small-1 --data DATA_DIR/DATASET
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -21,6 +22,7 @@ from gqn import checkpoint
 from gqn.config import PRESETS, Config, from_dict, to_dict
 from gqn.data.dataset import DatasetError
 from gqn.data.prepare import made_scenes
+from gqn.graph_training import train_graph
 from gqn.signals import Interrupted
 from gqn.training import METRICS, TrainingError, train
 
@@ -46,7 +48,8 @@ def main() -> None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
         config = replace(config, data=str(made_scenes(Path("data"))))
-    folder = train(config, resume=bool(options.resume))
+    learn = train_graph if config.recursive.graph else train
+    folder = learn(config, resume=bool(options.resume))
     if int(os.environ.get("RANK", "0")) == 0:
         print(summary(folder))
 
@@ -73,6 +76,9 @@ def parse(arguments: list[str]) -> Options:
     for name in ("preset", "name", "runs") if known.resume else ():
         if getattr(options.config, name) != getattr(base, name):
             raise ValueError(f"--{name} can't be given with --resume: the run has its own")
+    for name in ("graph", "start", "tasks") if known.resume else ():
+        if getattr(options.config.recursive, name) != getattr(base.recursive, name):
+            raise ValueError(f"--{name} can't be given with --resume: the run has its own")
     return options
 
 
@@ -81,6 +87,8 @@ def summary(folder: Path) -> str:
     metrics = json.loads((folder / METRICS).read_text())
     report = metrics["history"][-1]
     kind = "held-out" if metrics["evaluated_on"] == "test" else "training"
+    if "tasks" in report:
+        return graph_summary(folder, report, kind)
     rows = {
         "reconstruction (saw the truth)": "reconstruction",
         "prior sample": "prior_sample",
@@ -105,6 +113,23 @@ def summary(folder: Path) -> str:
         f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0",
         "Try       python run-gqn.py --help; the README's section on datasets has DeepMind's",
     ]
+    return "\n".join(lines)
+
+
+def graph_summary(folder: Path, report: dict[str, Any], kind: str) -> str:
+    """What a graph learned, task by task, beside the same under another scene's observations."""
+    lines = [f"\n{kind} scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes; nats an answer:"]
+    for name, found in report["tasks"].items():
+        if found is None:
+            lines.append(f"  {name:20} no answer is known")
+            continue
+        measure, error = list(found.items())[-1]
+        lines.append(
+            f"  {name:20} negative ELBO {found['negative_elbo']:10.2f}, {found['gain_nats']:8.2f} better than from "
+            f"another scene; {measure.replace('_', ' ')} {error:.4g}"
+        )
+    lines += ["", f"Open      {folder}/curves.png, {folder}/graph.svg, {folder}/metrics.json"]
+    lines += [f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0"]
     return "\n".join(lines)
 
 

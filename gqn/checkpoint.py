@@ -10,6 +10,7 @@ from torch import nn
 from gqn.config import Config, from_dict, to_dict
 from gqn.files import save_tensors
 from gqn.gqn import GenerativeQueryNetwork
+from gqn.recursive import RecursiveGQN
 
 FORMAT = 1
 FILE = "checkpoint.pt"
@@ -35,14 +36,16 @@ def save(
     network: nn.Module,
     averaged: nn.Module,
     optimizer: torch.optim.Optimizer,
+    graph: dict[str, Any] | None = None,
 ) -> None:
-    """All that a run needs to go on; tensors and plain values only."""
+    """All that a run needs to go on; tensors and plain values only. graph: what the network is, where it is a graph."""
     contents = {
         "format": FORMAT,
         "config": to_dict(config),
         "pixels": pixels,
         "step": step,
         "seconds": seconds,
+        "graph": graph,
         "network": network.state_dict(),
         "averaged": averaged.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -67,6 +70,18 @@ def read(path: Path) -> dict[str, Any]:
 def load(path: str | Path) -> GenerativeQueryNetwork:
     """The trained network (averaged weights, evaluation mode) of a run's folder or of its checkpoint.pt."""
     contents = read(Path(path))
+    if contents.get("graph"):
+        raise CheckpointError(f"{path} holds a graph: load it by gqn.load_graph")
     network = build(from_dict(contents["config"]), contents["pixels"])
     network.load_state_dict(contents["averaged"])
     return network.eval()
+
+
+def load_graph(path: str | Path) -> RecursiveGQN:
+    """The trained graph (averaged weights, evaluation mode) of a run, or its flat network as a graph."""
+    contents = read(Path(path))
+    if not contents.get("graph"):
+        return RecursiveGQN.from_flat(load(path))
+    graph = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
+    graph.load_state_dict(contents["averaged"])
+    return graph.eval()

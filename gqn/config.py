@@ -88,6 +88,22 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class GraphConfig:
+    """A graph in place of the flat network; its file says the weight of each task and what is frozen."""
+
+    graph: str = ""
+    """File of a graph (YAML or JSON) to train. Empty: the flat network that the model's options describe."""
+    start: str = ""
+    """Run, or checkpoint, whose nodes' weights those of the same name start from."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to train. Empty: all by which something learns."""
+    alternate: bool = False
+    """Train one task a step, in turn, instead of all at each step."""
+    cache: bool = True
+    """Encode what frozen senses observe once, before training, where that is less work than at every step."""
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation on held-out scenes while training."""
 
@@ -130,6 +146,7 @@ class Config:
     workers: int = 0
     """Processes that load data; 0 loads in the training process."""
     model: ModelConfig = field(default_factory=ModelConfig)
+    recursive: GraphConfig = field(default_factory=GraphConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 

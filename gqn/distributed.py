@@ -24,11 +24,11 @@ class Processes:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def parallel(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over the processes."""
+    def parallel(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
+        """The network with gradients averaged over the processes; partial: a step may use some of its weights only."""
         if self.count == 1:
             return network
-        return DistributedDataParallel(network, gradient_as_bucket_view=True)
+        return DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=partial)
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over the processes, on all of them."""

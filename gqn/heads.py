@@ -7,7 +7,7 @@ your own subclasses `Head`, takes the keywords inputs, query and target beside i
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 
 from gqn.batch import Views
 from gqn.generator import Generator, Prediction
-from gqn.objective import promote
+from gqn.objective import likelihood_floor, promote
 from gqn.senses import Shape
 
 
@@ -46,6 +46,8 @@ class Head(nn.Module):
     none; target, the shape of an answer; and its own options.
     """
 
+    measure = "squared_error"
+
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         """query (b, q, k), r (b, c, h, w), target (b, q, ...) where it may be seen, for a posterior."""
         raise NotImplementedError
@@ -55,18 +57,29 @@ class Head(nn.Module):
         """One answer to each query, (b, q, ...)."""
         return self(query, r).distribution.sample()
 
+    def floor(self) -> float:
+        """Nats below which no loss can go, where a standard deviation is fixed."""
+        return 0.0
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """How wrong an answer is in other terms than nats, of which `measure` is the name, (b, q)."""
+        return (answer.mean - target).square().reshape(*target.shape[:2], -1).mean(dim=-1)
+
 
 class Render(Head):
     """Frames by the ConvDRAW generator, of which the other arguments are.
 
-    sigma: standard deviation of the pixels, for values of 0 to 1; a schedule may set the attribute.
+    sigma: standard deviation of the pixels, for values of 0 to 1; training sets it by its schedule.
     """
+
+    sigma: Tensor
 
     def __init__(self, *, inputs: Shape, query: int, target: Shape, sigma: float = 0.7, **options: Any) -> None:
         super().__init__()
         if len(target) != 3 or target[1] != target[2]:
             raise ValueError(f"a target of shape {tuple(target)}: a frame is (channels, pixels, pixels)")
-        self.sigma = sigma
+        self.pixels = math.prod(target)
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
         self.generator = Generator(
             pixels=target[1],
             representation_channels=inputs[0],
@@ -78,13 +91,16 @@ class Render(Head):
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         prediction = self.generator(query, r, target)
-        pixels = Normal(prediction.mean, torch.full_like(prediction.mean, self.sigma), validate_args=False)
+        pixels = Normal(prediction.mean, self.sigma.expand_as(prediction.mean), validate_args=False)
         return Answer(prediction.mean, prediction.kl, _over(pixels, 3))
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
         """The mean frame under one draw of the latents, without the pixels' noise, as the paper shows it."""
         return self.generator(query, r).mean
+
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma.item(), self.pixels)
 
 
 class QueryMLP(nn.Module):
@@ -127,12 +143,17 @@ class Vector(Head):
             sigma = torch.full_like(mean, self.sigma)
         return Answer(mean, no_latents(outputs), _over(Normal(mean, sigma, validate_args=False), len(self.target)))
 
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma, math.prod(self.target)) if self.sigma else 0.0
+
 
 class Classify(Head):
     """One of so many classes; targets are their numbers, of shape () or several to a query.
 
     The answer's mean is the classes' probabilities, (b, q, ..., classes).
     """
+
+    measure = "share_wrong"
 
     def __init__(self, *, inputs: Shape, query: int, target: Shape, classes: int, hidden: int = 256) -> None:
         super().__init__()
@@ -143,6 +164,11 @@ class Classify(Head):
         outputs = self.network(query, r)
         classes = Categorical(logits=outputs.unflatten(-1, (*self.target, self.classes)), validate_args=False)
         return Answer(classes.probs, no_latents(outputs), _over(classes, len(self.target)))
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """The share of classes that are not the likeliest one."""
+        wrong = answer.mean.argmax(dim=-1) != target
+        return wrong.float().reshape(*target.shape[:2], -1).mean(dim=-1)
 
 
 class Density(Head):
@@ -168,6 +194,14 @@ class Density(Head):
             validate_args=False,
         )
         return Answer(mixture.mean, no_latents(outputs[..., 0]), mixture)
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """Of the likeliest component's mean: that of the mixture may be an answer that is none."""
+        mixture = cast(MixtureSameFamily, answer.distribution)
+        likeliest = mixture.mixture_distribution.probs.argmax(dim=-1)[..., None, None]
+        means = mixture.component_distribution.mean
+        best = means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
+        return (best - target).square().mean(dim=-1)
 
 
 # Heads by name, and the place to register one's own.

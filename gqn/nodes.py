@@ -17,6 +17,7 @@ from gqn.batch import EncodedViews, Views
 from gqn.camera import CAMERA_NUMBERS
 from gqn.fusion import ENCODERS, Fusion, Value
 from gqn.heads import HEADS, negative_elbo
+from gqn.representation import REPRESENTATIONS
 from gqn.senses import SENSES, Sense, Shape
 
 Kind = Literal["sense", "representation", "task"]
@@ -43,7 +44,7 @@ class Node:
     inputs: the nodes that a representation or a task reads; a task reads the sum of several.
     senses: the senses that a task is limited to, as if the others had observed nothing; none for all.
     shares: the sense or task whose weights this one uses, instead of a network and options of its own.
-    data: what a dataset calls the observations or the answers, where it is not the node's name.
+    data: what a dataset calls the observations or the answers; none for the node's name, and frames for vision.
     weight: of a task's loss. frozen: the node does not learn.
     """
 
@@ -56,6 +57,11 @@ class Node:
     data: str = ""
     weight: float = 1.0
     frozen: bool = False
+
+
+def data_of(name: str, node: Node) -> str:
+    """What a dataset calls the observations of a sense or the answers of a task."""
+    return node.data or ("frames" if node.network in (*REPRESENTATIONS, "render") else name)
 
 
 class Trial(NamedTuple):
@@ -207,12 +213,14 @@ def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views)
     if node.kind != kind:
         raise GraphError(f"'{name}' is a {node.kind} and no {kind}")
     shape, numbers = ("frame", "pose") if kind == "sense" else ("target", "query")
-    wanted = encoded if isinstance(views, EncodedViews) else node.options[shape]
-    given = tuple(views.frames.shape[2:])
-    if given != tuple(wanted) or views.cameras.shape[2] != node.options[numbers]:
+    wanted = tuple(node.options[shape]), node.options[numbers]
+    given = tuple(views.frames.shape[2:]), views.cameras.shape[2]
+    if isinstance(views, EncodedViews):
+        wanted = encoded, given[1]
+    if given != wanted:
         raise GraphError(
-            f"{kind} '{name}' has {shape} {tuple(wanted)} and {numbers} {node.options[numbers]}, "
-            f"and was given {given} and {views.cameras.shape[2]}"
+            f"{kind} '{name}' has {shape} {wanted[0]} and {numbers} {wanted[1]}, "
+            f"and was given {given[0]} and {given[1]}"
         )
 
 

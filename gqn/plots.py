@@ -1,6 +1,6 @@
 """Pictures of what a network predicts."""
 
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -150,3 +150,21 @@ def animation(file: IO[bytes], frames: Tensor, *, enlarged: int = 4, millisecond
     size = (enlarged * pictures.shape[2], enlarged * pictures.shape[1])
     images = [Image.fromarray(picture).resize(size, Image.Resampling.NEAREST) for picture in pictures]
     images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+
+
+def curves(history: list[dict[str, Any]]) -> Figure:
+    """A graph's tasks on held-out scenes against the step, each beside the same under another scene's observations."""
+    names = list(history[-1]["tasks"])
+    figure = Figure(figsize=(2.6 * len(names), 2.3), dpi=110, layout="constrained")
+    for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        known = [(report["step"], report["tasks"][name]) for report in history if report["tasks"].get(name)]
+        steps = [step for step, _ in known]
+        for key, label in (("negative_elbo", "own scene"), ("shuffled_negative_elbo", "another scene's")):
+            place.plot(steps, [found[key] for _, found in known], marker=".", label=label)
+        place.set_title(name, fontsize=8)
+        place.set_xlabel("step", fontsize=7)
+        place.tick_params(labelsize=6)
+    first = figure.axes[0]
+    first.set_ylabel("negative ELBO, nats", fontsize=7)
+    first.legend(fontsize=6)
+    return figure

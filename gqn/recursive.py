@@ -24,6 +24,7 @@ from gqn.gqn import GenerativeQueryNetwork
 from gqn.graph_file import read_graph_file, write_graph_file
 from gqn.heads import Answer, Head
 from gqn.nodes import (
+    SECTIONS,
     Description,
     GraphError,
     Node,
@@ -219,7 +220,10 @@ class RecursiveGQN(nn.Module):
 
     def _settle(self, spec: Mapping[str, Node], anew: str = "") -> None:
         """Make the graph what `spec` says, or raise GraphError; `anew`: a node that gets new weights."""
-        spec = {name: with_owner(name, node, spec) for name, node in spec.items()}
+        # In a file's order, so that a graph and its copy from a file number their weights alike: optimizers do.
+        kinds = list(SECTIONS.values())
+        in_order = sorted(spec.items(), key=lambda item: kinds.index(item[1].kind))
+        spec = {name: with_owner(name, node, spec) for name, node in in_order}
         order = ordered(spec)
         trials: dict[str, Trial] = {}
         for name in order:
@@ -267,6 +271,11 @@ class RecursiveGQN(nn.Module):
             if node.frozen:
                 self.nodes[name].eval()
         return self
+
+    def learning(self) -> list[str]:
+        """The tasks by which something would learn: a head, or what it reads."""
+        tasks = (name for name, node in self.spec.items() if node.kind == "task")
+        return [name for name in tasks if any(not self.spec[key].frozen for key in below(self.spec, name))]
 
     def check_whole(self) -> None:
         """Raises GraphError where a sense or a representation leads to no task, or there is none."""
@@ -339,8 +348,8 @@ class RecursiveGQN(nn.Module):
             r = like.new_zeros((scenes, *self.trials[name].shape))
             return Value(r, torch.zeros(scenes, dtype=torch.bool, device=like.device))
         views = senses[name]
-        present = torch.full_like(views.cameras[:, :, 0], True, dtype=torch.bool)
-        present = present if views.present is None else views.present
+        every = torch.ones(views.cameras.shape[:2], dtype=torch.bool, device=views.cameras.device)
+        present = every if views.present is None else views.present
         with self._autograd(name):
             return Value(module(views), present.any(dim=1))
 

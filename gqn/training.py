@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensorboardX import SummaryWriter
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gqn import checkpoint, plots
-from gqn.batch import Batch
 from gqn.config import Config, to_dict
-from gqn.data.batches import TrainingBatches, check_views, evaluation_batches
+from gqn.data.batches import StepBatches, TrainingBatches, check_views, evaluation_batches
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
 from gqn.evaluation import evaluate, mean_image, scalars
 from gqn.files import whole_file, write_json
+from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import averaging_decay, likelihood_floor, log_likelihood
 from gqn.provenance import provenance
 from gqn.signals import Interrupted, caught_signals
@@ -51,40 +51,61 @@ def train(config: Config, *, resume: bool = False) -> Path:
 class Run:
     """One training run: its data, its network, and how far it is."""
 
+    names: tuple[str, ...] = ("negative_elbo", "negative_elbo_above_floor", "kl", "gradient_norm")  # what `learn` gives
+    network: nn.Module
+    averaged: nn.Module
+    batches: StepBatches
+
     def __init__(self, config: Config, group: Processes, *, resume: bool) -> None:
         self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
-        if not config.data:
-            raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `made_scenes`")
         self.group, self.config = group, resolved(config, self.folder.name, group)
         config = self.config
-        self.scenes = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
-        self.held_out = held_out_scenes(config.data, self.scenes, warn=group.leads)
-        check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
-        self.batches = TrainingBatches(
-            self.scenes,
-            batch=config.training.batch,
-            context_views=config.training.context_views,
-            queries=config.training.queries,
-            seed=config.seed,
-            rank=group.rank,
-            processes=group.count,
-        )
-        self.baseline = mean_image(self.scenes)
+        saved = checkpoint.read(self.folder) if resume else None
         self.bfloat16 = computes_in_bfloat16(config.precision, group.device)
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
-        self.network = checkpoint.build(config, self.scenes.pixels).to(group.device)
+        self.prepare(saved)
+        self.network.to(group.device)
         self.averaged = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=config.training.weight_decay, fused=True
-        )
+        learning = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(learning, weight_decay=config.training.weight_decay, fused=True)
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
-        if resume:
-            self.restore(checkpoint.read(self.folder))
+        if saved is not None:
+            self.restore(saved)
         elif group.leads:
             self.claim_folder()
         self.about = self.circumstances()
+
+    def prepare(self, saved: dict[str, Any] | None) -> None:
+        """Open the data and build the network; saved: the checkpoint that the run goes on from, if it does."""
+        config = self.config
+        check_named(config)
+        self.scenes = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
+        self.held_out = held_out_scenes(config.data, self.scenes, warn=self.group.leads)
+        check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
+        self.batches = TrainingBatches(self.scenes, **self.drawing())
+        self.baseline = mean_image(self.scenes)
+        if saved is not None and saved["pixels"] != self.scenes.pixels:
+            raise TrainingError(
+                f"{self.folder} was trained on frames of {saved['pixels']} pixels, "
+                f"{config.data} has {self.scenes.pixels}: name the dataset that it was trained on"
+            )
+        if saved is not None and saved["config"]["model"] != to_dict(config)["model"]:
+            raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
+        self.network = checkpoint.build(config, self.scenes.pixels)
+
+    def drawing(self) -> dict[str, Any]:
+        """How batches are drawn."""
+        training = self.config.training
+        return {
+            "batch": training.batch,
+            "context_views": training.context_views,
+            "queries": training.queries,
+            "seed": self.config.seed,
+            "rank": self.group.rank,
+            "processes": self.group.count,
+        }
 
     def train(self) -> Path:
         """The loop: learn, and every so often log, evaluate and save."""
@@ -97,14 +118,14 @@ class Run:
             raise TrainingError(
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
-        parallel = group.parallel(self.network)
+        parallel = self.parallel()
         loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
-        losses = Losses(group)
+        losses = Losses(group, self.names)
         if group.leads:
             print(
                 f"{self.folder}: {self.about['parameters']:,} parameters, {self.about['precision']} on "
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
-                f"{len(self.scenes)} scenes of {config.data}"
+                f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
             )
         with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
             if overdue:  # stopped between the checkpoint and its evaluation
@@ -139,25 +160,33 @@ class Run:
         at_end = self.step >= self.config.training.steps
         return self.step > 0 and (at_end or self.step % self.config.evaluation.evaluate_every == 0)
 
-    def learn(self, parallel: nn.Module, batch: Batch) -> Tensor:
-        """One training step; returns what `Losses.NAMES` says, in nats an image."""
+    def parallel(self) -> nn.Module:
+        """The network as `loss` calls it, on several processes with gradients averaged over them."""
+        return self.group.parallel(self.network)
+
+    def learn(self, parallel: nn.Module, batch: Any) -> Tensor:
+        """One training step; returns what `names` says."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = settings.learning_rate_at(self.step)
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
-            prediction = parallel(batch)
-        kl = prediction.kl.sum(dim=-1).mean()
-        sigma = settings.sigma_at(self.step)
-        loss = kl - log_likelihood(batch.query.frames, prediction.mean, sigma).mean()
+        loss, values = self.loss(parallel, batch)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_gradient or float("inf"))
         self.optimizer.step()
         update_average(self.averaged, self.network, averaging_decay(self.step, settings.averaging))
-        floor = likelihood_floor(sigma, self.baseline.numel())
-        return torch.stack([loss.detach(), loss.detach() - floor, kl.detach(), norm])
+        return torch.stack([*values, norm]).detach()
+
+    def loss(self, parallel: nn.Module, batch: Any) -> tuple[Tensor, list[Tensor]]:
+        """The loss of a batch, and what `names` says but for the gradient's norm, in nats an image."""
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
+            prediction = parallel(batch)
+        kl = prediction.kl.sum(dim=-1).mean()
+        sigma = self.config.training.sigma_at(self.step)
+        loss = kl - log_likelihood(batch.query.frames, prediction.mean, sigma).mean()
+        return loss, [loss, loss - likelihood_floor(sigma, self.baseline.numel()), kl]
 
     def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
         above = means["negative_elbo_above_floor"]
@@ -167,10 +196,20 @@ class Run:
                 writer.add_scalar(f"train/{name}", value, self.step)
 
     def evaluate(self, writer: SummaryWriter | None) -> None:
-        """Errors on held-out scenes by the averaged weights, into metrics.json, TensorBoard and predictions.png."""
+        """A report on held-out scenes by the averaged weights, into metrics.json, TensorBoard and a picture."""
+        report = {"step": self.step, "seconds": round(self.seconds, 1), **self.report()}
+        self.history.append(report)
+        if writer:
+            for name, value in scalars(report):
+                writer.add_scalar(f"held_out/{name}", value, self.step)
+            self.draw(writer)
+            write_json(self.folder / METRICS, {**self.about, "history": self.history})
+
+    def report(self) -> dict[str, Any]:
+        """Likelihood and errors on held-out scenes."""
         settings = self.config.evaluation
-        report = {"step": self.step, "seconds": round(self.seconds, 1)} | evaluate(
-            self.averaged,
+        return evaluate(
+            cast(GenerativeQueryNetwork, self.averaged),
             self.held_out,
             self.baseline,
             context=settings.evaluation_context,
@@ -180,14 +219,9 @@ class Run:
             processes=self.group,
             limit=settings.evaluation_scenes,
         )
-        self.history.append(report)
-        if writer:
-            for name, value in scalars(report):
-                writer.add_scalar(f"held_out/{name}", value, self.step)
-            self.draw(writer)
-            write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
     def draw(self, writer: SummaryWriter) -> None:
+        """predictions.png, and the same in TensorBoard."""
         settings = self.config.evaluation
         first = next(
             evaluation_batches(
@@ -201,7 +235,10 @@ class Run:
         )
         device = self.group.device
         figure = plots.predictions(
-            self.averaged, first.batch.to(device), first.foreign.to(device), samples=settings.samples
+            cast(GenerativeQueryNetwork, self.averaged),
+            first.batch.to(device),
+            first.foreign.to(device),
+            samples=settings.samples,
         )
         with whole_file(self.folder / "predictions.png") as file:
             figure.savefig(file, format="png")
@@ -212,17 +249,26 @@ class Run:
         return {
             **provenance(self.group),
             "precision": "bfloat16" if self.bfloat16 else "float32",
-            "dataset": {"name": self.scenes.name, "pixels": self.scenes.pixels, "training_scenes": len(self.scenes)},
-            "evaluated_on": self.held_out.folder.name,
+            **self.about_data(),
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
+
+    def about_data(self) -> dict[str, Any]:
+        return {
+            "dataset": {"name": self.scenes.name, "pixels": self.scenes.pixels, "training_scenes": len(self.scenes)},
+            "evaluated_on": self.held_out.folder.name,
+        }
+
+    def kind(self) -> dict[str, Any]:
+        """What a checkpoint says of the network beside its configuration."""
+        return {"pixels": self.scenes.pixels, "graph": None}
 
     def save(self) -> None:
         if self.group.leads:
             checkpoint.save(
                 self.folder,
                 config=self.config,
-                pixels=self.scenes.pixels,
+                **self.kind(),
                 step=self.step,
                 seconds=self.seconds,
                 network=self.network,
@@ -239,13 +285,6 @@ class Run:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        if saved["pixels"] != self.scenes.pixels:
-            raise TrainingError(
-                f"{self.folder} was trained on frames of {saved['pixels']} pixels, "
-                f"{self.config.data} has {self.scenes.pixels}: name the dataset that it was trained on"
-            )
-        if saved["config"]["model"] != to_dict(self.config)["model"]:
-            raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
         self.network.load_state_dict(saved["network"])
         self.averaged.load_state_dict(saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -274,14 +313,12 @@ class Run:
 class Losses:
     """Means of what `Run.learn` returns, gathered on the device and read only when they are asked for."""
 
-    NAMES = ("negative_elbo", "negative_elbo_above_floor", "kl", "gradient_norm")
-
-    def __init__(self, group: Processes) -> None:
-        self.group = group
+    def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
+        self.group, self.names = group, names
         self.clear()
 
     def clear(self) -> None:
-        self.sum, self.count = torch.zeros(len(self.NAMES), device=self.group.device), 0
+        self.sum, self.count = torch.zeros(len(self.names), device=self.group.device), 0
 
     def add(self, values: Tensor) -> None:
         self.sum += values
@@ -301,7 +338,12 @@ class Losses:
         self.check(step, folder)
         means = (self.sum / (self.count * self.group.count)).tolist()
         self.clear()
-        return dict(zip(self.NAMES, means, strict=True))
+        return dict(zip(self.names, means, strict=True))
+
+
+def check_named(config: Config) -> None:
+    if not config.data:
+        raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `made_scenes`")
 
 
 def resolved(config: Config, name: str, group: Processes) -> Config:
@@ -314,7 +356,7 @@ def resolved(config: Config, name: str, group: Processes) -> Config:
             file=sys.stderr,
         )
     training = replace(config.training.with_schedules(), batch=share * group.count)
-    return replace(config, name=name, data=str(Path(config.data).resolve()), training=training)
+    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
 
 
 def free_name(runs: Path, preset: str) -> str:
@@ -324,9 +366,11 @@ def free_name(runs: Path, preset: str) -> str:
 
 @torch.no_grad()
 def update_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """averaged <- decay * averaged + (1 - decay) * network, for every weight."""
+    """averaged <- decay * averaged + (1 - decay) * network, for every weight; buffers are the network's."""
     for average, weight in zip(averaged.parameters(), network.parameters(), strict=True):
         average.lerp_(weight, 1 - decay)
+    for copied, buffer in zip(averaged.buffers(), network.buffers(), strict=True):
+        copied.copy_(buffer)
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:

@@ -41,7 +41,7 @@ def load(path: Path) -> RecursiveGQN:
     """The graph of a file or of a run."""
     if path.suffix in (".yaml", ".yml", ".json"):
         return RecursiveGQN.from_file(path)
-    return RecursiveGQN.from_flat(checkpoint.load(path))
+    return checkpoint.load_graph(path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """A small world of two senses and a graph of three layers over it, for several tests."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from gqn.batch import GraphBatch, Views
 from gqn.recursive import RecursiveGQN
@@ -19,12 +22,37 @@ def three_layers(*, fusion: str = "product", dropout: float = 0.0) -> RecursiveG
     """Vision and touch with a renderer each, a task on vision's second layer, a joint task on both."""
     graph = flat()
     graph.add_sense("touch", "vector", frame=(4,), pose=2, channels=16, aggregate="mean")
-    graph.add_task("feel", "vector", ["touch"], target=(4,), query=2, hidden=32)
+    graph.add_task("feel", "vector", ["touch"], target=(4,), query=2, hidden=32, data="touch")
     graph.add_representation("arm", ["vision"], "mlp", channels=16, hidden=32)
     graph.add_task("reach", "vector", ["arm"], target=(2,), hidden=32)
     graph.add_representation("both", ["arm", "touch"], channels=16, hidden=32, fusion=fusion, dropout=dropout)
     graph.add_task("name", "classify", ["both"], target=(), classes=4, hidden=32)
     return graph
+
+
+class World:
+    """The scenes of `world` as a dataset: ten views and ten touches each, and answers, of which some are not known."""
+
+    def __init__(self, scenes: int, seed: int = 0) -> None:
+        self.count = scenes
+        self.batch = world(scenes, views=10, seed=seed)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def observations(self, data: str) -> int:
+        if data not in ("frames", "touch", "reach", "name"):
+            raise ValueError(f"no data '{data}'")
+        return 10 if data in ("frames", "touch") else 0
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        if data == "touch" and scene % 5 == 0:
+            return None
+        views = self.batch.senses["vision" if data == "frames" else data]
+        return views.frames[scene][list(chosen)], views.cameras[scene][list(chosen)]
+
+    def answer(self, data: str, scene: int) -> Tensor | None:
+        return None if data == "reach" and scene % 3 == 0 else self.batch.tasks[data].frames[scene, 0]
 
 
 def world(scenes: int, *, views: int = 3, queries: int = 2, seed: int = 0) -> GraphBatch:

@@ -33,10 +33,10 @@ TIERS = [
     ["recursive"],
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
-    ["evaluation"],
-    ["metrics", "likelihood", "plots", "trials", "subject"],
+    ["evaluation", "data.graph_batches"],
+    ["metrics", "likelihood", "plots", "trials", "subject", "graph_evaluation", "data.graph_scenes"],
     ["training", "probes", "rotation"],
-    ["assessment"],
+    ["assessment", "graph_training"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [

@@ -3,17 +3,19 @@
 A resumed run, any number of loader workers and any number of processes see the same batches.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence, Sized
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gqn.batch import Batch, Views, split_views
+from gqn.batch import Batch, GraphBatch, Views, split_views
 from gqn.camera import camera_vector
 from gqn.signals import leave_signals_to_parent
+
+Item = TypeVar("Item", Batch, GraphBatch)
 
 
 class Scenes(Protocol):
@@ -28,12 +30,53 @@ class Scenes(Protocol):
         ...
 
 
-class TrainingBatches(Dataset[Batch]):
+class StepBatches(Dataset[Item]):
     """Item s is the batch of step s: this process's share of `batch` scenes, for ever, epoch after epoch.
+
+    Raises ValueError where there are no scenes, or the batch does not divide by the processes.
+    """
+
+    def __init__(self, scenes: Sized, *, batch: int, seed: int, rank: int, processes: int) -> None:
+        if not len(scenes):
+            raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
+        if batch % processes:
+            raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
+        self.batch, self.seed, self.rank, self.processes = batch, seed, rank, processes
+        self._count = len(scenes)
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def drawn(self, step: int) -> list[tuple[int, list[int]]]:
+        """Of each scene of a step its number, and a seed of its own for what is drawn of it."""
+        share = self.batch // self.processes
+        first = step * self.batch + self.rank * share
+        return [(self._scene(position), [self.seed, 1, position]) for position in range(first, first + share)]
+
+    def _scene(self, position: int) -> int:
+        """Scene at a position of the endless sequence of shuffled epochs."""
+        epoch, place = divmod(position, self._count)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(self._count)
+        return int(self._epoch[1][place])
+
+    def loader(self, start: int, stop: int, *, workers: int, pin_memory: bool) -> DataLoader[Item]:
+        """Batches of steps start to stop - 1, in order."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=workers,
+            pin_memory=pin_memory,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=leave_signals_to_parent,
+        )
+
+
+class TrainingBatches(StepBatches[Batch]):
+    """Views of scenes, context and query.
 
     context_views: fewest and most context views; one number is drawn a step, for all processes alike.
     queries: query views a scene, which never lie among its context.
-    Raises ValueError where there are no scenes, or too few views, or the batch does not divide by the processes.
+    Raises ValueError where scenes have too few views, and as `StepBatches`.
     """
 
     def __init__(
@@ -47,41 +90,14 @@ class TrainingBatches(Dataset[Batch]):
         rank: int = 0,
         processes: int = 1,
     ) -> None:
+        super().__init__(scenes, batch=batch, seed=seed, rank=rank, processes=processes)
         check_views(scenes, context_views[1], queries, "--context-views")
-        if batch % processes:
-            raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
-        self.scenes, self.batch, self.context_views, self.queries = scenes, batch, context_views, queries
-        self.seed, self.rank, self.processes = seed, rank, processes
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self.scenes, self.context_views, self.queries = scenes, context_views, queries
 
     def __getitem__(self, step: int) -> Batch:
         context = int(np.random.default_rng([self.seed, 0, step]).integers(*self.context_views, endpoint=True))
-        share = self.batch // self.processes
-        first = step * self.batch + self.rank * share
-        views = [
-            draw_views(self.scenes, self._scene(position), context + self.queries, [self.seed, 1, position])
-            for position in range(first, first + share)
-        ]
-        return split_views(stack(views), context, self.queries)
-
-    def _scene(self, position: int) -> int:
-        """Scene at a position of the endless sequence of shuffled epochs."""
-        epoch, place = divmod(position, len(self.scenes))
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))
-        return int(self._epoch[1][place])
-
-    def loader(self, start: int, stop: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-        """Batches of steps start to stop - 1, in order."""
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            pin_memory=pin_memory,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=leave_signals_to_parent,
-        )
+        drawn = [draw_views(self.scenes, scene, context + self.queries, seed) for scene, seed in self.drawn(step)]
+        return split_views(stack(drawn), context, self.queries)
 
 
 class EvaluationBatch(NamedTuple):

@@ -228,6 +228,11 @@ class SceneDataset:
     def __len__(self) -> int:
         return self._starts[-1] if self._chosen is None else len(self._chosen)
 
+    @property
+    def numbers(self) -> list[int]:
+        """Of each scene its number among all of the split, by which its ground truth is found."""
+        return list(range(len(self))) if self._chosen is None else self._chosen.tolist()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 

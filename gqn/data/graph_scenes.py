@@ -1,0 +1,58 @@
+"""Scenes of a converted dataset as a graph asks for them: by the names of their data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gqn.camera import camera_vector
+from gqn.data.dataset import SceneDataset
+
+FRAMES = "frames"
+
+
+class LabelledScenes:
+    """The frames of a dataset, and answers from what is known of each scene.
+
+    labels: of every scene of the split its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads
+    them or as made by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not
+    known. Raises ValueError where they are too few.
+    """
+
+    def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]]) -> None:
+        if labels and len(labels) <= max(scenes.numbers):
+            raise ValueError(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
+        self.scenes = scenes
+        self.labels = [labels[number] for number in scenes.numbers] if labels else []
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def observations(self, data: str) -> int:
+        if data == FRAMES:
+            return self.scenes.views
+        if not any(found(labels, data) is not None for labels in self.labels):
+            known = ", ".join([FRAMES, *(self.labels[0] if self.labels else ())])
+            raise ValueError(f"dataset {self.scenes.name} has no data '{data}', only {known}: name them in the graph")
+        return 0
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        frames, cameras = self.scenes.scene(scene, list(chosen))
+        return frames.float() / 255, camera_vector(cameras)
+
+    def answer(self, data: str, scene: int) -> Tensor | None:
+        value = found(self.labels[scene], data)
+        return None if value is None else torch.as_tensor(value, dtype=torch.float32)
+
+
+def found(labels: Any, path: str) -> Any:
+    """What lies at a path of names and numbers with dots between; None where nothing does."""
+    for name in path.split("."):
+        if isinstance(labels, Sequence) and name.isdecimal() and int(name) < len(labels):
+            labels = labels[int(name)]
+        elif isinstance(labels, Mapping) and name in labels:
+            labels = labels[name]
+        else:
+            return None
+    return labels
