@@ -19,6 +19,7 @@ _HOME = {
     "gqn.data.convert": ["convert"],
     "gqn.data.dataset": ["DATASETS", "SceneDataset"],
     "gqn.data.generate": ["generate"],
+    "gqn.data.labels": ["scene_labels"],
     "gqn.data.prepare": ["made_scenes"],
     "gqn.evaluation": ["evaluate", "mean_image"],
     "gqn.gqn": ["GenerativeQueryNetwork"],
@@ -26,6 +27,7 @@ _HOME = {
     "gqn.heads": ["HEADS", "Answer", "Head"],
     "gqn.plots": ["canvases", "flight", "predictions"],
     "gqn.recursive": ["RecursiveGQN"],
+    "gqn.scenes": ["FAMILIES"],
     "gqn.training": ["train"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

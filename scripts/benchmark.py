@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time what the library does on this machine: python scripts/benchmark.py {train,scenes,data} --help."""
+"""Measure what the library does on this machine: python scripts/benchmark.py {train,scenes,arm,data} --help."""
 
 import os
 import sys
@@ -25,6 +25,7 @@ from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import log_likelihood
 from gqn.provenance import provenance
 from gqn.scenes import FAMILIES
+from gqn.scenes.arm import TASKS
 from gqn.training import computes_in_bfloat16
 
 # The literal generator is the tests' reference; it is no part of the library.
@@ -66,15 +67,29 @@ class Scenes:
     """A JSON file to write the figures to."""
 
 
+@dataclass(frozen=True)
+class Arm:
+    """Carry true and random answers to the arm's tasks out, and count how many succeed."""
+
+    scenes: int = 500
+    """How many to draw."""
+    seed: int = 0
+    """Equal seeds give equal scenes."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
 def main() -> None:
-    commands: dict[str, Any] = {"train": Train, "scenes": Scenes, "data": Data}
+    commands: dict[str, Any] = {"train": Train, "scenes": Scenes, "arm": Arm, "data": Data}
     options = tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
     if isinstance(options, Train):
         time_training(options)
     elif isinstance(options, Data):
         time_data(options)
-    else:
+    elif isinstance(options, Scenes):
         time_scenes(options)
+    else:
+        count_successes(options)
 
 
 def time_scenes(options: Scenes) -> None:
@@ -103,6 +118,30 @@ def frames_a_second(family: str, size: int, duration: float) -> float:
         drawn.scene(random)
         frames += drawn.views
     return frames / (time.perf_counter() - begun)
+
+
+def count_successes(options: Arm) -> None:
+    with processes("cpu") as group:
+        report: dict[str, Any] = {"provenance": provenance(group), "scenes": options.scenes, "seed": options.seed}
+    family = FAMILIES["jaco"](size=1, views=1)
+    seeds = np.random.SeedSequence(options.seed).spawn(options.scenes + 1)
+    scenes = [family.setting(np.random.default_rng(seed)).labels for seed in seeds[1:]]
+    random = np.random.default_rng(seeds[0])
+    for name, task in TASKS.items():
+        answers = [task.label(labels) for labels in scenes]
+        known = [
+            task.execute(labels, answer) for labels, answer in zip(scenes, answers, strict=True) if answer is not None
+        ]
+        chance = [task.execute(labels, task.random_answer(random)) for labels in scenes]
+        report[name] = {
+            "scenes_with_an_answer": len(known),
+            "true_answers_succeed": round(float(np.mean([outcome.success for outcome in known])), 4),
+            "median_error_metres": round(float(np.median([outcome.error for outcome in known])), 4),
+            "random_answers_succeed": round(float(np.mean([outcome.success for outcome in chance])), 4),
+        }
+        print(name, report[name], flush=True)
+    if options.output:
+        write_json(options.output, report)
 
 
 def time_training(options: Train) -> None:

@@ -11,6 +11,8 @@ import tyro
 from matplotlib import pyplot
 
 from gqn.scenes import FAMILIES
+from gqn.scenes.render import render
+from gqn.scenes.senses import depth_and_normals
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,31 @@ class Options:
     """The PNG to write."""
     scenes: int = 6
     views: int = 8
+    """Of each scene, spread over those that its family records."""
     seed: int = 0
     size: int = 128
     """Height and width of a frame in pixels."""
     samples: int = 1
     """Rays along the side of a pixel."""
+    senses: bool = False
+    """Below each row of frames their depth, the nearer the brighter, and normals, (x, y, z) as red, green and blue."""
 
 
 def main() -> None:
     options = tyro.cli(Options)
     if options.family not in FAMILIES:
         sys.exit(f"contact-sheet: no family of scenes {options.family!r}, only {', '.join(FAMILIES)}")
-    family = FAMILIES[options.family](size=options.size, samples=options.samples, views=options.views)
-    random = np.random.default_rng(options.seed)
-    rows = []
+    family, random, rows = FAMILIES[options.family](), np.random.default_rng(options.seed), []
     for _ in range(options.scenes):
-        rows.append(np.concatenate(np.pad(family.scene(random).frames, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1))
+        setting = family.setting(random)
+        chosen = np.linspace(0, family.views - 1, options.views).round().astype(int)
+        frames = render(setting.world, setting.cameras[chosen], options.size, options.samples)
+        shown = [frames]
+        if options.senses:
+            depth, normals = depth_and_normals(setting.world, setting.cameras[chosen], options.size)
+            near = np.where(depth > 0, 1 - depth / depth.max(), 0)[..., None].repeat(3, axis=-1)
+            shown += [(255 * near).astype(np.uint8), (127.5 * (normals + 1)).astype(np.uint8)]
+        rows += [np.concatenate(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1) for row in shown]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     pyplot.imsave(options.output, np.concatenate(rows))
 

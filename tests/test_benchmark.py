@@ -31,6 +31,19 @@ def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
     assert "frames/s a core at 8x8" in capsys.readouterr().out
 
 
+def test_arm_counts_what_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "arm.json"
+    run(monkeypatch, "arm", "--scenes", "2", "--output", str(output))
+    report = json.loads(output.read_text())
+    assert {"pose", "locate", "reach", "grasp", "provenance"} <= set(report)
+    assert report["locate"] == {
+        "scenes_with_an_answer": 2,
+        "true_answers_succeed": 1.0,
+        "median_error_metres": 0.0,
+        "random_answers_succeed": 0.0,
+    }
+
+
 def test_train_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "train", "--help")

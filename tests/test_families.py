@@ -1,6 +1,7 @@
 """What holds for every family of scenes: the same bytes from the same seed, published sizes, cameras in the room."""
 
 import json
+import runpy
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
 
 from gqn.data.batches import evaluation_batches
 from gqn.data.convert import convert
@@ -92,9 +94,41 @@ def test_from_record_to_shard_to_batch(
         np.testing.assert_array_equal(cameras, drawn.cameras)
         np.testing.assert_array_equal(frames, np.stack([decode_jpeg(encode_jpeg(frame)) for frame in drawn.frames]))
         assert labels[number] == json.loads(json.dumps(drawn.labels, default=lambda value: value.tolist()))
+    part = SceneDataset(folder, "train", fraction=0.6)
+    for number in range(2):
+        np.testing.assert_allclose(part.scene(number)[1], dataset.scene(part.position(number))[1])
     batch = next(evaluation_batches(dataset, batch=2, context=2, queries=1, seed=0)).batch
     assert batch.context.frames.shape == (2, 2, 3, 16, 16)
     assert torch.isfinite(batch.query.cameras).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_further_senses_go_from_record_to_shard(name: str, tmp_path: Path) -> None:
+    senses = ("depth", "normals") if name == "mazes" else ("depth", "normals", "touch")
+    options = {"size": 8, "views": 2, "senses": senses}
+    folder = generate(name, tmp_path, 2, 7, workers=1, progress=False, **options)
+    convert(folder, 1, workers=1, progress=False)
+    dataset = SceneDataset(folder, "train")
+    assert dataset.further == FAMILIES[name](**options).tensors
+    for number in range(2):
+        random = np.random.default_rng(np.random.SeedSequence(7, spawn_key=(0, number)))
+        for sense, values in FAMILIES[name](**options).scene(random).tensors.items():
+            np.testing.assert_array_equal(dataset.sensed(number, sense), values)
+    with pytest.raises(KeyError, match="smell"):
+        dataset.sensed(0, "smell")
+    with pytest.raises(IndexError):
+        dataset.sensed(2, "depth")
+
+
+def test_contact_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, sheet = Path(__file__).parent.parent / "scripts/contact-sheet.py", tmp_path / "new/sheet.png"
+    options = ["mazes", str(sheet), "--scenes=2", "--views=3", "--size=8", "--senses"]
+    monkeypatch.setattr("sys.argv", [str(script), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    assert pyplot.imread(sheet).shape == (2 * 3 * 10, 3 * 10, 4)
+    monkeypatch.setattr("sys.argv", [str(script), "teapots", str(sheet)])
+    with pytest.raises(SystemExit, match="no family of scenes 'teapots'"):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def test_labels_of_other_records_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gqn.data import generate as generation
 from gqn.data.dataset import DatasetError, dataset_info
 from gqn.data.generate import generate
 from gqn.data.tfrecord import decode_example, decode_jpeg, read_records
+from gqn.scenes import jaco
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
 REPOSITORY = Path(__file__).parent.parent
@@ -55,7 +56,8 @@ def test_records_hold_the_scenes(tmp_path: Path) -> None:
     info = dataset_info(folder)
     assert (info.name, info.pixels, info.views) == ("shepard_metzler_5_parts", 16, 3)
     description = json.loads((folder / "dataset.json").read_text())
-    assert description["options"] == asdict(ShepardMetzler(parts=5, size=16, views=3, cameras="ring"))
+    chosen = ShepardMetzler(parts=5, size=16, views=3, cameras="ring")
+    assert description["options"] == json.loads(json.dumps(asdict(chosen)))
     scenes = [scene for file in sorted((folder / "train").glob("*.tfrecord")) for scene in scenes_of(file)]
     assert [len(scene["frames"]) for scene in scenes] == [3] * 5
     family = ShepardMetzler(size=16, views=3, cameras="ring")
@@ -113,6 +115,18 @@ def test_refuses_arguments_in_one_line(tmp_path: Path, arguments: dict[str, obje
         small(tmp_path / "never", **arguments)
     assert "\n" not in str(raised.value)
     assert next(iter(arguments)) in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", ["jaco", "mazes"])
+def test_says_what_is_not_installed_before_it_writes(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "labmaze", None)
+    monkeypatch.setattr("gqn.scenes.kinova.find_spec", lambda name: None)
+    monkeypatch.setattr("gqn.scenes.jaco._arm", jaco._arm.__wrapped__)  # compiled once, and perhaps before
+    with pytest.raises(DatasetError, match=r"pip install 'gqn\[worlds\]'"):
+        generate(family, tmp_path / "never", 1, 0, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 

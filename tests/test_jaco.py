@@ -27,7 +27,7 @@ def test_the_arm_touches_nothing_and_labels_hold_its_pose() -> None:
 
 
 def test_a_colliding_pose_is_seen() -> None:
-    arm = jaco._arm(True)
+    arm = jaco._arm(True, True)
     arm.data.mocap_pos[0] = [0, 0, -50]
     arm.pose(np.array(REST))
     assert not arm.touches()

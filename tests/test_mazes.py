@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from gqn.scenes.mazes import EYE, STEP, TURN, Mazes
+from gqn.scenes.mazes import EYE, STEP, TURN, WALL, Mazes
+from gqn.scenes.senses import feel
 
 
 def test_the_walk_stays_in_open_cells_and_goes_in_small_steps() -> None:
@@ -50,3 +51,13 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "labmaze", None)
     with pytest.raises(ModuleNotFoundError, match=r"gqn\[worlds\]"):
         Mazes(views=1).setting(np.random.default_rng(0))
+
+
+def test_walls_stand_where_the_layout_says() -> None:
+    for seed in range(4):
+        setting = Mazes(views=1).setting(np.random.default_rng(seed))
+        random = np.random.default_rng(0)
+        for row, column in np.ndindex(7, 7):
+            place = np.array([column - 3, 3 - row, 5.0]) + random.uniform(-0.49, 0.49, 3) * [1, 1, 0]
+            below = 5 - feel(setting.world, place, np.array([0, 0, -1.0]))
+            assert below == pytest.approx(0 if setting.labels["open_cells"][row, column] else WALL)

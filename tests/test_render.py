@@ -134,12 +134,15 @@ def test_a_pattern_lies_straight_on_the_wall_wherever_the_camera_stands() -> Non
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_pattern_repeats_and_its_coarse_copies_are_means(name: str) -> None:
     u, v = np.random.default_rng(0).uniform(-5, 5, (2, 500))
-    fine = np.full(500, 1e-4)
-    here = look_up(name, u, v, fine)
-    np.testing.assert_array_equal(here, look_up(name, u + 3 * TILE, v - TILE, fine))
+    fine, first = np.full(500, 1e-4), np.zeros(500, int)
+    here = look_up((name,), first, u, v, fine)
+    np.testing.assert_array_equal(here, look_up((name,), first, u + 3 * TILE, v - TILE, fine))
     assert here.min() >= 0
     assert here.max() <= 1
     assert here.std(axis=0).max() > 0.02  # there is something to see
     grid = (np.arange(256) + 0.5) * TILE / 256
-    whole = look_up(name, *(axis.ravel() for axis in np.meshgrid(grid, grid)), np.full(256**2, 1e-4))
-    np.testing.assert_allclose(look_up(name, u[:1], v[:1], np.array([100.0]))[0], whole.mean(axis=0), atol=1e-3)
+    corners = [axis.ravel() for axis in np.meshgrid(grid, grid)]
+    whole = look_up((name,), np.zeros(256**2, int), *corners, np.full(256**2, 1e-4))
+    np.testing.assert_allclose(
+        look_up((name,), first[:1], u[:1], v[:1], np.array([100.0]))[0], whole.mean(axis=0), atol=1e-3
+    )

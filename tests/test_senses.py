@@ -1,91 +1,98 @@
-"""Senses and fusion: what the encoders can tell apart, and what a product of experts is."""
+"""Depth, normals and touch agree with the world that the frames show."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
-import torch
 
-from gqn.batch import Views
-from gqn.fusion import ENCODERS, Fusion, Value
-from gqn.nodes import Node, build
-from gqn.senses import SENSES
+from gqn.camera import axes
+from gqn.scenes import FAMILIES
+from gqn.scenes.render import World, trace
+from gqn.scenes.senses import PROBES, REACH, SENSORS, SIDE, depth_and_normals, touch
+from gqn.scenes.solids import boxes, place_boxes
 
-FRAMES = {"vector": (6,), "spectrogram": (1, 16, 20)}
-
-
-def views(kind: str, count: int = 3, seed: int = 0) -> Views:
-    random = torch.Generator().manual_seed(seed)
-    frame = FRAMES.get(kind, (3, 16, 16))
-    return Views(
-        torch.rand(2, count, *frame, generator=random, dtype=torch.float64),
-        torch.rand(2, count, 4, generator=random, dtype=torch.float64),
-    )
+TOUCHABLE = ["shepard_metzler_5_parts", "rooms_ring_camera", "jaco"]
 
 
-def sense(kind: str, **options):
-    torch.manual_seed(0)
-    return build(
-        Node("sense", kind, {"frame": FRAMES.get(kind, (3, 16, 16)), "pose": 4, "channels": 8, **options}), {}
-    ).double()
+def one_box(position: list[float]) -> World:
+    model = boxes([[0.5, 0.5, 0.5]])
+    return World(model, place_boxes(model, [position]), np.ones((1, 3)), 60.0)
 
 
-@pytest.mark.parametrize("kind", SENSES)
-@pytest.mark.parametrize("aggregate", ["sum", "mean"])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_every_sense_sums_its_views(kind: str, aggregate: str, normalise: bool) -> None:
-    """In any order; and each observation and each pose counts."""
-    module, seen = sense(kind, aggregate=aggregate, normalise=normalise), views(kind)
-    r = module(seen)
-    assert r.shape[:2] == (2, 8)
-    order = torch.tensor([1, 2, 0])
-    torch.testing.assert_close(module(Views(seen.frames[:, order], seen.cameras[:, order])), r)
-    for other in (Views(seen.frames.flip(-1), seen.cameras), Views(seen.frames, seen.cameras + 1)):
-        if not (kind == "spectrogram" and other.cameras is seen.cameras):
-            assert (module(other) - r).abs().max() > 1e-6
-    masked = Views(seen.frames, seen.cameras, torch.tensor([[True, True, False]] * 2))
-    torch.testing.assert_close(module(masked), module(Views(seen.frames[:, :2], seen.cameras[:, :2])))
+def test_depth_and_normals_of_a_wall() -> None:
+    camera = np.array([[3.0, 0, 0, np.pi, 0]], np.float32)
+    depth, normals = depth_and_normals(one_box([0, 0, 0]), camera, 32)
+    seen = depth[0] > 0
+    half = np.tan(np.pi / 6)
+    across = half * ((2 * np.arange(32) + 1) / 32 - 1)
+    ray = np.sqrt(1 + across**2 + across[:, None] ** 2)
+    np.testing.assert_array_equal(seen, np.maximum(np.abs(across), np.abs(across[:, None])) * 2.5 < 0.5)
+    np.testing.assert_allclose(depth[0][seen], 2.5 * ray[seen], rtol=1e-6)
+    np.testing.assert_allclose(normals[0][seen], np.tile([1, 0, 0], (seen.sum(), 1)), atol=1e-6)
+    assert not normals[0][~seen].any()
 
 
-def test_pitch_is_heard() -> None:
-    seen = views("spectrogram")
-    higher = Views(seen.frames.flip(-2), seen.cameras)
-    assert (sense("spectrogram")(higher) - sense("spectrogram")(seen)).abs().max() > 1e-6
+def test_depth_and_normals_are_those_of_the_rays() -> None:
+    family = FAMILIES["rooms_ring_camera"](size=40, views=40, senses=("depth", "normals"))  # more views than go at once
+    scene = family.scene(np.random.default_rng(0))
+    setting = family.setting(np.random.default_rng(0))
+    hits = trace(setting.world, scene.cameras[39:], 40)
+    np.testing.assert_allclose(scene.tensors["depth"][39], hits.depth[0].clip(0), rtol=1e-6)
+    np.testing.assert_allclose(scene.tensors["normals"][39][hits.seen[0]], hits.normal, atol=1e-6)
 
 
-def fused(fusion: str, encoder: str = "mlp") -> tuple[Fusion, dict[str, Value]]:
-    torch.manual_seed(0)
-    shapes = {"a": (4, 2, 2), "b": (3, 1, 1), "c": (4, 2, 2)}
-    module = Fusion(shapes, encoder=encoder, channels=5, hidden=8, fusion=fusion).double()
-    values = {
-        name: Value(torch.rand(4, *shape, dtype=torch.float64), torch.tensor([True, name != "b", name == "a", False]))
-        for name, shape in shapes.items()
-    }
-    return module, values
+def test_touch_reads_a_slope_as_pixels_lie() -> None:
+    """A face that a probe, turned by 30 degrees, meets aslant: nearer on its right."""
+    yaw = np.pi + np.deg2rad(30)
+    forward = np.array([np.cos(yaw), -np.sin(yaw), 0])
+    probe = np.array([[*(np.array([0.5, 0, 0]) - 0.2 * forward), yaw, 0]], np.float32)
+    felt = touch(one_box([0, 0, 0]), probe, 0.2).reshape(SIDE, SIDE)
+    right = np.array([-np.sin(yaw), -np.cos(yaw), 0])
+    along = 0.2 * ((2 * np.arange(SIDE) + 1) / SIDE - 1) / 2
+    starts = probe[0, 0] + along * right[0]
+    np.testing.assert_allclose(felt, np.tile((starts - 0.5) / -forward[0], (SIDE, 1)), atol=1e-6)
+    away = probe + np.array([0, 0, 0, np.pi, 0], np.float32)
+    np.testing.assert_allclose(touch(one_box([0, 0, 0]), away, 0.2), REACH * 0.2)
+    high = probe + np.array([0, 0, 0.5, 0, 0], np.float32)  # its lower two rows still meet the box
+    rows = (touch(one_box([0, 0, 0]), high, 0.2).reshape(SIDE, SIDE) < REACH * 0.2).all(axis=1)
+    assert rows.tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_product_of_experts_is_the_product_of_their_densities(encoder: str) -> None:
-    """With a prior expert and without those that are absent, on a grid of points."""
-    module, values = fused("product", encoder)
-    result = module(values)
-    assert result.present.tolist() == [True, True, True, False]
-    points = torch.linspace(-4, 4, 8001, dtype=torch.float64)
-    for scene in range(4):
-        log_density = -0.5 * points.square()
-        for name, value in values.items():
-            mean, log_precision = module.encoders[name](value.r[scene : scene + 1])[0, :, -1, -1].view(2, 5)
-            if value.present[scene]:
-                log_density = log_density - 0.5 * log_precision[2].exp() * (points - mean[2]).square()
-        density = (log_density - log_density.max()).exp()
-        expected = (points * density).sum() / density.sum()
-        torch.testing.assert_close(result.r[scene, 2, -1, -1], expected, rtol=0, atol=1e-6)
-    assert (result.r[3] == 0).all()
+@pytest.mark.parametrize("name", TOUCHABLE)
+def test_each_probe_feels_something_and_a_label_tells_what(name: str) -> None:
+    family = FAMILIES[name](size=4, views=2, senses=("touch",))
+    for seed in range(3):
+        scene = family.scene(np.random.default_rng(seed))
+        setting = family.setting(np.random.default_rng(seed))
+        felt, probes = scene.tensors["touch"], scene.tensors["touch_cameras"]
+        assert felt.shape == (PROBES, SENSORS)
+        assert felt.dtype == probes.dtype == np.float32
+        assert felt.min() >= 0
+        assert felt.max() <= np.float32(REACH * family.hand)
+        assert (felt.min(axis=1) < REACH * family.hand).mean() > 0.9
+        # What it feels is near what there is to touch, and not a wall.
+        middle = probes[:, :3] + axes(probes)[0] * felt.min(axis=1, keepdims=True)
+        nearest = np.linalg.norm(middle[:, None] - setting.touchable, axis=-1).min(axis=1)
+        assert nearest.max() < 4.5 * family.hand
+        if family.ground:
+            assert probes[:, 2].min() > 0
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_sum_is_of_those_that_are_there(encoder: str) -> None:
-    module, values = fused("sum", encoder)
-    encoded = {name: module.encoders[name](value.r) for name, value in values.items()}
-    r = module(values).r
-    torch.testing.assert_close(r[0], (encoded["a"] + encoded["b"] + encoded["c"])[0])
-    torch.testing.assert_close(r[1], (encoded["a"] + encoded["c"] + 0 * encoded["b"])[1])
-    torch.testing.assert_close(r[2], encoded["a"][2])
-    assert (r[3] == 0).all()
+@pytest.mark.parametrize("name", TOUCHABLE)
+def test_further_senses_leave_the_frames_as_they_are(name: str) -> None:
+    plain = FAMILIES[name](size=16, views=2)
+    rich = replace(plain, senses=("depth", "normals", "touch"))
+    without, scene = plain.scene(np.random.default_rng(0)), rich.scene(np.random.default_rng(0))
+    np.testing.assert_array_equal(without.frames, scene.frames)
+    assert without.tensors == {}
+    assert {name: values.shape for name, values in scene.tensors.items()} == rich.tensors
+    assert all(np.isfinite(values).all() for values in scene.tensors.values())
+
+
+def test_refuses_what_cannot_be_touched() -> None:
+    with pytest.raises(ValueError, match="senses"):
+        FAMILIES["mazes"](senses=("touch",))
+    with pytest.raises(ValueError, match="fewest_objects"):
+        FAMILIES["rooms_ring_camera"](senses=("touch",), fewest_objects=0)
+    with pytest.raises(ValueError, match="senses is 'smell'"):
+        FAMILIES["jaco"](senses=("smell",))

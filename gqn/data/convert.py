@@ -134,7 +134,7 @@ def convert(
             report.notes.append(f"{info.name}: no record files in {where}")
     if not found:
         raise DatasetError(f"{store.address}: no record files there" if store else how_to_fetch(info.name, directory))
-    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT)
+    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further)
     with claimed(place, share) as locks:
         work = [
             plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()

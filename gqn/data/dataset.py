@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
@@ -25,6 +25,7 @@ SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
+Shapes = Mapping[str, tuple[int, ...]]  # of float32 tensors, by name
 OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
 FORMAT = 2  # of the shards
 
@@ -41,11 +42,12 @@ class DatasetInfo:
     pixels: int  # height and width of a frame
     views: int  # frames, and cameras, of a scene
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
+    further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor of a scene beside its frames, by name."""
-        return {"cameras": (self.views, CAMERA_RECORDED)}
+        return {"cameras": (self.views, CAMERA_RECORDED), **self.further}
 
 
 def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
@@ -88,14 +90,15 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     name = Path(directory).resolve().name
     try:
         fields = json.loads(path.read_text())
-        return DatasetInfo(str(fields["name"]), _positive(fields["pixels"]), _positive(fields["views"]), files={})
+        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
+        return DatasetInfo(str(fields["name"]), pixels, views, files={}, further=further)
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
         raise DatasetError(
             f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
 
 
@@ -103,6 +106,11 @@ def _positive(number: Any) -> int:
     if not isinstance(number, int) or number < 1:
         raise ValueError(f"{number!r} is no positive integer")
     return number
+
+
+def _shapes(fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of further tensors in a dataset's description or index, where it has some."""
+    return {str(name): tuple(map(_positive, shape)) for name, shape in fields.get("tensors", {}).items()}
 
 
 def how_to_fetch(name: str, directory: Path) -> str:
@@ -124,7 +132,7 @@ def how_to_fetch(name: str, directory: Path) -> str:
 class Shard:
     """A file of scenes: their frames as JPEGs end to end, where each begins, and the other tensors by name.
 
-    `jpegs` uint8 (bytes,); `offsets` int64 (scenes x views + 1,); `cameras` float32 (scenes, views, 5).
+    `jpegs` uint8 (bytes,); `offsets` int64 (scenes x views + 1,); `cameras` float32 (scenes, views, 5), and so on.
     """
 
     name: str
@@ -154,6 +162,7 @@ class Index:
     batch: int  # most scenes of a shard
     files: tuple[RecordFile, ...]
     format: int = 1  # of the shards
+    tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -171,7 +180,7 @@ def read_index(path: Path) -> Index:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
             damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
             files.append(RecordFile(shards=shards, damages=damages, **file))
-        index = Index(files=tuple(files), **fields)
+        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields)})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -189,7 +198,8 @@ class SceneDataset:
 
     directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
     random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
-    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views.
+    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
+    shapes of what senses other than sight say of a scene, by name.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
@@ -206,7 +216,7 @@ class SceneDataset:
             raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
-        self.name, self.views = index.dataset, index.views
+        self.name, self.views, self.further = index.dataset, index.views, index.tensors
         self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
@@ -232,13 +242,8 @@ class SceneDataset:
         views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
         are float32 of 0 to 255. IndexError past the end.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
-        if self._chosen is not None:
-            index = int(self._chosen[index])
-        number = bisect_right(self._starts, index) - 1
+        number, row = self._place(index)
         shard = self._load(self._shards[number])
-        row = index - self._starts[number]
         chosen = range(self.views) if views is None else views
         frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
         jpegs, offsets = (
@@ -254,6 +259,29 @@ class SceneDataset:
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
         return pictures, shard["cameras"][row][list(chosen)]
+
+    def sensed(self, index: int, name: str) -> Tensor:
+        """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
+
+        A view into the shard: copy what you keep, change or send to another process. IndexError past the end, KeyError
+        for a sense that the dataset has not.
+        """
+        number, row = self._place(index)
+        if name not in self.further:
+            raise KeyError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
+        return self._load(self._shards[number])[name][row]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of a scene's shard, and its row there."""
+        place = self.position(index)
+        number = bisect_right(self._starts, place) - 1
+        return number, place - self._starts[number]
+
+    def position(self, index: int) -> int:
+        """Where scene `index` stands among all that are converted, of which this may be a part. IndexError."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
         if shard.name in self._open:
@@ -271,6 +299,7 @@ class SceneDataset:
         expected = {
             "offsets": (torch.int64, (shard.count * self.views + 1,)),
             "cameras": (torch.float32, (shard.count, self.views, CAMERA_RECORDED)),
+            **{name: (torch.float32, (shard.count, *shape)) for name, shape in self.further.items()},
         }
         if jpegs is None or shapes != expected or jpegs != (torch.uint8, (int(tensors["offsets"][-1]),)):
             raise DatasetError(f"{path}: holds {shapes}, not what its index says: remove it and run: {_command(path)}")

@@ -61,16 +61,22 @@ def generate(
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
+    try:
+        drawn.setting(np.random.default_rng(seed))  # before anything is written
+    except ModuleNotFoundError as error:
+        raise DatasetError(str(error)) from error
     description = {
         "name": name,
         "family": family,
         "pixels": drawn.size,
         "views": drawn.views,
+        "tensors": drawn.tensors,
         "seed": seed,
         "scenes": scenes,
         "test_scenes": test_scenes,
-        "options": json.loads(json.dumps(asdict(drawn))),
+        "options": asdict(drawn),
     }
+    description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     _claim(folder, description)
     counts = (scenes, test_scenes)
     files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
@@ -95,7 +101,7 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         raise DatasetError(f"no family of scenes {name!r}, only {', '.join(FAMILIES)}")
     try:
         return FAMILIES[name](**options)
-    except (TypeError, ValueError, ModuleNotFoundError) as error:
+    except (TypeError, ValueError) as error:
         raise DatasetError(f"{name}: {error}") from error
 
 
@@ -163,4 +169,4 @@ def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
         random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
         scene = file.family.scene(random)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras)
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)

@@ -13,6 +13,8 @@ def scene_labels(
 ) -> list[dict[str, Any]]:
     """What each scene of a converted dataset truly holds: entry i is of `SceneDataset(directory, split).scene(i)`.
 
+    Of a SceneDataset that is a fraction of it, scene i is that of entry `position(i)`.
+
     directory: DATA_DIR/DATASET, with `torch/SPLIT/index.json`; records: the folder with the TFRecords and the labels
     beside them, where that is another. An entry is what the family of scenes says of it: objects with shape, colour,
     position, rotation (a quaternion, w first) and size, the light, and for the arm its joints, hand and target, in

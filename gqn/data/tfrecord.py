@@ -206,16 +206,20 @@ def _example_class() -> type[Any]:
 Example = _example_class()
 
 
-def encode_scene(jpegs: Sequence[bytes], cameras: NDArray[np.float32]) -> bytes:
+def encode_scene(
+    jpegs: Sequence[bytes], cameras: NDArray[np.float32], tensors: Mapping[str, NDArray[np.float32]] | None = None
+) -> bytes:
     """A serialized Example of one scene in the schema of DeepMind's datasets, the same bytes each time.
 
-    cameras: (views, 5), x, y, z, yaw and pitch; one row for each JPEG, else ValueError.
+    cameras: (views, 5), x, y, z, yaw and pitch; one row for each JPEG, else ValueError; tensors: what other senses say,
+    by name, of any shape: float features of their own.
     """
     if cameras.shape != (len(jpegs), 5):
         raise ValueError(f"{len(jpegs)} frames with cameras of shape {cameras.shape}, expected ({len(jpegs)}, 5)")
     example = Example()
     example.features.feature["frames"].bytes_list.value.extend(jpegs)
-    example.features.feature["cameras"].float_list.value.extend(cameras.ravel().tolist())
+    for name, values in {"cameras": cameras, **(tensors or {})}.items():
+        example.features.feature[name].float_list.value.extend(values.ravel().tolist())
     return example.SerializeToString(deterministic=True)
 
 

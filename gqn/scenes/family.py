@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gqn.scenes.render import World, render
+from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes, touch
 
 Array = NDArray[np.float64]
 Labels = dict[str, Any]
+Sense = Literal["depth", "normals", "touch"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Setting:
     world: World
     cameras: Array  # recorded, (views, 5)
     labels: Labels  # the ground truth, as plain values and arrays
+    touchable: Array  # (n, 3), points inside of what a probe may touch
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Scene:
     frames: NDArray[np.uint8]  # (views, size, size, 3)
     cameras: NDArray[np.float32]  # recorded, (views, 5)
     labels: Labels
+    tensors: dict[str, NDArray[np.float32]]  # what further senses say, by name, as `Family.tensors` has their shapes
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,16 @@ class Family(ABC):
     """Frames, and cameras, of a scene."""
     samples: int = 1
     """Rays along the side of a pixel; more than 1 smooths edges and takes that many squared times as long."""
+    senses: tuple[Sense, ...] = ()
+    """What is recorded beside the frames: depth and normals of each view, or touch by 15 probes."""
+
+    hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
+    ground: ClassVar[bool] = True  # whether there is a floor at height 0
 
     def __post_init__(self) -> None:
         self.at_least(1, "size", "views", "samples")
+        if "touch" in self.senses and not self.hand:
+            raise ValueError("senses: this family holds no objects to touch")
         for option, kind in get_type_hints(type(self)).items():
             several = get_origin(kind) is tuple
             choices = get_args(get_args(kind)[0] if several else kind)
@@ -68,4 +79,29 @@ class Family(ABC):
         """A random scene of this family: the same for the same state of `random`."""
         setting = self.setting(random)
         cameras = setting.cameras.astype(np.float32)  # what is recorded is what the frames were drawn with
-        return Scene(render(setting.world, cameras, self.size, self.samples), cameras, setting.labels)
+        frames = render(setting.world, cameras, self.size, self.samples)
+        return Scene(frames, cameras, setting.labels, self._sense(setting, cameras, random))
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what is recorded of a scene beside frames and cameras, by name."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if "depth" in self.senses:
+            shapes["depth"] = (self.views, self.size, self.size)
+        if "normals" in self.senses:
+            shapes["normals"] = (self.views, self.size, self.size, 3)
+        if "touch" in self.senses:
+            shapes |= {"touch": (PROBES, SENSORS), "touch_cameras": (PROBES, 5)}
+        return shapes
+
+    def _sense(
+        self, setting: Setting, cameras: NDArray[np.float32], random: np.random.Generator
+    ) -> dict[str, NDArray[np.float32]]:
+        found: dict[str, NDArray[np.float32]] = {}
+        if "depth" in self.senses or "normals" in self.senses:
+            found["depth"], found["normals"] = depth_and_normals(setting.world, cameras, self.size)
+        if "touch" in self.senses:
+            # Last, so that a dataset with touch shows the same scenes as one without.
+            probes = random_probes(setting.world, setting.touchable, self.hand, self.ground, random)
+            found |= {"touch": touch(setting.world, probes, self.hand), "touch_cameras": probes}
+        return {name: found[name] for name in self.tensors}

@@ -7,7 +7,7 @@ ranges of the joints are ours; they are nowhere published.
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import mujoco
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gqn.camera import look_at
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
-from gqn.scenes.render import World
+from gqn.scenes.render import BRIGHT, World
 from gqn.scenes.rooms import PLAIN, SKY, room, sunlight
 from gqn.scenes.solids import add_slabs
 from gqn.scenes.textures import WALLS
@@ -34,7 +34,7 @@ TARGET_RADIUS = 0.05  # metres
 NEAREST = 0.25  # metres from the axis of the base to the target
 FLOORS = ("planks", "tiles", "plaster")  # those that a dark arm stands out from
 REST = (0.0, 2.6, 1.2, 0.5, 1.6, 0.0, 0.6, 0.6, 0.6)  # radians, joints that do not move
-DARK, BRIGHT = (0.30, 0.30, 0.34), (0.85, 0.85, 0.87)
+DARK, LIGHT = (0.30, 0.30, 0.34), (0.85, 0.85, 0.87)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Jaco(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.1
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(0, "hues")
@@ -63,7 +65,7 @@ class Jaco(Family):
             raise ValueError(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
 
     def setting(self, random: np.random.Generator) -> Setting:
-        arm = _arm(self.walls != "none")
+        arm = _arm(self.walls != "none", self.target)
         joints, target = self._pose(arm, random)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
         hue = random.integers(self.hues) / self.hues if self.hues else random.random()
@@ -71,7 +73,8 @@ class Jaco(Family):
         lighting = sunlight(random if self.light == "random" else None)
         textured = self.walls == "textured"
         colours = _colours(arm.model)
-        colours[arm.model.geom(TARGET).id] = colour
+        if self.target:
+            colours[arm.model.geom(TARGET).id] = colour
         slabs = _slabs(arm.model)
         if not textured:
             colours[slabs] = PLAIN
@@ -93,7 +96,8 @@ class Jaco(Family):
             "walls": walls if textured else [],
             "floor": floor if textured else None,
         }
-        return Setting(world, self._place_cameras(random), labels)
+        touchable = np.concatenate([arm.parts, [target]]) if self.target else arm.parts
+        return Setting(world, self._place_cameras(random), labels, touchable)
 
     def _pose(self, arm: Arm, random: np.random.Generator) -> tuple[Array, Array]:
         """Joint angles (9,) and the target's place (3,), at which nothing touches; the arm is left in that pose."""
@@ -101,8 +105,9 @@ class Jaco(Family):
         while True:
             joints = random.uniform(*arm.limits.T)
             joints[fixed] = np.array(REST)[fixed]
-            target = random_target(random) if self.target else np.array([0.0, 0.0, -50.0])
-            arm.data.mocap_pos[0] = target
+            target = random_target(random)
+            if self.target:
+                arm.data.mocap_pos[0] = target
             arm.pose(joints)
             if arm.extent(AIM) < WHOLE and not arm.touches():
                 return joints, target
@@ -129,14 +134,16 @@ def random_target(random: np.random.Generator) -> Array:
 
 
 @cache
-def _arm(walls: bool) -> Arm:
-    """The arm with a target to be moved about, with or without walls; compiled once, posed anew for each scene."""
+def _arm(walls: bool, target: bool) -> Arm:
+    """The arm, with or without walls and a target to be moved about; compiled once, posed anew for each scene."""
     spec = arm_spec(HALF + 0.2)
-    body = spec.worldbody.add_body(name=TARGET, mocap=True)
-    sphere = mujoco.mjtGeom.mjGEOM_SPHERE
-    body.add_geom(name=TARGET, type=sphere, size=[TARGET_RADIUS, 0, 0], contype=1, conaffinity=1)
+    spec.geom(FLOOR).group = BRIGHT
+    if target:
+        body = spec.worldbody.add_body(name=TARGET, mocap=True)
+        sphere = mujoco.mjtGeom.mjGEOM_SPHERE
+        body.add_geom(name=TARGET, type=sphere, size=[TARGET_RADIUS, 0, 0], contype=1, conaffinity=1)
     if walls:
-        add_slabs(spec, room(HALF, WALL)[1:])
+        add_slabs(spec, room(HALF, WALL)[1:], BRIGHT)
     model = spec.compile()
     if not walls:
         # Rays pass through what is wholly transparent, and still nothing can lie below it.
@@ -158,5 +165,5 @@ def _colours(model: mujoco.MjModel) -> Array:
         if name.startswith(("base", "link", "hand_link_6_main")):
             colours[geom] = DARK
         elif name.startswith(("ring", "hand")):
-            colours[geom] = BRIGHT
+            colours[geom] = LIGHT
     return colours

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 JOINTS = 9  # six of the arm, from the base, and three fingers
-FINGERS = slice(6, 9)
+ARM, FINGERS = slice(0, 6), slice(6, 9)
 SITE = "hand_gripsite"  # between the fingers: what "the hand" means wherever it has a position
 FLOOR = "floor"
 TARGET = "target"
@@ -69,10 +69,14 @@ class Arm:
         """The axes of the hand as columns (3, 3); it grasps along the third."""
         return self.data.site_xmat[self.site].reshape(3, 3).copy()
 
+    @property
+    def parts(self) -> Array:
+        """The middles of the arm's parts (n, 3), in metres."""
+        return self.data.geom_xpos[self._geoms]
+
     def extent(self, place: ArrayLike) -> float:
         """How far from `place` (3,) the arm reaches, in metres, by the balls round its parts."""
-        offset = self.data.geom_xpos[self._geoms] - place
-        return float((np.linalg.norm(offset, axis=1) + self._bounds).max())
+        return float((np.linalg.norm(self.parts - np.asarray(place), axis=1) + self._bounds).max())
 
     def touches(self, but: Iterable[int] = ()) -> bool:
         """Whether anything of the scene touches anything else; contacts with the geoms in `but` do not count."""

@@ -5,7 +5,7 @@ Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Mazes(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(5, "cells")
@@ -53,18 +55,18 @@ class Mazes(Family):
 
     def setting(self, random: np.random.Generator) -> Setting:
         open_cells = self._layout(random)
-        slabs, cells = _walls(open_cells)
+        slabs = _walls(open_cells)
         walls = [str(name) for name in random.permutation(WALLS)[:3]]
         floor = str(random.choice(FLOORS))
-        # A wall's pattern goes by where it stands, so that places can be told apart.
-        pattern = {cell: walls[int(random.integers(3))] for cell in cells}
+        # Of three patterns, so that places can be told apart.
+        pattern = [walls[int(random.integers(3))] for _ in slabs[1:]]
         model = model_of([], slabs)
         world = World(
             model,
             posed(model),
             np.tile((1.0, 1.0, 1.0) if self.textures else PLAIN, (len(slabs), 1)),
             FIELD_OF_VIEW,
-            dict(enumerate([floor, *pattern.values()])) if self.textures else {},
+            dict(enumerate([floor, *pattern])) if self.textures else {},
             sunlight(random if self.light == "random" else None),
             SKY,
         )
@@ -74,7 +76,7 @@ class Mazes(Family):
             "walls": walls if self.textures else [],
             "floor": floor if self.textures else None,
         }
-        return Setting(world, self._walk(open_cells, random), labels)
+        return Setting(world, self._walk(open_cells, random), labels, np.empty((0, 3)))
 
     def _layout(self, random: np.random.Generator) -> NDArray[np.bool_]:
         """Which cells (rows, columns) can be walked; the outermost never can. ModuleNotFoundError without labmaze."""
@@ -129,17 +131,24 @@ class Mazes(Family):
         return recorded
 
 
-def _walls(open_cells: NDArray[np.bool_]) -> tuple[Array, list[Cell]]:
-    """Slabs (n, 6) of the floor and of each wall cell beside an open one, and which cells the walls are."""
+def _walls(open_cells: NDArray[np.bool_]) -> Array:
+    """Slabs (n, 6), centres and half sizes, of the floor and of the walls: rows of cells that cannot be walked."""
     rows, columns = open_cells.shape
     slabs: list[list[float]] = [[0, 0, -0.1, columns / 2, rows / 2, 0.1]]
-    cells = []
-    for row, column in np.argwhere(~open_cells).tolist():
-        around = open_cells[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        if around.any():
-            slabs.append([column - (columns - 1) / 2, (rows - 1) / 2 - row, WALL / 2, 0.5, 0.5, WALL / 2])
-            cells.append((row, column))
-    return np.array(slabs), cells
+    left = {(int(row), int(column)) for row, column in np.argwhere(~open_cells)}
+    # First rows of two cells and more, then columns of what is left: the fewer walls, the faster the rays.
+    for down, right, fewest in ((0, 1, 2), (1, 0, 1)):
+        for cell in sorted(left):
+            run = []
+            while cell in left:
+                run.append(cell)
+                cell = (cell[0] + down, cell[1] + right)
+            if len(run) >= fewest:
+                left -= set(run)
+                row, column = np.mean(run, axis=0)
+                half = 0.5 * (1 + right * (len(run) - 1)), 0.5 * (1 + down * (len(run) - 1))
+                slabs.append([column - (columns - 1) / 2, (rows - 1) / 2 - row, WALL / 2, *half, WALL / 2])
+    return np.array(slabs)
 
 
 def _way(open_cells: NDArray[np.bool_], start: Cell, goal: Cell) -> list[Cell]:

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 BACKGROUND = -1  # the geom that a ray which hits nothing gives
 SUN_DISTANCE = 1e3  # world units; the rays of one call share an origin, so parallel light comes from afar
 SHADOW_TOLERANCE = 1e-4  # world units between a point and where the ray from the light ends
+SHADOW, BRIGHT = 0, 1  # groups of geoms that cast a shadow, and that do not
+CASTERS = np.array([group == SHADOW for group in range(6)], np.uint8)[:, None]
+FEW = 4  # geoms that are looked at one by one
 PIXELS_AT_ONCE = 2**16  # as many as fit the processor's cache
 
 
@@ -58,6 +61,7 @@ class Hits:
     geom: NDArray[np.int32]  # (views, h, w), BACKGROUND where there is nothing
     depth: Array  # (views, h, w), distance along the ray, -1 where there is nothing
     seen: NDArray[np.bool_]  # (views, h, w), where there is something
+    pixels: NDArray[np.intp] | slice  # (n,), which of all pixels see something
     point: Array  # (n, 3), where in the world
     normal: Array  # (n, 3), of the surface, towards the outside
     headlight: Array  # (n,), cosine between the normal and the direction to the camera
@@ -78,33 +82,64 @@ def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
     for number, camera in enumerate(cameras):
         _cast(world, camera[:3], directions[number], geom[number], depth[number], normal[number])
     seen = geom != BACKGROUND
-    view = np.nonzero(seen)[0]
-    normal = normal[seen]
+    # Most rooms are closed: then all pixels, as views of the arrays, and not picked one by one.
+    pixels: NDArray[np.intp] | slice = slice(None)
+    if seen.all():
+        point = (cameras[:, None, :3] + depth[..., None] * directions).reshape(-1, 3)
+        headlight = -(normal @ forward[..., None]).reshape(-1)
+        normal = normal.reshape(-1, 3)
+    else:
+        (pixels,) = np.nonzero(seen.reshape(-1))
+        view = pixels // (size * size)
+        point = cameras[view, :3] + depth.reshape(-1)[pixels, None] * directions.reshape(-1, 3)[pixels]
+        normal = normal.reshape(-1, 3)[pixels]
+        headlight = -_dot(normal, forward[view])
     return Hits(
         geom=geom.reshape(-1, size, size),
         depth=depth.reshape(-1, size, size),
         seen=seen.reshape(-1, size, size),
-        point=cameras[view, :3] + depth[seen][:, None] * directions[seen],
+        pixels=pixels,
+        point=point,
         normal=normal,
-        headlight=-_dot(normal, forward[view]),
+        headlight=headlight,
     )
 
 
 def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
     """Which of the surface `points` (n, 3) see the light, by rays from the light; (n,)."""
+    lit = np.ones(len(points), bool)
+    (near,) = np.nonzero(_near_shadow(world, points))
     source = _source(world.lighting)
-    rays = points - source
+    rays = points[near] - source
     distance = np.sqrt(_dot(rays, rays))
     rays /= distance[:, None]
-    count = len(points)
-    geom, reached = np.empty(count, np.int32), np.empty(count)
-    _cast(world, source, rays, geom, reached, None)
-    return reached > distance - SHADOW_TOLERANCE
+    geom, reached = np.empty(len(near), np.int32), np.empty(len(near))
+    _cast(world, source, rays, geom, reached, None, CASTERS)
+    lit[near] = (geom == BACKGROUND) | (reached > distance - SHADOW_TOLERANCE)
+    return lit
+
+
+def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
+    """Which points (n, 3) something could hide from the light, by balls round what casts a shadow."""
+    (casters,) = np.nonzero(world.model.geom_group == SHADOW)
+    if world.lighting.lamp is not None or not len(casters):
+        return np.full(len(points), len(casters) > 0)
+    places, radii = world.data.geom_xpos[casters], world.model.geom_rbound[casters]
+    if len(casters) > FEW:
+        middle = places.mean(axis=0)
+        places, radii = middle[None], (np.linalg.norm(places - middle, axis=1) + radii).max(keepdims=True)
+    direction = np.asarray(world.lighting.direction) / np.linalg.norm(world.lighting.direction)
+    near = np.zeros(len(points), bool)
+    for place, radius in zip(places, radii, strict=True):
+        offset = points - place
+        along = offset @ direction
+        near |= _dot(offset, offset) - along * along < radius * radius  # within the cylinder of its shadow
+    return near
 
 
 def surface_colours(world: World, hits: Hits, size: int) -> Array:
     """Colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
-    geom = hits.geom[hits.seen]
+    geom = hits.geom.reshape(-1)[hits.pixels]
     colours = world.colours[geom]
     if not world.textures:
         return colours
@@ -113,17 +148,16 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     for number, name in world.textures.items():
         textured[number] = names.index(name)
     pattern = textured[geom]
+    (chosen,) = np.nonzero(pattern >= 0)
     # What a pixel shows grows with the distance, and aslant: the mean of the ellipse's axes.
     pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
-    extent = pixel * hits.depth[hits.seen] / np.sqrt(np.maximum(np.abs(hits.headlight), 0.05))
-    for number, name in enumerate(names):
-        (chosen,) = np.nonzero(pattern == number)
-        point, normal = hits.point[chosen], np.abs(hits.normal[chosen])
-        # Along the wall and down it; on what lies flat, along x and y.
-        flat, along_y = normal[:, 2] > 0.7, normal[:, 0] > normal[:, 1]
-        u = np.where(along_y & ~flat, point[:, 1], point[:, 0])
-        v = np.where(flat, point[:, 1], -point[:, 2])
-        colours[chosen] *= look_up(name, u, v, extent[chosen])
+    extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
+    extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
+    x, y, z = hits.point[chosen].T
+    # Along the wall and down it; on what lies flat, along x and y.
+    across, _, up = np.abs(hits.normal[chosen].T) > 0.7
+    u, v = np.where(across, y, x), np.where(up, y, -z)
+    colours[chosen] *= look_up(tuple(names), pattern[chosen], u, v, extent)
     return colours
 
 
@@ -152,11 +186,11 @@ def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDA
     frames = np.empty((len(cameras), size, size, 3), np.uint8)
     for first in range(0, len(cameras), at_once):
         hits = trace(world, cameras[first : first + at_once], fine)
-        light = np.empty((*hits.seen.shape, 3))
-        light[...] = world.background
-        light[hits.seen] = shade(world, hits, surface_colours(world, hits, fine))
-        if samples > 1:
-            light = light.reshape(-1, size, samples, size, samples, 3).mean(axis=(2, 4))
+        light = np.empty((hits.seen.size, 3))
+        light[:] = world.background
+        light[hits.pixels] = shade(world, hits, surface_colours(world, hits, fine))
+        light = light.reshape(-1, size, samples, size, samples, 3)
+        light = light.mean(axis=(2, 4)) if samples > 1 else light[:, :, 0, :, 0]
         frames[first : first + at_once] = 255 * light + 0.5
     return frames
 
@@ -172,7 +206,13 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _cast(
-    world: World, origin: Array, directions: Array, geom: NDArray[np.int32], distance: Array, normal: Array | None
+    world: World,
+    origin: Array,
+    directions: Array,
+    geom: NDArray[np.int32],
+    distance: Array,
+    normal: Array | None,
+    groups: NDArray[np.uint8] | None = None,
 ) -> None:
     """Fill geom (n,), distance (n,) and normal (n, 3) where rays of unit length (n, 3) from `origin` first hit."""
     if not len(directions):
@@ -182,7 +222,7 @@ def _cast(
         world.data,
         pnt=np.array(origin, np.float64)[:, None],
         vec=np.ascontiguousarray(directions).reshape(-1, 1),
-        geomgroup=None,
+        geomgroup=groups,
         flg_static=True,
         bodyexclude=-1,
         geomid=geom,

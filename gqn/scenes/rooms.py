@@ -6,14 +6,14 @@ they are nowhere published, and the genuine frames hold no labels.
 
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gqn.camera import look_at
 from gqn.scenes.family import Family, Setting
-from gqn.scenes.render import Lighting, World
+from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation
 from gqn.scenes.textures import FLOORS, WALLS
 
@@ -53,12 +53,16 @@ class Rooms(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    hand: ClassVar[float] = 0.4
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(0, "fewest_objects", "hues")
         self.at_least(max(1, self.fewest_objects), "most_objects")
         if self.most_objects > 6:
             raise ValueError(f"most_objects is {self.most_objects}, must be at most 6, which the room has place for")
+        if "touch" in self.senses and not self.fewest_objects:
+            raise ValueError("fewest_objects is 0: a room without objects has nothing to touch")
         if not self.shapes:
             raise ValueError("shapes is empty, name at least one")
         if not 0.05 <= self.smallest <= self.largest <= 0.8:
@@ -70,7 +74,7 @@ class Rooms(Family):
         solids = self._solids(random)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
         lighting = sunlight(random if self.light == "random" else None)
-        model = model_of(solids, room(HALF, WALL))
+        model = model_of(solids, room(HALF, WALL), BRIGHT)
         tints = np.ones((5, 3)) if self.textures else np.tile(PLAIN, (5, 1))
         world = World(
             model,
@@ -87,7 +91,8 @@ class Rooms(Family):
             "walls": walls if self.textures else [],
             "floor": floor if self.textures else None,
         }
-        return Setting(world, self._place_cameras(solids, random), labels)
+        touchable = np.array([solid.position for solid in solids])
+        return Setting(world, self._place_cameras(solids, random), labels, touchable)
 
     def _solids(self, random: np.random.Generator) -> list[Solid]:
         """Random solids on the ground, none within another."""

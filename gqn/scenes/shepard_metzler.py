@@ -9,7 +9,7 @@ but hangs an eighth of a cube below the origin; ours is centred at the origin.)
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import mujoco
 import numpy as np
@@ -45,6 +45,9 @@ class ShepardMetzler(Family):
     hues: int = 0
     """How many colours cubes may have, evenly round the circle of hues; 0 for any."""
 
+    hand: ClassVar[float] = 0.2
+    ground: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "parts")
@@ -63,7 +66,7 @@ class ShepardMetzler(Family):
             for position, colour in zip(positions, colours, strict=True)
         ]
         labels = {"objects": objects, "light": {"direction": world.lighting.direction}}
-        return Setting(world, self.place_cameras(random), labels)
+        return Setting(world, self.place_cameras(random), labels, positions)
 
     def object(self, random: np.random.Generator) -> tuple[Array, Array]:
         """Centres (parts, 3), in world units, and colours (parts, 3), in [0, 1], of a random object's cubes."""

@@ -100,9 +100,13 @@ def height_above_ground(shape: Shape, rotation: Array) -> float:
     return float((mesh(shape)[0] @ down).max())
 
 
-def model_of(solids: Sequence[Solid], slabs: ArrayLike) -> mujoco.MjModel:
-    """A model whose geoms are first fixed boxes, the rows of `slabs` (n, 6): centre and half sizes; then the solids."""
+def model_of(solids: Sequence[Solid], slabs: ArrayLike, group: int = 0) -> mujoco.MjModel:
+    """A model whose geoms are first fixed boxes, the rows of `slabs` (n, 6): centre and half sizes; then the solids.
+
+    group: MuJoCo's, of the slabs; that of the solids is 0.
+    """
     spec = mujoco.MjSpec()
+    add_slabs(spec, slabs, group)
     for number, solid in enumerate(solids):
         body = spec.worldbody.add_body(pos=solid.position, quat=solid.rotation)
         if solid.shape in BUILT_IN:
@@ -117,14 +121,13 @@ def model_of(solids: Sequence[Solid], slabs: ArrayLike) -> mujoco.MjModel:
                 inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
             )
             body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=str(number))
-    add_slabs(spec, slabs)
     return spec.compile()
 
 
-def add_slabs(spec: mujoco.MjSpec, slabs: ArrayLike) -> None:
+def add_slabs(spec: mujoco.MjSpec, slabs: ArrayLike, group: int) -> None:
     """Add fixed boxes, the rows of `slabs` (n, 6): centre and half sizes, in world units."""
     for slab in np.asarray(slabs, np.float64).reshape(-1, 6):
-        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=slab[:3], size=slab[3:])
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=slab[:3], size=slab[3:], group=group)
 
 
 def posed(model: mujoco.MjModel) -> mujoco.MjData:

@@ -114,15 +114,26 @@ def _pyramid(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.concatenate([level.reshape(-1, 3) for level in levels]).astype(np.float32), begins
 
 
-def look_up(name: str, u: Array, v: Array, extent: Array) -> NDArray[np.float32]:
-    """Colours (n, 3) in [0, 1] of a pattern at u to the right and v downward (n,), in world units.
+@cache
+def _pyramids(names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The texels of several patterns, and where the copies of each begin, (names, LEVELS)."""
+    texels, begins = zip(*map(_pyramid, names), strict=True)
+    first = np.cumsum([0, *(len(pattern) for pattern in texels[:-1])])
+    return np.concatenate(texels), first[:, None] + np.stack(begins)
 
-    extent: of the world that one pixel shows there (n,), in world units. KeyError for a name that is not in PATTERNS.
+
+def look_up(
+    names: tuple[str, ...], pattern: NDArray[np.int64], u: Array, v: Array, extent: Array
+) -> NDArray[np.float32]:
+    """Colours (n, 3) in [0, 1] of patterns at u to the right and v downward (n,), in world units.
+
+    pattern: (n,), which of `names`; extent: of the world that one pixel shows there (n,), in world units. KeyError for
+    a name that is not in PATTERNS.
     """
-    texels, begins = _pyramid(name)
+    texels, begins = _pyramids(names)
     # frexp's exponent is one above the whole part of the binary logarithm, and far faster.
     level = np.clip(np.frexp(extent * (TEXELS / TILE))[1] - 1, 0, LEVELS - 1)
     side = TEXELS >> level
     column = np.floor(u * (side / TILE)).astype(np.int64) & (side - 1)
     row = np.floor(v * (side / TILE)).astype(np.int64) & (side - 1)
-    return texels[begins[level] + row * side + column]
+    return texels[begins[pattern, level] + row * side + column]
