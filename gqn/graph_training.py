@@ -117,7 +117,7 @@ class GraphRun(Run):
         training = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
         held_out = held_out_scenes(self.config.data, training, warn=self.group.leads)
         self.data, self.evaluated_on = training.name, held_out.folder.name
-        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES}
+        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *training.further}
         self.seen, self.unseen = (
             LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
             for part in (training, held_out)
