@@ -258,6 +258,15 @@ def run_gqn(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     runpy.run_path(str(ROOT / "run-gqn.py"), run_name="__main__")
 
 
+def test_a_graph_from_a_notebook_goes_on_from_the_command_line(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train_graph(replace(config(tmp_path, steps=2), data=str(scenes)), flat(16))
+    run_gqn(monkeypatch, "--resume", folder, "--steps", 4)
+    assert checkpoint.read(folder)["step"] == 4
+    assert list(checkpoint.load_graph(folder).spec) == ["vision", "render"]
+
+
 def test_two_processes_train_a_graph(scenes: Path, tmp_path: Path) -> None:
     flat(16).to_file(tmp_path / "graph.yaml")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run-gqn.py"]
