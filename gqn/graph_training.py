@@ -29,7 +29,6 @@ from gqn.objective import likelihood_floor
 from gqn.recursive import RecursiveGQN
 from gqn.training import Run, TrainingError, check_named, held_out_scenes
 
-
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
