@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,26 @@ def test_parts_make_the_same_as_one_run(dataset: Path) -> None:
     for wrong in ((0, 3), (4, 3)):
         with pytest.raises(DatasetError, match=f"part {wrong[0]} of 3: must be from 1 to 3"):
             quietly(dataset, share=wrong)
+
+
+def test_torchruns_processes_share_the_work(
+    small_dataset: RecordWriter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = small_dataset(train=[range(5), range(5, 9), range(9, 20)])
+    command = [str(SCRIPT), str(directory.parent), "small", "--batch", "4", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in range(3):
+        assert not (directory / "torch/train/index.json").exists()
+        monkeypatch.setenv("RANK", str(rank))
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        assert "(record files: 1 converted, 0 done before)" in capsys.readouterr().out
+    files = read_index(directory / "torch/train/index.json").files
+    assert [(file.name, file.records) for file in files] == [
+        ("1-of-3.tfrecord", 5),
+        ("2-of-3.tfrecord", 4),
+        ("3-of-3.tfrecord", 11),
+    ]
 
 
 def test_another_batch_in_parts_leaves_nothing_of_the_old(dataset: Path) -> None:

@@ -67,7 +67,7 @@ class Store:
             else:
                 self._files, self._root = fsspec.url_to_fs(self.address)
         except ImportError as error:
-            raise DatasetError(f"{source}: {error}: pip install 'gqn[fetch]'") from error
+            raise DatasetError(f"{source}: {error}: pip install -e '.[fetch]'") from error
         except ValueError as error:
             raise DatasetError(f"{source}: no gs://, http://, https:// or file:// address ({error})") from error
 
