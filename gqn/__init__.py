@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "gqn.assessment": ["Options", "assess"],
+    "gqn.assessment": ["assess"],
     "gqn.batch": ["Batch", "GraphBatch", "Views"],
     "gqn.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
     "gqn.checkpoint": ["load", "load_graph"],
@@ -28,6 +28,7 @@ _HOME = {
     "gqn.plots": ["canvases", "flight", "predictions"],
     "gqn.recursive": ["RecursiveGQN"],
     "gqn.scenes": ["FAMILIES"],
+    "gqn.subject": ["Options"],
     "gqn.training": ["train"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

@@ -4,27 +4,26 @@ Each section is a function of a `Subject`. Its work is shared out over the proce
 the same on all of them.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn import charts, checkpoint, plots
 from gqn.batch import Batch, Views
 from gqn.config import from_dict
-from gqn.data.batches import EvaluationBatch, check_views, evaluation_batch
+from gqn.data.batches import check_views
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
-from gqn.evaluation import mean_image, scalars, shared_out
+from gqn.evaluation import mean_image, scalars
 from gqn.files import whole_file, write_json
-from gqn.gqn import GenerativeQueryNetwork
 from gqn.likelihood import (
     Draws,
     bits_per_dimension,
@@ -45,83 +44,16 @@ from gqn.metrics import (
     measures,
     predictions,
 )
+from gqn.probes import neighbours, probes, scene_algebra
 from gqn.provenance import provenance
+from gqn.rotation import hidden_parts, mental_rotation, scene_behind_a_view
+from gqn.scenes import FAMILIES
+from gqn.scenes.family import Family
+from gqn.subject import Findings, Options, Picture, Subject
 from gqn.training import computes_in_bfloat16
 
 RESULTS = "evaluation.json"
 FLIGHT_FRAMES = 36
-
-
-# Plain values for the report, and pictures by name: a figure, or the frames (n, c, h, w) of one that moves.
-Picture = Figure | Tensor
-Findings = tuple[dict[str, Any], dict[str, Picture]]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How thorough an evaluation is."""
-
-    context: int = 3
-    """Context views of all that is not against their number."""
-    most_context: int = 5
-    """Most context views where figures are given against their number, from 0 on."""
-    samples: int = 16
-    """Prior samples of a view."""
-    draws: int = 100
-    """Posterior draws of a view, for the likelihood."""
-    importance: tuple[int, ...] = (1, 10, 100)
-    """Importance samples K of the bounds; each divides the draws."""
-    limit: int | None = None
-    """First held-out scenes to evaluate; all where not given."""
-    batch: int = 32
-    """Scenes at a time."""
-    seed: int = 0
-    """Seed of the views and the noise."""
-
-    def __post_init__(self) -> None:
-        checks = [
-            ("context", 1 <= self.context <= self.most_context, "from 1 to most-context"),
-            ("samples", self.samples > 1, "at least 2"),
-            ("draws", self.draws > 0, "at least 1"),
-            ("importance", all(k > 0 and self.draws % k == 0 for k in self.importance), "divisors of draws"),
-            ("limit", self.limit is None or self.limit > 0, "at least 1"),
-            ("batch", self.batch > 0, "at least 1"),
-            ("seed", self.seed >= 0, "0 or more"),
-        ]
-        for name, holds, wanted in checks:
-            if not holds:
-                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained network and what it is examined on."""
-
-    network: GenerativeQueryNetwork
-    scenes: SceneDataset
-    baseline: Tensor  # mean image of the training scenes, (3, h, w)
-    sigma: float  # of the pixels, as the network was trained at last
-    options: Options
-    processes: Processes
-
-    @property
-    def total(self) -> int:
-        return len(self.scenes) if self.options.limit is None else min(self.options.limit, len(self.scenes))
-
-    def batch(self, numbers: range) -> EvaluationBatch:
-        """Scenes with as many context views as are ever shown, and one query view; on the device."""
-        options = self.options
-        item = evaluation_batch(
-            self.scenes, numbers, self.total, context=options.most_context, queries=1, seed=options.seed
-        )
-        device = self.processes.device
-        return EvaluationBatch(item.first, item.batch.to(device), item.foreign.to(device))
-
-    def over_scenes(self, work: Callable[[range], dict[str, Tensor]], title: str) -> dict[str, Tensor]:
-        """The rows of `work` for all scenes."""
-        size = self.options.batch
-        pieces = [range(first, min(first + size, self.total)) for first in range(0, self.total, size)]
-        return shared_out(self.processes, pieces, work, seed=self.options.seed, title=title)
 
 
 def assess(
@@ -141,6 +73,12 @@ def assess(
             likelihood_and_prediction,
             order_of_context,
             pictures,
+            scene_behind_a_view,
+            mental_rotation,
+            hidden_parts,
+            probes,
+            neighbours,
+            scene_algebra,
         ]
         for section in sections:
             begun = time.monotonic()
@@ -167,7 +105,9 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     network = checkpoint.load(run).to(group.device)
     training = SceneDataset(dataset, "train")
     sigma = config.training.sigma_at(saved["step"] - 1)
-    subject = Subject(network, scenes, mean_image(training), sigma, options, group)
+    subject = Subject(
+        network, scenes, mean_image(training), sigma, options, group, dataset=dataset, family=family_of(dataset)
+    )
     about = {
         **provenance(group),
         "precision": "bfloat16" if computes_in_bfloat16(config.precision, group.device) else "float32",
@@ -181,6 +121,17 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     # The machine's own folders tell a reader nothing.
     about["command"] = [Path(part).name if Path(part).is_absolute() else part for part in about["command"]]
     return subject, about
+
+
+def family_of(dataset: Path) -> Family | None:
+    """The family of scenes that a dataset was drawn by, or would have been if it is DeepMind's."""
+    try:
+        described = json.loads((dataset / "dataset.json").read_text())
+        return FAMILIES[described["family"]](**described["options"])
+    except FileNotFoundError:
+        return FAMILIES[dataset.resolve().name]() if dataset.resolve().name in FAMILIES else None
+    except (KeyError, TypeError, ValueError):
+        return None  # of another origin
 
 
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
@@ -249,7 +200,8 @@ def likelihood_and_prediction(subject: Subject) -> Findings:
 
 def drawn(subject: Subject, context: int) -> Draws:
     """Posterior draws of all scenes' query views from `context` views."""
-    count = subject.options.draws
+    options = subject.options
+    count = options.draws if context == options.context else options.fewer_draws
 
     def work(numbers: range) -> dict[str, Tensor]:
         batch = subject.batch(numbers).batch
@@ -265,7 +217,7 @@ def drawn(subject: Subject, context: int) -> Draws:
 def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
     """The likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
     seed = subject.options.seed
-    squares = draws.squares.mean(dim=1)
+    count, squares = draws.squares.shape[1], draws.squares.mean(dim=1)
     sigmas = {
         "training_sigma": torch.full_like(squares, subject.sigma),
         "fitted_sigma": sigma_of_others(squares, draws.values),
@@ -276,10 +228,11 @@ def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
     }
     for name, sigma in sigmas.items():
         elbo, least = negative_elbo(draws, sigma), floor(draws, sigma)
-        bounds = {str(k): -importance_bound(draws, sigma, k) for k in subject.options.importance}
+        bounds = {str(k): -importance_bound(draws, sigma, k) for k in subject.options.importance if count % k == 0}
         best = min(value.mean().item() for value in (elbo, *bounds.values()))
         found[name] = {
             "sigma": sigma.mean().item(),
+            "draws": count,
             "negative_elbo": mean_with_interval(elbo, seed),
             "floor": least.mean().item(),
             "negative_elbo_above_floor": mean_with_interval(elbo - least, seed),

@@ -68,6 +68,37 @@ def calibration(report: dict[str, Any]) -> Figure:
     return figure
 
 
+def rotation(found: dict[str, Any]) -> Figure:
+    """Accuracy of telling an object from its mirror image against the angle of rotation."""
+    figure, (accuracy, separation) = panels(2)
+    for name, title in (
+        ("likelihood", "log p(view | context)"),
+        ("representation", "distance of r"),
+        ("pixels", "pixels"),
+    ):
+        scores = found[f"by_{name}"]
+        line(accuracy, found["angles"], scores["accuracy"], f"by {title}")
+        separation.plot(found["angles"], scores["separation"], "o-", markersize=3, linewidth=1, label=f"by {title}")
+    for place, title in (
+        (accuracy, "which of two is it (accuracy)"),
+        (separation, "same or mirrored (area under ROC)"),
+    ):
+        place.axhline(0.5, color="k", linestyle=":", linewidth=1, label="chance")
+        label(place, "angle of rotation (degrees)", title)
+        place.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return figure
+
+
+def embedding(points: Any, scenes: Any) -> Figure:
+    """Points (n, 2) of representations, coloured by their scene (n,)."""
+    figure, (place,) = panels(1)
+    place.scatter(points[:, 0], points[:, 1], c=scenes, cmap="tab20", s=12, linewidths=0)
+    place.set_xticks([])
+    place.set_yticks([])
+    place.set_title("t-SNE of r, one colour a scene", fontsize=8)
+    return figure
+
+
 def panels(count: int) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(3.6 * count, 3.6), dpi=110, layout="constrained")
     return figure, [*figure.subplots(1, count, squeeze=False)[0]]

@@ -208,7 +208,7 @@ SMALL = replace(
     ),
     training=replace(
         PAPER.training,
-        steps=60_000,
+        steps=12_000,
         batch=16,
         queries=4,
         learning_rate=1e-3,

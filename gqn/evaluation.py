@@ -124,8 +124,10 @@ def shared_out(
 
 
 def scalars(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of an evaluation by their path."""
+    """The numbers of an evaluation by their path; items of a list by their number."""
     for name, value in report.items():
+        if isinstance(value, list):
+            value = {str(number): item for number, item in enumerate(value)}
         if isinstance(value, dict):
             yield from scalars(value, f"{prefix}{name}/")
         elif isinstance(value, float):

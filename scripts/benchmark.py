@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,18 +37,29 @@ from reference import literal_generator
 
 @dataclass(frozen=True)
 class Train:
-    """Time one training step at the paper's sizes with L=8 and z=64, beside the literal generator in float32."""
+    """Time training steps: the paper's sizes with L=8 and z=64 beside the literal generator in float32, and presets."""
 
-    pixels: int = 64
-    """Height and width of the frames."""
     batch: int = 4
-    """Scenes a step."""
+    """Scenes a step at the paper's sizes."""
     context: int = 5
-    """Context views of a scene."""
+    """Context views of a scene there."""
     repeats: int = 5
     """Steps of which the fastest counts."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     """cpu or cuda."""
+    presets: tuple[Literal["quick", "small", "paper"], ...] = tuple(PRESETS)
+    """Presets of which to time a step with the most context views."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+class Work(NamedTuple):
+    """What a training step works on."""
+
+    pixels: int
+    scenes: int
+    context: int
+    queries: int
 
 
 @dataclass(frozen=True)
@@ -147,31 +158,64 @@ def count_successes(options: Arm) -> None:
 def time_training(options: Train) -> None:
     device = torch.device(options.device)
     bfloat16 = computes_in_bfloat16("auto", device)
-    rate = matrix_rate(device, torch.bfloat16 if bfloat16 else torch.float32)
-    threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, {device}, {threads} threads; matrix product {rate / 1e9:.0f} GFLOP/s")
+    kind = torch.bfloat16 if bfloat16 else torch.float32
+    with processes(options.device) as group:
+        report: dict[str, Any] = {"provenance": provenance(group), "precision": str(kind).removeprefix("torch.")}
+    report["gflop_a_second"] = rates = {
+        "matrix_product": round(matrix_rate(device, kind) / 1e9),
+        "convolution": round(convolution_rate(device, kind) / 1e9),
+    }
+    print(f"{device}, {torch.get_num_threads()} threads, {report['precision']}: {rates} GFLOP/s")
+    report["published_sizes"] = {}
     for shared in (False, True):
         sizes = ModelConfig(**{**vars(PRESETS["paper"].model), "generation_steps": 8, "latent": 64, "shared": shared})
+        work = Work(64, options.batch, options.context, 1)
+        taken, flops, sampled = step_seconds(sizes, work, options, device, bfloat16=bfloat16)
+        plain, _, _ = step_seconds(sizes, work, options, device, bfloat16=False, literal=True)
         name = "shared cores" if shared else "a core for each step"
-        ours, flops = step_seconds(sizes, options, device, bfloat16=bfloat16, literal=False)
-        plain, _ = step_seconds(sizes, options, device, bfloat16=False, literal=True)
-        print(
-            f"{name}: {ours / options.batch:.3f} s a scene in {'bfloat16' if bfloat16 else 'float32'} "
-            f"({flops / 1e9 / options.batch:.0f} GFLOP a scene, {flops / ours / rate:.0%} of that rate); "
-            f"float32 without the split {plain / options.batch:.3f} s, {plain / ours:.1f} times as long"
-        )
+        report["published_sizes"][name] = row = {
+            "seconds_a_scene": round(taken / options.batch, 4),
+            "gflop_a_scene": round(flops / 1e9 / options.batch, 1),
+            "share_of_convolution_rate": round(flops / 1e9 / taken / rates["convolution"], 3),
+            "literal_float32_seconds_a_scene": round(plain / options.batch, 4),
+            "seconds_a_prior_sample": round(sampled / options.batch, 4),
+        }
+        print(f"{name}: {row}", flush=True)
+    report["presets"] = {}
+    for name in options.presets:
+        config = PRESETS[name]
+        settings, pixels = config.training, 32 if name == "quick" else 64
+        # A mean number of context views, and few scenes of a batch that is meant for GPUs.
+        scenes = options.batch if name == "paper" else settings.batch
+        work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
+        taken, flops, _ = step_seconds(config.model, work, options, device, bfloat16=bfloat16)
+        scale = settings.batch / work.scenes
+        report["presets"][name] = row = {
+            "pixels": pixels,
+            "scenes_timed": work.scenes,
+            "seconds_a_step": round(scale * taken, 3),
+            "gflop_a_step": round(scale * flops / 1e9),
+            "steps": settings.steps,
+            "hours": round(scale * taken * settings.steps / 3600, 2),
+        }
+        print(f"preset {name}: {row}", flush=True)
+    if options.output:
+        write_json(options.output, report)
 
 
 def step_seconds(
-    sizes: ModelConfig, options: Train, device: torch.device, *, bfloat16: bool, literal: bool
-) -> tuple[float, int]:
-    """Seconds of the fastest of several training steps, optimizer included, and its floating-point operations."""
+    sizes: ModelConfig, work: Work, options: Train, device: torch.device, *, bfloat16: bool, literal: bool = False
+) -> tuple[float, int, float]:
+    """Seconds of the fastest of several training steps, its floating-point operations, and seconds of a prior sample.
+
+    A step is forward, backward and optimizer; a prior sample is one for each scene, its representation included.
+    """
     torch.manual_seed(0)
-    network = GenerativeQueryNetwork(pixels=options.pixels, **vars(sizes)).to(device)
+    network = GenerativeQueryNetwork(pixels=work.pixels, **vars(sizes)).to(device)
     if not literal:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    batch = random_batch(options).to(device)
+    batch = random_batch(work).to(device)
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -181,9 +225,15 @@ def step_seconds(
         loss.backward()
         optimizer.step()
 
+    def sample() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            network.sample(batch.context, batch.query.cameras[:, :1])
+
     with FlopCounterMode(display=False) as counter:
         step()
-    return min(seconds(step, device) for _ in range(options.repeats)), counter.get_total_flops()
+    sample()
+    fastest, sampled = (min(seconds(do, device) for _ in range(options.repeats)) for do in (step, sample))
+    return fastest, counter.get_total_flops(), sampled
 
 
 def ours(network: GenerativeQueryNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -204,18 +254,38 @@ def literally(network: GenerativeQueryNetwork, batch: Batch) -> tuple[Tensor, Te
     return mean[:, None], kl[:, None]
 
 
-def random_batch(options: Train) -> Batch:
+def random_batch(work: Work) -> Batch:
     def views(count: int) -> Views:
-        frames = torch.rand(options.batch, count, 3, options.pixels, options.pixels)
-        return Views(frames, torch.randn(options.batch, count, 7))
+        frames = torch.rand(work.scenes, count, 3, work.pixels, work.pixels)
+        return Views(frames, torch.randn(work.scenes, count, 7))
 
-    return Batch(views(options.context), views(1))
+    return Batch(views(work.context), views(work.queries))
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """Floating-point operations a second of a large matrix product."""
     a = torch.randn(size, size, device=device, dtype=dtype)
     return 2 * size**3 / min(seconds(lambda: a @ a, device) for _ in range(10))
+
+
+def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """The most floating-point operations a second of a convolution's forward and backward pass, over two shapes."""
+
+    def rate(scenes: int, channels: int, out_channels: int, kernel: int, grid: int) -> float:
+        x = torch.randn(scenes, channels, grid, grid, device=device, dtype=dtype, requires_grad=True)
+        weight = torch.randn(out_channels, channels, kernel, kernel, device=device, dtype=dtype, requires_grad=True)
+        x, weight = (t.detach().to(memory_format=torch.channels_last).requires_grad_() for t in (x, weight))
+        out = torch.randn(scenes, out_channels, grid, grid, device=device, dtype=dtype)
+        out = out.to(memory_format=torch.channels_last)
+
+        def both() -> None:
+            y = torch.nn.functional.conv2d(x, weight, padding=kernel // 2)
+            torch.autograd.grad(y, (x, weight), out)
+
+        flops = 3 * 2 * out.numel() * channels * kernel**2
+        return flops / min(seconds(both, device) for _ in range(6))
+
+    return max(rate(16, 384, 512, 5, 16), rate(48, 256, 256, 3, 16))
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -12,10 +12,11 @@ from typing import Annotated
 
 import tyro
 
-from gqn.assessment import Options, assess
+from gqn.assessment import assess
 from gqn.checkpoint import CheckpointError
 from gqn.data.dataset import DatasetError
 from gqn.extras import MissingExtra
+from gqn.subject import Options
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,15 +16,21 @@ import torch
 from PIL import Image
 
 from gqn import checkpoint
-from gqn.assessment import RESULTS, Options, assess
+from gqn.assessment import RESULTS, assess
 from gqn.config import QUICK
 from gqn.data.convert import convert
 from gqn.data.generate import generate
 from gqn.extras import MissingExtra, extra
+from gqn.subject import Options
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
-SMALL = Options(context=1, most_context=2, samples=2, draws=4, importance=(1, 4), batch=2)
-FLAGS = shlex.split("--context 1 --most-context 2 --samples 2 --draws 4 --importance 1 4 --batch 2 --device cpu")
+SMALL = Options(
+    context=1, most_context=2, samples=2, draws=4, fewer_draws=2, importance=(1, 4), batch=2, trials=3, probe_scenes=24
+)
+FLAGS = shlex.split(
+    "--context 1 --most-context 2 --samples 2 --draws 4 --fewer-draws 2 --importance 1 4 --batch 2 --trials 3 "
+    "--probe-scenes 24 --device cpu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +75,50 @@ def test_everything_is_there(report: tuple[dict[str, Any], Path]) -> None:
                 row[sigma]["floor"] + row[sigma]["negative_elbo_above_floor"]["mean"], rel=1e-4
             )
             bounds = row[sigma]["negative_importance_bound"]
-            assert bounds["4"]["mean"] <= bounds["1"]["mean"]
+            assert bounds.keys() == ({"1", "4"} if row["context"] == 1 else {"1"})
+            assert bounds.get("4", bounds["1"])["mean"] <= bounds["1"]["mean"]
         assert row["kl"]["mean"] == pytest.approx(sum(row["kl_by_step"]), rel=1e-4)
     assert found["prediction"][0]["nearest_context_view"] is None
     assert found["order_of_context"]["largest_relative_change_of_r"] < 1e-5
     pictures = {path.stem for path in folder.glob("*.png")}
-    assert pictures == {"against-context", "calibration", "predictions", "canvas", "flight-strip"}
+    assert pictures == {"against-context", "calibration", "predictions", "canvas", "flight-strip"} | {
+        "mental-rotation",
+        "hidden-part",
+        "t-sne",
+        "scene-algebra",
+    }
     assert list(folder.glob("events.out.tfevents.*"))
     with Image.open(folder / "flight.gif") as flight:
         assert flight.n_frames > 10
         assert flight.size[0] % 16 == 0
+
+
+def test_what_the_network_knows_is_there(report: tuple[dict[str, Any], Path]) -> None:
+    found = report[0]
+    assert found["scene_behind_a_view"]["ways"] == 5
+    for choice in ("by_likelihood", "by_representation", "by_pixels"):
+        assert 0 <= found["scene_behind_a_view"][choice]["mean"] <= 1
+        assert len(found["mental_rotation"][choice]["accuracy"]) == len(found["mental_rotation"]["angles"])
+    hidden = found["hidden_parts"]
+    assert 0 < hidden["true_posterior_answers_covered"]["mean"] <= 1
+    assert hidden["hidden_share_on_possible_places"]["mean"] <= 1
+    assert found["probes"]["constant"] == ["count"]  # all objects of the dataset have five parts
+    assert set(found["probes"]["r_squared"]["linear"]["representation"]) == {"colours", "layout", "colours_in_place"}
+    assert found["neighbours"]["scenes"] == 5
+    assert found["scene_algebra"]["candidates"] == 5 + 3 + 3
+
+
+def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
+    run_folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "another"
+    shutil.copytree(scenes, other, ignore=shutil.ignore_patterns("*.labels.json", "dataset.json"))
+    out = assess(run_folder, other, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((out / RESULTS).read_text())
+    assert "have labels" in found["probes"]["left_out"]
+    for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
+        assert "Shepard-Metzler" in found[name]["left_out"]
+    assert found["scene_behind_a_view"]["ways"] == 2
 
 
 def numbers(value: Any, path: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gqn.batch import Batch, Views
 from gqn.data.batches import evaluation_batches
 from gqn.distributed import Processes
-from gqn.evaluation import evaluate, image_errors, mean_image
+from gqn.evaluation import evaluate, image_errors, mean_image, scalars
 from gqn.generator import Prediction
 from gqn.plots import predictions
 
@@ -101,6 +101,11 @@ def test_limit_and_batch_size_do_not_change_a_scene() -> None:
     whole, pieces = (report(imagine, brightness, batch=size) for size in (5, 2))
     assert whole["prior_sample"] == pytest.approx(pieces["prior_sample"])
     assert report(imagine, brightness, limit=3)["scenes"] == 3
+
+
+def test_scalars_by_their_path() -> None:
+    report = {"scenes": 3, "rows": [{"mean": 0.5}, {"mean": 0.25, "none": None}], "at": {"sigma": 0.3}, "name": "x"}
+    assert dict(scalars(report)) == {"rows/0/mean": 0.5, "rows/1/mean": 0.25, "at/sigma": 0.3}
 
 
 def test_one_scene_has_no_shuffled_context() -> None:

@@ -23,7 +23,7 @@ TIERS = [
         "generator",
     ],
     ["scenes.render", "data.dataset", "senses"],
-    ["scenes.senses", "data.labels", "data.shards", "data.fetch", "data.foreign", "data.survey"],
+    ["scenes.senses", "data.labels", "data.survey", "data.shards", "data.fetch", "data.foreign"],
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
@@ -34,8 +34,8 @@ TIERS = [
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation", "data.graph_batches"],
-    ["metrics", "likelihood", "plots", "graph_evaluation", "data.graph_scenes"],
-    ["training"],
+    ["metrics", "likelihood", "plots", "trials", "subject", "graph_evaluation", "data.graph_scenes"],
+    ["training", "probes", "rotation"],
     ["assessment", "graph_training"],
     [""],  # gqn/__init__.py, which imports by name
 ]

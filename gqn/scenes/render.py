@@ -148,7 +148,7 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     for number, name in world.textures.items():
         textured[number] = names.index(name)
     pattern = textured[geom]
-    (chosen,) = np.nonzero(pattern >= 0)
+    chosen: NDArray[np.intp] | slice = slice(None) if (textured >= 0).all() else np.flatnonzero(pattern >= 0)
     # What a pixel shows grows with the distance, and aslant: the mean of the ellipse's axes.
     pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
     extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
@@ -172,7 +172,10 @@ def shade(world: World, hits: Hits, colours: Array) -> Array:
     lit = cosine > 0
     lit[lit] = out_of_shadow(world, hits.point[lit])
     level = lighting.ambient + lighting.headlight * hits.headlight.clip(0) + lighting.diffuse * cosine * lit
-    return (colours * level[:, None] + lighting.specular * lit[:, None]).clip(0, 1)
+    light = colours * level[:, None]
+    if lighting.specular:
+        light += lighting.specular * lit[:, None]
+    return light.clip(0, 1, out=light)
 
 
 def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDArray[np.uint8]:
@@ -186,9 +189,11 @@ def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDA
     frames = np.empty((len(cameras), size, size, 3), np.uint8)
     for first in range(0, len(cameras), at_once):
         hits = trace(world, cameras[first : first + at_once], fine)
-        light = np.empty((hits.seen.size, 3))
-        light[:] = world.background
-        light[hits.pixels] = shade(world, hits, surface_colours(world, hits, fine))
+        light = shade(world, hits, surface_colours(world, hits, fine))
+        if len(light) < hits.seen.size:
+            seen, light = light, np.empty((hits.seen.size, 3))
+            light[:] = world.background
+            light[hits.pixels] = seen
         light = light.reshape(-1, size, samples, size, samples, 3)
         light = light.mean(axis=(2, 4)) if samples > 1 else light[:, :, 0, :, 0]
         frames[first : first + at_once] = 255 * light + 0.5
