@@ -4,6 +4,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from gqn.nodes import GraphError, below, data_of, listed
 from gqn.objective import likelihood_floor
 from gqn.recursive import RecursiveGQN
 from gqn.training import Run, TrainingError, check_named, held_out_scenes
+
+GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
 def train_graph(
@@ -66,7 +69,9 @@ class GraphRun(Run):
         resume: bool,
     ) -> None:
         self.given, self.sources = graph, (scenes, held_out)
-        super().__init__(config, group, resume=resume)
+        # Whoever goes on with the run must see that it is a graph's.
+        file = config.recursive.graph or GIVEN
+        super().__init__(replace(config, recursive=replace(config.recursive, graph=file)), group, resume=resume)
 
     def prepare(self, saved: dict[str, Any] | None) -> None:
         training, options = self.config.training, self.config.recursive
@@ -97,8 +102,12 @@ class GraphRun(Run):
             graph = RecursiveGQN.from_dict(saved["graph"])
             graph.load_state_dict(saved["network"])  # the cache is made of it
         else:
-            graph = self.given or RecursiveGQN.from_file(options.graph)
-            started = take_weights(graph, options.start) if options.start else set(graph.spec if self.given else ())
+            graph = RecursiveGQN.from_file(options.graph) if self.given is None else self.given
+            started = (
+                take_weights(graph, options.start)
+                if options.start
+                else set(graph.spec if self.given is not None else ())
+            )
             untrained = [name for name, node in graph.spec.items() if node.frozen and name not in started]
             if untrained and self.group.leads:
                 print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
@@ -109,7 +118,7 @@ class GraphRun(Run):
         """The scenes to learn from and those to be tested on: given, or of the dataset."""
         seen, unseen = self.sources
         if seen is not None:
-            self.seen, self.unseen, self.data = seen, unseen or seen, "given"
+            self.seen, self.unseen, self.data = seen, unseen or seen, GIVEN
             self.evaluated_on = "train" if unseen is None else "test"
             return
         check_named(self.config)
@@ -117,7 +126,7 @@ class GraphRun(Run):
         training = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
         held_out = held_out_scenes(self.config.data, training, warn=self.group.leads)
         self.data, self.evaluated_on = training.name, held_out.folder.name
-        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES}
+        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *training.further}
         self.seen, self.unseen = (
             LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
             for part in (training, held_out)

@@ -15,8 +15,11 @@ from test_training import history, tiny, weights
 
 from gqn import checkpoint
 from gqn.batch import EncodedViews
+from gqn.camera import camera_vector
 from gqn.config import Config
+from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
+from gqn.data.generate import generate
 from gqn.data.graph_batches import Asked, GraphBatches, graph_evaluation_batches
 from gqn.data.graph_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
@@ -170,6 +173,37 @@ def test_answers_are_found_in_the_ground_truth(scenes: Path, tmp_path: Path) -> 
     ).tolist() == pytest.approx(truth)
 
 
+def test_further_senses_are_observed_from_their_own_poses(tmp_path: Path) -> None:
+    data = generate(
+        "shepard_metzler_5_parts",
+        tmp_path,
+        4,
+        seed=0,
+        test_scenes=2,
+        size=16,
+        senses=("depth", "normals", "touch"),
+        workers=1,
+        progress=False,
+    )
+    convert(data, 4, workers=1, progress=False)
+    scenes = SceneDataset(data, "train")
+    source = LabelledScenes(scenes, [])
+    assert [source.observations(data) for data in ("frames", "depth", "touch")] == [15, 15, 15]
+    felt, poses = source.observe("touch", 2, [3, 1])
+    assert torch.equal(felt, scenes.sensed(2, "touch")[[3, 1]])
+    assert torch.equal(poses, camera_vector(scenes.sensed(2, "touch_cameras")[[3, 1]]))
+    _, cameras = scenes.scene(2, [3, 1])
+    for name, channels in (("depth", 1), ("normals", 3)):
+        seen, poses = source.observe(name, 2, [3, 1])
+        assert seen.shape == (2, channels, 16, 16)
+        assert torch.equal(poses, camera_vector(cameras))
+    graph = flat(16)
+    graph.add_sense("touch", "vector", frame=(16,), channels=8)
+    graph.add_task("feel", "vector", ["touch"], target=(16,), query=7, data="touch")
+    report = history(train_graph(replace(config(tmp_path, steps=2), data=str(data)), graph))[-1]
+    assert report["tasks"]["feel"]["answers"] == report["tasks"]["render"]["answers"] == 2
+
+
 def test_some_tasks_are_trained_and_others_are_left(tmp_path: Path) -> None:
     built = graph()
     before = {name: value.clone() for name, value in built.state_dict().items()}
@@ -222,6 +256,15 @@ def test_layer_two_on_a_trained_layer_one(scenes: Path, tmp_path: Path, monkeypa
 def run_gqn(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["run-gqn.py", *map(str, arguments)])
     runpy.run_path(str(ROOT / "run-gqn.py"), run_name="__main__")
+
+
+def test_a_graph_from_a_notebook_goes_on_from_the_command_line(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train_graph(replace(config(tmp_path, steps=2), data=str(scenes)), flat(16))
+    run_gqn(monkeypatch, "--resume", folder, "--steps", 4)
+    assert checkpoint.read(folder)["step"] == 4
+    assert list(checkpoint.load_graph(folder).spec) == ["vision", "render"]
 
 
 def test_two_processes_train_a_graph(scenes: Path, tmp_path: Path) -> None:

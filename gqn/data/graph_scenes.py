@@ -10,11 +10,15 @@ from gqn.camera import camera_vector
 from gqn.data.dataset import SceneDataset
 
 FRAMES = "frames"
+CAMERAS = "_cameras"  # after a sense's name, the poses of its probes
+# As networks take frames: channels first.
+AXES = {"depth": lambda depth: depth.unsqueeze(1), "normals": lambda normals: normals.permute(0, 3, 1, 2)}
 
 
 class LabelledScenes:
-    """The frames of a dataset, and answers from what is known of each scene.
+    """The frames of a dataset, what its further senses say, and answers from what is known of each scene.
 
+    Frames, depth and normals are from the cameras' poses, touch from those of its probes.
     labels: of every scene of the split its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads
     them or as made by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not
     known. Raises ValueError where they are too few.
@@ -32,14 +36,22 @@ class LabelledScenes:
     def observations(self, data: str) -> int:
         if data == FRAMES:
             return self.scenes.views
+        if data in self.scenes.further:
+            return self.scenes.further[data][0]
         if not any(found(labels, data) is not None for labels in self.labels):
-            known = ", ".join([FRAMES, *(self.labels[0] if self.labels else ())])
+            known = ", ".join([FRAMES, *self.scenes.further, *(self.labels[0] if self.labels else ())])
             raise ValueError(f"dataset {self.scenes.name} has no data '{data}', only {known}: name them in the graph")
         return 0
 
     def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        frames, cameras = self.scenes.scene(scene, list(chosen))
-        return frames.float() / 255, camera_vector(cameras)
+        places = list(chosen)
+        if data == FRAMES:
+            frames, cameras = self.scenes.scene(scene, places)
+            return frames.float() / 255, camera_vector(cameras)
+        probes = f"{data}{CAMERAS}"
+        own = probes in self.scenes.further
+        poses = self.scenes.sensed(scene, probes)[places] if own else self.scenes.scene(scene, places)[1]
+        return AXES.get(data, torch.clone)(self.scenes.sensed(scene, data)[places]), camera_vector(poses)
 
     def answer(self, data: str, scene: int) -> Tensor | None:
         value = found(self.labels[scene], data)
