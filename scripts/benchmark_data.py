@@ -102,7 +102,11 @@ def time_data(options: Data) -> None:
                 ("decoded shards", list((folder / "decoded").iterdir())),
             )
         }
-        report["memory"] = {"record file, MB": options.large, "most of the process, MB": memory(files, folder, options)}
+        report["memory"] = {
+            "record file, MB": options.large,
+            "most of the process, MB": converting_memory(files, folder, options),
+            "most of one that only imports PyTorch, MB": memory([sys.executable, "-c", "import torch"]),
+        }
         torch.set_num_threads(threads)
         batches = TrainingBatches(SceneDataset(directory, "train"), **asked())
         consumed = steps_a_second(batches, options)
@@ -120,7 +124,7 @@ def time_data(options: Data) -> None:
         write_json(options.output, report)
 
 
-def memory(files: list[Path], folder: Path, options: Data) -> int:
+def converting_memory(files: list[Path], folder: Path, options: Data) -> int:
     """Most memory, in MB, of a process that converts one large record file of the same records."""
     large = folder / "large"
     (large / "train").mkdir(parents=True)
@@ -129,16 +133,18 @@ def memory(files: list[Path], folder: Path, options: Data) -> int:
     count = int(options.large * 1e6 / sum(map(len, some))) + 1
     write_records(large / "train/1-of-1.tfrecord", (record for _ in range(count) for record in some))
     converter = Path(__file__).with_name("tfrecord-converter.py")
-    process = subprocess.Popen(
-        [sys.executable, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    most = memory([sys.executable, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1"])
+    shutil.rmtree(large)
+    return most
+
+
+def memory(command: list[str]) -> int:
+    """Most memory, in MB, of a process."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError("the conversion of the large file failed")
-    shutil.rmtree(large)
+        raise RuntimeError(f"{command} failed")
     return round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
