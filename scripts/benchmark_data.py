@@ -1,6 +1,5 @@
 """The figures of the data path: `data` of scripts/benchmark.py."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -105,7 +104,7 @@ def time_data(options: Data) -> None:
         report["memory"] = {
             "record file, MB": options.large,
             "most of the process, MB": converting_memory(files, folder, options),
-            "most of one that only imports PyTorch, MB": memory([sys.executable, "-c", "import torch"]),
+            "most of one that only imports PyTorch, MB": memory("import torch"),
         }
         torch.set_num_threads(threads)
         batches = TrainingBatches(SceneDataset(directory, "train"), **asked())
@@ -133,19 +132,21 @@ def converting_memory(files: list[Path], folder: Path, options: Data) -> int:
     count = int(options.large * 1e6 / sum(map(len, some))) + 1
     write_records(large / "train/1-of-1.tfrecord", (record for _ in range(count) for record in some))
     converter = Path(__file__).with_name("tfrecord-converter.py")
-    most = memory([sys.executable, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1"])
+    most = memory(RUN, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1")
     shutil.rmtree(large)
     return most
 
 
-def memory(command: list[str]) -> int:
-    """Most memory, in MB, of a process."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} failed")
-    return round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+# What a process that is started from a larger one learns of itself: rusage would tell the larger one's memory.
+RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+SAY = "; print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+
+
+def memory(program: str, *arguments: str) -> int:
+    """Most memory, in MB, that a Python program had resident. Linux only."""
+    command = [sys.executable, "-c", program + SAY, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return round(int(done.stdout.split()[-1]) * 1024 / 1e6)
 
 
 def asked() -> dict[str, Any]:
