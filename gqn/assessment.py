@@ -102,7 +102,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
             "name a dataset of that size"
         )
     check_views(scenes, options.most_context, 1, "--most-context")
-    network = checkpoint.load(run).to(group.device)
+    network = checkpoint.trained(saved).to(group.device)
     training = SceneDataset(dataset, "train")
     sigma = config.training.sigma_at(saved["step"] - 1)
     subject = Subject(

@@ -72,6 +72,11 @@ def load(path: str | Path) -> GenerativeQueryNetwork:
     contents = read(Path(path))
     if contents.get("graph"):
         raise CheckpointError(f"{path} holds a graph: load it by gqn.load_graph")
+    return trained(contents)
+
+
+def trained(contents: dict[str, Any]) -> GenerativeQueryNetwork:
+    """The trained flat network of a checkpoint that `read` gave."""
     network = build(from_dict(contents["config"]), contents["pixels"])
     network.load_state_dict(contents["averaged"])
     return network.eval()
@@ -81,7 +86,7 @@ def load_graph(path: str | Path) -> RecursiveGQN:
     """The trained graph (averaged weights, evaluation mode) of a run, or its flat network as a graph."""
     contents = read(Path(path))
     if not contents.get("graph"):
-        return RecursiveGQN.from_flat(load(path))
+        return RecursiveGQN.from_flat(trained(contents))
     graph = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
     graph.load_state_dict(contents["averaged"])
     return graph.eval()

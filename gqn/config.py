@@ -1,5 +1,6 @@
 """What a run is made of: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -185,9 +186,14 @@ class Config:
             ("save_every", e.save_every > 0, "at least 1"),
             ("log_every", e.log_every > 0, "at least 1"),
         ]
-        for name, holds, wanted in checks:
-            if not holds:
-                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
+        check_options(checks)
+
+
+def check_options(checks: Iterable[tuple[str, bool, str]]) -> None:
+    """Raises ValueError for the first option, by name, that is not as it is wanted: (name, whether it is, wanted)."""
+    for name, holds, wanted in checks:
+        if not holds:
+            raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
 
 
 PAPER = Config(preset="paper")

@@ -62,11 +62,18 @@ def evaluate(
     device = processes.device
     # One row of sums over scenes, of the same length on a process that gets no batch at all.
     sums = torch.zeros(3 + 3 * len(PREDICTED), dtype=torch.float64, device=device)
-    batches = evaluation_batches(scenes, batch=batch, context=context, queries=1, seed=seed, limit=limit)
+    batches = evaluation_batches(
+        scenes,
+        batch=batch,
+        context=context,
+        queries=1,
+        seed=seed,
+        limit=limit,
+        rank=processes.rank,
+        processes=processes.count,
+    )
     with evaluating(network):
-        for number, item in enumerate(batches):
-            if number % processes.count != processes.rank:
-                continue
+        for item in batches:
             torch.manual_seed(seed * 1_000_003 + item.first)
             own, foreign = item.batch.to(device), item.foreign.to(device)
             truth = own.query.frames[:, 0]

@@ -22,7 +22,7 @@ def evaluate_graph(
     seed: int,
     processes: Processes,
 ) -> dict[str, Any]:
-    """For each task, means over its known answers, the batches shared out over the processes.
+    """For each task, means over its known answers, in the batches of this process and of the others.
 
     negative_elbo in nats, also above its floor, and its KL; shuffled_negative_elbo when every scene is shown what
     another scene shows, and gain_nats, how much worse that is: near zero, the task is answered without a look at the
@@ -32,9 +32,7 @@ def evaluate_graph(
     # One row of sums a task, on every process, also one that gets no batch.
     sums = torch.zeros(len(names), 5, dtype=torch.float64, device=processes.device)
     with evaluating(graph):
-        for number, item in enumerate(batches):
-            if number % processes.count != processes.rank:
-                continue
+        for item in batches:
             torch.manual_seed(seed * 1_000_003 + item.first)
             batch = item.batch.to(processes.device)
             foreign = {name: views.to(processes.device) for name, views in item.foreign.items()}

@@ -177,6 +177,8 @@ class GraphRun(Run):
             context=settings.evaluation_context,
             seed=self.config.seed,
             limit=settings.evaluation_scenes,
+            rank=self.group.rank,
+            processes=self.group.count,
         )
         found = evaluate_graph(self.averaged, batches, tasks=self.tasks, seed=self.config.seed, processes=self.group)
         return {"tasks": found}

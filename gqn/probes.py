@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from gqn import charts, plots
 from gqn.batch import Views
-from gqn.data.batches import Scenes, draw_views, stack
+from gqn.data.batches import Scenes, draw_views, pieces, stack
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.evaluation import shared_out
 from gqn.extras import extra
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.metrics import first_views, mean_with_interval, measures
-from gqn.subject import NO_OBJECTS, Findings, Subject, pieces
+from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import ExchangeTrial, exchange_trial
 
 HUES = 6  # sixths of the circle of hues, for the probe of colours

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gqn.data.batches import EvaluationBatch, evaluation_batch
+from gqn.config import check_options
+from gqn.data.batches import EvaluationBatch, evaluation_batch, pieces
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes
 from gqn.evaluation import shared_out
@@ -64,9 +65,7 @@ class Options:
             ("batch", self.batch > 0, "at least 1"),
             ("seed", self.seed >= 0, "0 or more"),
         ]
-        for name, holds, wanted in checks:
-            if not holds:
-                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
+        check_options(checks)
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,3 @@ class Subject:
         """The rows of `work` for all trials, each with a random state of its own."""
         states = [np.random.default_rng([self.options.seed, number]) for number in range(self.options.trials)]
         return shared_out(self.processes, states, work, seed=self.options.seed, title=title)
-
-
-def pieces(total: int, size: int) -> list[range]:
-    """0 to total - 1 in ranges of at most `size`."""
-    return [range(first, min(first + size, total)) for first in range(0, total, size)]

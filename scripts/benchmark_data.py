@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset, dataset_info
 from gqn.data.generate import generate
 from gqn.data.shards import Job, convert_file
-from gqn.data.tfrecord import Record, decode_example, fill_frame, scan_records, write_records
+from gqn.data.tfrecord import decode_example, fill_frame, read_records, write_records
 from gqn.distributed import processes
 from gqn.files import write_json
 from gqn.objective import log_likelihood
@@ -85,7 +85,9 @@ def time_data(options: Data) -> None:
         convert(directory, 100, workers=1, progress=False)
         report["scenes_a_second"] = rates = {
             "read, decode and write shards": rate(lambda: [convert_file(job) for job in jobs]),
-            "read and decode": rate(lambda: [decoded_scene(r.data, options.size) for r in records(files)]),
+            "read and decode": rate(
+                lambda: [decoded_scene(r, options.size) for file in files for r in read_records(file)]
+            ),
             "tf.data, read and decode": round(float(told), 1),
             "read, decode and write decoded shards": rate(
                 lambda: write_decoded(files, folder / "decoded", options.size)
@@ -128,7 +130,7 @@ def converting_memory(files: list[Path], folder: Path, options: Data) -> int:
     large = folder / "large"
     (large / "train").mkdir(parents=True)
     shutil.copy(files[0].parent.parent / "dataset.json", large)
-    some = [record.data for record in records(files[:1])]
+    some = list(read_records(files[0]))
     count = int(options.large * 1e6 / sum(map(len, some))) + 1
     write_records(large / "train/1-of-1.tfrecord", (record for _ in range(count) for record in some))
     converter = Path(__file__).with_name("tfrecord-converter.py")
@@ -160,11 +162,6 @@ def asked() -> dict[str, Any]:
     }
 
 
-def records(files: list[Path]) -> Iterator[Record]:
-    for file in files:
-        yield from (found for found in scan_records(file) if isinstance(found, Record))
-
-
 def decoded_scene(record: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
     scene = decode_example(record)
     frames = np.empty((len(scene["frames"]), size, size, 3), np.uint8)
@@ -175,7 +172,7 @@ def decoded_scene(record: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_decoded(files: list[Path], folder: Path, size: int) -> None:
     for file in files:
-        scenes = [decoded_scene(record.data, size) for record in records([file])]
+        scenes = [decoded_scene(record, size) for record in read_records(file)]
         frames, cameras = (torch.from_numpy(np.stack(part)) for part in zip(*scenes, strict=True))
         torch.save({"frames": frames, "cameras": cameras}, folder / f"{file.stem}.pt")
 

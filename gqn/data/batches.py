@@ -37,8 +37,7 @@ class StepBatches(Dataset[Item]):
     """
 
     def __init__(self, scenes: Sized, *, batch: int, seed: int, rank: int, processes: int) -> None:
-        if not len(scenes):
-            raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
+        check_scenes(scenes)
         if batch % processes:
             raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
         self.batch, self.seed, self.rank, self.processes = batch, seed, rank, processes
@@ -109,16 +108,24 @@ class EvaluationBatch(NamedTuple):
 
 
 def evaluation_batches(
-    scenes: Scenes, *, batch: int, context: int, queries: int, seed: int, limit: int | None = None
+    scenes: Scenes,
+    *,
+    batch: int,
+    context: int,
+    queries: int,
+    seed: int,
+    limit: int | None = None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[EvaluationBatch]:
     """The first `limit` scenes in order, each with views that depend on the seed and the scene alone.
 
+    The batches are dealt to the processes in turn; those of process `rank` are read.
     The foreign context of a scene is the next scene's own, the first one's for the last.
     """
     check_views(scenes, context, queries, "--evaluation-context")
     total = len(scenes) if limit is None else min(limit, len(scenes))
-    for first in range(0, total, batch):
-        numbers = range(first, min(first + batch, total))
+    for numbers in pieces(total, batch)[rank::processes]:
         yield evaluation_batch(scenes, numbers, total, context=context, queries=queries, seed=seed)
 
 
@@ -136,6 +143,11 @@ def evaluation_batch(
     )
 
 
+def pieces(total: int, size: int) -> list[range]:
+    """0 to total - 1 in ranges of at most `size`."""
+    return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+
 def draw_views(scenes: Scenes, index: int, count: int, seed: list[int]) -> Views:
     """`count` different views of one scene in random order: frames (count, 3, h, w), cameras (count, 7)."""
     frames, cameras = scenes.scene(index, np.random.default_rng(seed).permutation(scenes.views)[:count].tolist())
@@ -146,10 +158,15 @@ def stack(views: list[Views]) -> Views:
     return Views(torch.stack([v.frames for v in views]), torch.stack([v.cameras for v in views]))
 
 
-def check_views(scenes: Scenes, context: int, queries: int, option: str) -> None:
-    """Raises ValueError for a dataset without scenes or with too few views; option: what sets the context."""
+def check_scenes(scenes: Sized) -> None:
+    """Raises ValueError for a dataset without scenes."""
     if not len(scenes):
         raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
+
+
+def check_views(scenes: Scenes, context: int, queries: int, option: str) -> None:
+    """Raises ValueError for a dataset without scenes or with too few views; option: what sets the context."""
+    check_scenes(scenes)
     if context + queries > scenes.views:
         raise ValueError(
             f"{context} context and {queries} query views need {context + queries} views a scene; "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gqn.batch import EncodedViews, GraphBatch, Views
-from gqn.data.batches import StepBatches
+from gqn.data.batches import StepBatches, pieces
 
 
 class GraphScenes(Protocol):
@@ -99,23 +99,24 @@ def graph_evaluation_batches(
     seed: int,
     limit: int | None = None,
     encoded: Mapping[str, Tensor] | None = None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[GraphEvaluationBatch]:
     """The first `limit` scenes in order, each with observations that depend on the seed and the scene alone.
 
     context: observations of each sense, or by data. A task whose data are observed gets one query. The foreign scene is
-    the next one, the first for the last.
+    the next one, the first for the last. The batches are dealt to the processes in turn; those of `rank` are read.
     """
     kinds = set(asked.senses.values())
     counts = dict.fromkeys(kinds, context) if isinstance(context, int) else context
     check_data(scenes, asked, max(counts.values(), default=0), 1, "--evaluation-context")
     total = len(scenes) if limit is None else min(limit, len(scenes))
-    for first in range(0, total, batch):
-        numbers = range(first, min(first + batch, total))
+    for numbers in pieces(total, batch)[rank::processes]:
         own, foreign = (
             gather(scenes, asked, [(n % total, [seed, n % total]) for n in chosen], counts, 1, encoded or {})
             for chosen in (numbers, [number + 1 for number in numbers])
         )
-        yield GraphEvaluationBatch(first, own, foreign.senses)
+        yield GraphEvaluationBatch(numbers.start, own, foreign.senses)
 
 
 def gather(

@@ -1,11 +1,10 @@
 """One record file to shards of its own: what a worker does, which need know nothing of the other files."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from gqn.data.dataset import DatasetError, DatasetInfo, RecordFile, Shard
 from gqn.data.tfrecord import Damage, Record, RecordError, decode_example, decode_scene, scan_records
-from gqn.files import whole_file
+from gqn.files import save_tensors
 
 MOST_BYTES = 2**24  # of a shard, so that memory stays flat whatever the batch
 REFUSED = 100  # sound records in a row that are no scenes, from the first: another dataset, not a damaged one
@@ -70,8 +69,7 @@ def convert_file(job: Job) -> RecordFile:
     try:
         for scenes in _batches(job, damages):
             path = job.folder / f"{stem(job.source.name)}.{len(shards):04d}.pt"
-            with whole_file(path) as file:
-                _save(scenes.shard(), file)
+            save_tensors(path, scenes.shard())
             shards.append(Shard(path.name, path.stat().st_size, records, len(scenes.tensors)))
             records += len(scenes.tensors)
     except BaseException:
@@ -106,14 +104,6 @@ def _batches(job: Job, damages: list[Damage]) -> Iterator[_Scenes]:
             scenes = _Scenes()
     if scenes.tensors:
         yield scenes
-
-
-def _save(tensors: Mapping[str, Tensor], file: IO[bytes]) -> None:
-    try:
-        torch.save(dict(tensors), file)
-    except RuntimeError as error:
-        # torch puts an error of its own over the system's, such as that of a full disk.
-        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def verify_file(job: Job, file: RecordFile) -> None:
