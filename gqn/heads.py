@@ -103,6 +103,32 @@ class Render(Head):
         return likelihood_floor(self.sigma.item(), self.pixels)
 
 
+class Picture(Head):
+    """Frames without latents and without a query, from a grid of a quarter of their size: what an autoencoder needs.
+
+    sigma: standard deviation of the pixels, for values of 0 to 1.
+    """
+
+    def __init__(self, *, inputs: Shape, query: int, target: Shape, hidden: int = 64, sigma: float = 0.2) -> None:
+        super().__init__()
+        if query or target[1:] != (4 * inputs[1], 4 * inputs[2]):
+            raise ValueError(f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs}")
+        self.pixels, self.sigma = math.prod(target), sigma
+        self.grow = nn.Sequential(
+            nn.ConvTranspose2d(inputs[0], hidden, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(hidden, target[0], 4, stride=2, padding=1),
+        )
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        frames = promote(self.grow(r))[:, None].expand(-1, query.shape[1], -1, -1, -1)
+        pixels = Normal(frames, torch.full_like(frames, self.sigma), validate_args=False)
+        return Answer(frames, no_latents(query), _over(pixels, 3))
+
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma, self.pixels)
+
+
 class QueryMLP(nn.Module):
     """Three layers of a representation and a query together; the first is computed once a scene, for all queries."""
 
@@ -205,7 +231,13 @@ class Density(Head):
 
 
 # Heads by name, and the place to register one's own.
-HEADS: dict[str, Callable[..., Head]] = {"render": Render, "vector": Vector, "classify": Classify, "density": Density}
+HEADS: dict[str, Callable[..., Head]] = {
+    "render": Render,
+    "picture": Picture,
+    "vector": Vector,
+    "classify": Classify,
+    "density": Density,
+}
 
 
 def no_latents(like: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ TIERS = [
         "data.batches",
         "representation",
         "generator",
+        "comparison",
     ],
     ["scenes.render", "data.dataset", "senses"],
     ["scenes.senses", "data.labels", "data.survey", "data.shards", "data.fetch", "data.foreign"],
@@ -34,9 +35,20 @@ TIERS = [
     ["data.convert", "data.generate", "config"],
     ["data.prepare", "checkpoint", "provenance"],
     ["evaluation", "data.graph_batches"],
-    ["metrics", "likelihood", "plots", "trials", "subject", "graph_evaluation", "data.graph_scenes"],
-    ["training", "probes", "rotation"],
-    ["assessment", "graph_training"],
+    [
+        "metrics",
+        "likelihood",
+        "plots",
+        "trials",
+        "subject",
+        "graph_evaluation",
+        "data.graph_scenes",
+        "data.task_scenes",
+    ],
+    ["training", "probes", "rotation", "conditions"],
+    ["assessment", "graph_training", "transfer"],
+    ["transfer_report"],
+    ["transfer_smoke"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [

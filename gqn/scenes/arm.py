@@ -22,7 +22,7 @@ Labels = Mapping[str, Any]
 
 NEAR = 0.05  # metres, what counts as there
 TRIES = 12  # starts of the search for a pose
-DIRECTIONS = 16  # from which the hand tries to grasp
+STEEP, ASIDE = (0, -30, 30, -60), (0, 30, -30, 70, -70)  # degrees, ways to come to a ball from the arm's base
 PALM = 0.02  # metres, from the hand to the middle of a ball that it can close round
 STEPS = 60  # of each search
 DAMPING = 0.05  # of its steps, so that they stay small where the arm is stretched
@@ -44,9 +44,10 @@ class Outcome:
 
 
 class Task(ABC):
-    """A question about a scene with the arm, whose answer is `size` numbers."""
+    """A question about a scene with the arm; its answer is `size` numbers, of which the first `angles` are joints'."""
 
     size: int
+    angles = 0
 
     @abstractmethod
     def label(self, labels: Labels) -> Array | None:
@@ -60,11 +61,23 @@ class Task(ABC):
     def random_answer(self, random: np.random.Generator) -> Array:
         """An answer that knows nothing of the scene: what chance achieves."""
 
+    def encode(self, answer: Array) -> Array:
+        """What a network is to learn, (angles + size,): joint angles by sine and cosine, which no full turn tears."""
+        joints = answer[: self.angles]
+        return np.concatenate([np.sin(joints), np.cos(joints), answer[self.angles :]])
+
+    def decode(self, learned: Array) -> Array:
+        """The answer (size,) that a network means; its angles as near as they can be to the middle of their limits."""
+        sine, cosine, rest = np.split(learned, [self.angles, 2 * self.angles])
+        middle = _arm().limits.mean(axis=1)[: self.angles]
+        turned = np.arctan2(sine, cosine) - middle
+        return np.concatenate([middle + np.remainder(turned + np.pi, 2 * np.pi) - np.pi, rest])
+
 
 class Pose(Task):
     """The nine joint angles, in radians, of the arm that is shown; error: of the part farthest from its place."""
 
-    size = JOINTS
+    size = angles = JOINTS
 
     def label(self, labels: Labels) -> Array:
         return np.array(labels["joints"])
@@ -103,7 +116,7 @@ class Reach(Task):
     A pose in which the arm touches itself or the floor is no success, however near the hand is.
     """
 
-    size = JOINTS
+    size = angles = JOINTS
 
     def label(self, labels: Labels) -> Array | None:
         return solve(_arm(), _target(labels), np.array(labels["joints"]))
@@ -124,7 +137,7 @@ class Grasp(Task):
     place: of the hand, in metres; direction: from the palm towards the fingertips, of any length; closing: from 0,
     open, to 1, firmest. The arm is put into that pose, turned about the direction as it likes. The ball hangs without
     weight until the fingers have closed; then gravity has it, and the arm lifts the hand by LIFT metres. Success: the
-    ball has gone up with it. Error: its distance from where it would then be. The label is the first of some directions
+    ball has gone up with it. Error: its distance from where it would then be. The label is the first of `approaches`
     from which the arm can be there and lift, found by geometry alone, so that physics may still refuse it.
     """
 
@@ -132,9 +145,7 @@ class Grasp(Task):
 
     def label(self, labels: Labels) -> Array | None:
         target = _target(labels)
-        random = np.random.default_rng(np.array(target).view(np.uint64))  # the same for a scene each time
-        for direction in random.normal(size=(DIRECTIONS, 3)):
-            direction /= np.linalg.norm(direction)
+        for direction in approaches(target):
             answer = np.array([*(target - PALM * direction), *direction, 1.0])
             if self._plan(labels, answer) is not None:
                 return answer
@@ -184,6 +195,16 @@ class Grasp(Task):
 
     def random_answer(self, random: np.random.Generator) -> Array:
         return np.array([*random_target(random), *random.normal(size=3), random.random()])
+
+
+def approaches(target: Array) -> Array:
+    """Unit directions (n, 3) from which to try a grasp: away from the arm's base and level first, then others.
+
+    They turn with the target round the base, so that a label changes little where the scene does.
+    """
+    steep, aside = np.deg2rad(STEEP)[:, None], np.deg2rad(ASIDE) + np.arctan2(target[1], target[0])
+    way = np.broadcast_arrays(np.cos(steep) * np.cos(aside), np.cos(steep) * np.sin(aside), np.sin(steep))
+    return np.stack(way, axis=-1).reshape(-1, 3)
 
 
 TASKS: dict[str, Task] = {"pose": Pose(), "locate": Locate(), "reach": Reach(), "grasp": Grasp()}

@@ -1,0 +1,80 @@
+"""Scenes of the arm in memory, with what its tasks are asked of them: small data that hundreds of short runs read."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gqn.camera import camera_vector
+from gqn.data.dataset import SceneDataset
+from gqn.data.labels import scene_labels
+from gqn.data.workers import quiet_start, worker_pool
+from gqn.files import save_tensors
+from gqn.scenes.arm import TASKS
+
+PIECE = 50  # scenes that a process solves at once
+
+
+class TaskScenes:
+    """One split of a drawn dataset of the arm, n scenes of v views.
+
+    frames: uint8 (n, v, 3, h, w); cameras: (n, v, k). labels: the ground truth. state: all that a scene's answers
+    follow from, (n, s): the joints' sines and cosines and the target's place. colour: of the target, (n, 3).
+    answers: what networks learn of each task (`gqn.scenes.arm.Task.encode`), (n, numbers), by name, with NaN where
+    there is no answer.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], split: str, tasks: Sequence[str], cache: Path) -> None:
+        """cache: a folder that keeps the answers, which may take minutes to find. Raises DatasetError."""
+        scenes = SceneDataset(directory, split)
+        self.labels = scene_labels(directory, split)
+        frames, recorded = zip(*(scenes.scene(number) for number in range(len(scenes))), strict=True)
+        self.frames, self.cameras = torch.stack(frames), camera_vector(torch.stack(recorded))
+        joints = torch.tensor([scene["joints"] for scene in self.labels])
+        target = torch.tensor([scene["objects"][0]["position"] for scene in self.labels])
+        self.state = torch.cat([joints.sin(), joints.cos(), target], dim=1)
+        self.colour = torch.tensor([scene["objects"][0]["colour"] for scene in self.labels])
+        description = (Path(directory) / "dataset.json").read_text()
+        self.answers = {
+            name: true_answers(name, self.labels, cache / f"{name}-{split}.pt", description) for name in tasks
+        }
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, description: str) -> Tensor:
+    """What networks learn of a task, (n, numbers), NaN where there is no answer; kept in a file for the next time.
+
+    description: of the scenes; a file that was made of others is made anew.
+    """
+    about = {"scenes": len(labels), "dataset": json.loads(description)}
+    if file.exists():
+        kept = torch.load(file, weights_only=True)
+        if kept["about"] == about:
+            return kept["answers"]
+    pieces = [labels[first : first + PIECE] for first in range(0, len(labels), PIECE)]
+    if len(pieces) == 1:  # sooner done than a process starts
+        found = solve_piece(task, labels)
+    else:
+        with worker_pool(min(os.cpu_count() or 1, len(pieces))) as pool:
+            with quiet_start():
+                solved = [pool.submit(solve_piece, task, piece) for piece in pieces]
+            found = [answer for future in tqdm(solved, desc=f"answers of {task}") for answer in future.result()]
+    numbers = next(len(answer) for answer in found if answer is not None)
+    answers = torch.tensor([[float("nan")] * numbers if answer is None else answer for answer in found])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(file, {"about": about, "answers": answers})
+    return answers
+
+
+def solve_piece(task: str, labels: Sequence[Mapping[str, Any]]) -> list[list[float] | None]:
+    """What networks learn of a task for some scenes, None where there is no answer."""
+    answers = [TASKS[task].label(scene) for scene in labels]
+    return [None if answer is None else TASKS[task].encode(np.asarray(answer)).tolist() for answer in answers]

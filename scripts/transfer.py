@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Does what one task taught make another cheaper? Runs an experiment of gqn.transfer and reports it.
+
+python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco --layer-1 runs/arm-1
+python scripts/transfer.py diagrams/transfer/layer-1.yaml --report          tables and figures from the results alone
+python scripts/transfer.py diagrams/transfer/layer-1.yaml ... --conditions pixels --tasks locate --seeds 3 --again
+python scripts/transfer.py --smoke                                          everything at toy size
+
+The results, tables and figures lie beside the experiment's file: NAME.jsonl, NAME.md, NAME.png.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from gqn.checkpoint import CheckpointError
+from gqn.data.dataset import DatasetError
+from gqn.files import whole_file
+from gqn.recursive import GraphError
+from gqn.transfer import Experiment, Laboratory, TransferError, read_experiment, read_results
+from gqn.transfer_report import agreement, curves, report
+from gqn.transfer_smoke import smoke
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, nargs="?", help="a YAML file of gqn.transfer.Experiment")
+    parser.add_argument("--data", type=Path, help="converted dataset of the arm, drawn by scripts/generate-scenes.py")
+    parser.add_argument("--layer-1", type=Path, help="run or checkpoint trained on it by rendering alone")
+    parser.add_argument("--work", type=Path, default=Path("runs/transfer"), help="keeps true answers (%(default)s)")
+    parser.add_argument("--conditions", nargs="+", help="only these")
+    parser.add_argument("--tasks", nargs="+", help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these")
+    parser.add_argument("--again", action="store_true", help="make the chosen runs anew and compare with the results")
+    parser.add_argument("--report", action="store_true", help="only write tables and figures")
+    parser.add_argument("--smoke", action="store_true", help="the whole protocol at toy size, in a temporary folder")
+    options = parser.parse_args()
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            print(smoke(Path(folder)))
+        return
+    if options.experiment is None:
+        parser.error("name an experiment's file, or --smoke")
+    experiment = read_experiment(options.experiment)
+    results = options.experiment.with_suffix(".jsonl")
+    if not options.report:
+        if options.data is None or options.layer_1 is None:
+            parser.error("runs need --data and --layer-1; --report needs neither")
+        run(options, experiment, results)
+    if not options.again:
+        write_report(experiment, results)
+
+
+def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> None:
+    """Make the chosen runs, or make them again."""
+    chosen = [
+        cell
+        for cell in experiment.cells()
+        if (options.conditions is None or cell.condition in options.conditions)
+        and (options.tasks is None or cell.task in options.tasks)
+        and (options.seeds is None or cell.seed in options.seeds)
+    ]
+    if not chosen:
+        raise TransferError(f"{options.experiment} has no such runs: see its conditions, tasks and seeds")
+    laboratory = Laboratory(experiment, options.data, options.layer_1, options.work)
+    if options.again:
+        known = read_results(results)
+        differ = 0
+        for cell in chosen:
+            agrees, line = agreement(cell, laboratory.run(cell), known.get(cell))
+            print(line, flush=True)
+            differ += not agrees
+        if differ:
+            raise TransferError(f"{differ} of {len(chosen)} runs differ from the results")
+        return
+    for made in laboratory.make(chosen, results):
+        print(
+            f"{made['condition']:18} {made['task']:7} seed {made['seed']:<3} {made['labelled'] or 'all'} scenes, rate "
+            f"{made['learning_rate']:g}: {made['error_cm'][-1]:5.1f} cm of {made['constant_error_cm']:.1f}, "
+            f"{made['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def write_report(experiment: Experiment, results: Path) -> None:
+    """NAME.md, and NAME.png where there are curves to compare."""
+    known = read_results(results)
+    with whole_file(results.with_suffix(".md")) as file:
+        file.write(report(experiment, known).encode())
+    print(f"{results.with_suffix('.md')}: {len(known)} of {len(experiment.cells())} runs")
+    if all(len(rates) == 1 for rates in experiment.conditions.values()):
+        with whole_file(results.with_suffix(".png")) as file:
+            curves(experiment, known).savefig(file, format="png")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (TransferError, GraphError, CheckpointError, DatasetError, ValueError, OSError) as error:
+        sys.exit(f"transfer.py: {error}")
