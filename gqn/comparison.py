@@ -62,7 +62,8 @@ def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimat
 
 def area(steps: ArrayLike, scores: ArrayLike) -> float:
     """Mean of a score over the steps of a curve, straight between its points: its normalised area."""
-    return float(np.trapezoid(scores, steps) / np.ptp(steps))
+    x = np.asarray(steps, float)
+    return float(np.trapezoid(np.asarray(scores, float), x) / np.ptp(x))
 
 
 def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:

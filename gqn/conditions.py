@@ -20,7 +20,7 @@ from gqn.recursive import RecursiveGQN
 VISION, STATE, SECOND = "vision", "state", "arm"  # names of nodes
 HIDDEN, WIDE = 128, 256  # of heads; a wide one on layer 1 has as many parameters as a second layer with its head
 SECOND_LAYER = {"channels": 128, "hidden": 256}
-COLOUR = "colour"  # the unrelated task: of the target
+UNRELATED = 9  # numbers of the unrelated task's answer
 WARM_UP = 100  # steps over which the learning rate rises
 AUTOENCODER_BATCH = 64  # frames a step
 
@@ -35,7 +35,7 @@ class Condition:
     """Weights that the sense starts from."""
     frozen: bool = True
     """Whether they stay."""
-    second: Literal["none", "other tasks", "same task", "colour"] = "none"
+    second: Literal["none", "other tasks", "same task", "unrelated"] = "none"
     """What a second layer on the frozen sense was trained for before it was frozen too."""
     hidden: int = HIDDEN
     """Width of the head."""
@@ -55,7 +55,7 @@ CONDITIONS = {
     "wide-head": Condition(encoder="layer 1", hidden=WIDE),
     "layer-2": Condition(encoder="layer 1", second="other tasks"),
     "layer-2-on-random": Condition(second="other tasks"),
-    "layer-2-unrelated": Condition(encoder="layer 1", second="colour"),
+    "layer-2-unrelated": Condition(encoder="layer 1", second="unrelated"),
     "layer-2-same": Condition(encoder="layer 1", second="same task"),
 }
 
@@ -254,7 +254,7 @@ class Workbench:
 
     def _second_layer(self, condition: Condition, task: str, seed: int) -> "Trained":
         """A representation of the frozen sense, trained for other tasks than `task`, or as the condition says."""
-        key = condition.second, task if condition.second != "colour" else "", condition.encoder, seed
+        key = condition.second, task if condition.second != "unrelated" else "", condition.encoder, seed
         if key not in self._second:
             self._second = {k: graph for k, graph in self._second.items() if k[-1] == seed}
             graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
@@ -264,7 +264,8 @@ class Workbench:
             answers = {
                 "other tasks": {name: a for name, a in self.scenes.answers.items() if name != task},
                 "same task": {task: self.scenes.answers[task]},
-                "colour": {COLOUR: self.scenes.colour},
+                # Numbers that have nothing to do with the scene, the same each time that it is shown.
+                "unrelated": {"numbers": torch.randn(len(self.scenes), UNRELATED)},
             }[condition.second]
             targets = {name: Standard.of(answer).apply(answer) for name, answer in answers.items()}
             for name, target in targets.items():

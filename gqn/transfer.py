@@ -5,9 +5,9 @@ learning curve is one line of a file of results; a run that is in the file is no
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,39 +115,44 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
-    """The runs of a file of results, a line each; none where there is no file."""
-    runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return {cell_of(run): run for run in runs}
+    """The runs of a file of results, a line each; none where there is no file.
 
-
-def cell_of(run: dict[str, Any]) -> Cell:
-    return Cell(*(run[name] for name in Cell._fields))
+    A line that a killed process left unfinished is no run.
+    """
+    runs: dict[Cell, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            run = json.loads(line)
+            runs[Cell(*(run[name] for name in Cell._fields))] = run
+    return runs
 
 
 class Laboratory:
     """The scenes, a trained layer 1, and the runs that are made of them.
 
-    data: a drawn dataset of the arm; layer_1: a run's folder or checkpoint with a sense "vision"; work: a folder that
-    keeps the true answers.
+    scenes, held_out: with answers of all tasks, since a second layer learns from the others. layer_1: a graph with a
+    sense "vision"; layer_1_seconds: of its training.
     """
 
     def __init__(
-        self, experiment: Experiment, data: str | Path, layer_1: str | Path, work: Path, device: str = "cpu"
+        self,
+        experiment: Experiment,
+        scenes: TaskScenes,
+        held_out: TaskScenes,
+        layer_1: RecursiveGQN,
+        layer_1_seconds: float,
     ) -> None:
-        self.experiment = experiment
-        # All four tasks, whichever are compared: a second layer learns from the others.
-        self.scenes = TaskScenes(data, "train", list(TASKS), work)
-        self.held_out = TaskScenes(data, "test", list(TASKS), work)
-        views = self.scenes.frames.shape[1]
+        self.experiment, self.scenes, self.held_out = experiment, scenes, held_out
+        views = scenes.frames.shape[1]
         if experiment.context > views:
             raise TransferError(f"{experiment.context} context views of scenes that have {views}: lower context")
-        with processes(device) as group:
+        with processes("cpu") as group:
             self.about = provenance(group)
         self.bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
         self.bench = Workbench(
-            checkpoint.load_graph(layer_1),
-            self.scenes,
-            layer_1_seconds=checkpoint.read(Path(layer_1))["seconds"],
+            layer_1,
+            scenes,
+            layer_1_seconds=layer_1_seconds,
             second_steps=experiment.second_steps,
             second_learning_rate=experiment.second_learning_rate,
             autoencoder_steps=experiment.autoencoder_steps,
@@ -155,10 +160,16 @@ class Laboratory:
             context=experiment.context,
             bfloat16=self.bfloat16,
         )
-        count = min(experiment.held_out, len(self.held_out))
+        count = min(experiment.held_out, len(held_out))
         self.seen = torch.arange(count)
         random = torch.Generator().manual_seed(VIEWS_SEED)
         self.views = torch.rand(count, views, generator=random).argsort(dim=1)[:, : experiment.context]
+
+    @classmethod
+    def open(cls, experiment: Experiment, data: Path, layer_1: Path, work: Path) -> "Laboratory":
+        """data: a drawn dataset of the arm; layer_1: a run or checkpoint; work: a folder that keeps true answers."""
+        splits = (TaskScenes.read(data, split, list(TASKS), work) for split in ("train", "test"))
+        return cls(experiment, *splits, checkpoint.load_graph(layer_1), checkpoint.read(layer_1)["seconds"])
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Make one run: what its line of the results says."""
@@ -284,9 +295,6 @@ class Laboratory:
 
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """One more line of JSON, whole, also beside other processes that do the same."""
-    line = json.dumps(values).encode() + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+    unfinished = path.exists() and not path.read_bytes().endswith(b"\n")
+    with path.open("ab", buffering=0) as file:  # one write, which others can't come between
+        file.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")

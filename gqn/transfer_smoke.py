@@ -44,7 +44,7 @@ def smoke(folder: Path) -> str:
         compare=[["layer-1", "pixels"], ["layer-2", "layer-1"]],
     )
     results = folder / "smoke.jsonl"
-    laboratory = Laboratory(experiment, data, layer_1, folder / "work")
+    laboratory = Laboratory.open(experiment, data, layer_1, folder / "work")
     made = len(list(laboratory.make(experiment.cells(), results)))
     if made != len(experiment.cells()) or list(laboratory.make(experiment.cells(), results)):
         raise RuntimeError(f"{made} runs made of {len(experiment.cells())}, or made twice")

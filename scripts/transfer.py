@@ -10,15 +10,17 @@ The results, tables and figures lie beside the experiment's file: NAME.jsonl, NA
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 from gqn.checkpoint import CheckpointError
 from gqn.data.dataset import DatasetError
-from gqn.files import whole_file
+from gqn.files import whole_file, write_json
 from gqn.recursive import GraphError
 from gqn.transfer import Experiment, Laboratory, TransferError, read_experiment, read_results
+from gqn.transfer_probes import linear_probes
 from gqn.transfer_report import agreement, curves, report
 from gqn.transfer_smoke import smoke
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     parser.add_argument("--again", action="store_true", help="make the chosen runs anew and compare with the results")
     parser.add_argument("--report", action="store_true", help="only write tables and figures")
+    parser.add_argument("--probe", action="store_true", help="only ask what layer 1 holds, into layer-1-probes.json")
     parser.add_argument("--smoke", action="store_true", help="the whole protocol at toy size, in a temporary folder")
     options = parser.parse_args()
     if options.smoke:
@@ -48,7 +51,7 @@ def main() -> None:
         if options.data is None or options.layer_1 is None:
             parser.error("runs need --data and --layer-1; --report needs neither")
         run(options, experiment, results)
-    if not options.again:
+    if not (options.again or options.probe):
         write_report(experiment, results)
 
 
@@ -63,7 +66,12 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
     ]
     if not chosen:
         raise TransferError(f"{options.experiment} has no such runs: see its conditions, tasks and seeds")
-    laboratory = Laboratory(experiment, options.data, options.layer_1, options.work)
+    laboratory = Laboratory.open(experiment, options.data, options.layer_1, options.work)
+    if options.probe:
+        found = linear_probes(laboratory)
+        write_json(results.with_name("layer-1-probes.json"), {**laboratory.about, "r_squared": found})
+        print(json.dumps(found, indent=2))
+        return
     if options.again:
         known = read_results(results)
         differ = 0

@@ -47,7 +47,7 @@ TIERS = [
     ],
     ["training", "probes", "rotation", "conditions"],
     ["assessment", "graph_training", "transfer"],
-    ["transfer_report"],
+    ["transfer_report", "transfer_probes"],
     ["transfer_smoke"],
     [""],  # gqn/__init__.py, which imports by name
 ]

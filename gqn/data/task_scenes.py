@@ -3,6 +3,8 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +23,41 @@ from gqn.scenes.arm import TASKS
 PIECE = 50  # scenes that a process solves at once
 
 
+@dataclass(frozen=True)
 class TaskScenes:
-    """One split of a drawn dataset of the arm, n scenes of v views.
+    """One split of a drawn dataset of the arm, n scenes of v views."""
 
-    frames: uint8 (n, v, 3, h, w); cameras: (n, v, k). labels: the ground truth. state: all that a scene's answers
-    follow from, (n, s): the joints' sines and cosines and the target's place. colour: of the target, (n, 3).
-    answers: what networks learn of each task (`gqn.scenes.arm.Task.encode`), (n, numbers), by name, with NaN where
-    there is no answer.
-    """
+    frames: Tensor  # uint8 (n, v, 3, h, w)
+    cameras: Tensor  # (n, v, k)
+    labels: Sequence[Mapping[str, Any]]  # the ground truth, of each scene
+    answers: Mapping[str, Tensor]  # what networks learn of each task, (n, numbers); NaN where there is no answer
 
-    def __init__(self, directory: str | os.PathLike[str], split: str, tasks: Sequence[str], cache: Path) -> None:
-        """cache: a folder that keeps the answers, which may take minutes to find. Raises DatasetError."""
-        scenes = SceneDataset(directory, split)
-        self.labels = scene_labels(directory, split)
+    @classmethod
+    def read(cls, directory: str | os.PathLike[str], split: str, tasks: Sequence[str], cache: Path) -> "TaskScenes":
+        """A converted split. cache: a folder that keeps the answers, which may take minutes. Raises DatasetError."""
+        scenes, labels = SceneDataset(directory, split), scene_labels(directory, split)
         frames, recorded = zip(*(scenes.scene(number) for number in range(len(scenes))), strict=True)
-        self.frames, self.cameras = torch.stack(frames), camera_vector(torch.stack(recorded))
-        joints = torch.tensor([scene["joints"] for scene in self.labels])
-        target = torch.tensor([scene["objects"][0]["position"] for scene in self.labels])
-        self.state = torch.cat([joints.sin(), joints.cos(), target], dim=1)
-        self.colour = torch.tensor([scene["objects"][0]["colour"] for scene in self.labels])
-        description = (Path(directory) / "dataset.json").read_text()
-        self.answers = {
-            name: true_answers(name, self.labels, cache / f"{name}-{split}.pt", description) for name in tasks
-        }
+        description = json.loads((Path(directory) / "dataset.json").read_text())
+        answers = {name: true_answers(name, labels, cache / f"{name}-{split}.pt", description) for name in tasks}
+        return cls(torch.stack(frames), camera_vector(torch.stack(recorded)), labels, answers)
+
+    @cached_property
+    def state(self) -> Tensor:
+        """All that the answers follow from, (n, s): sines and cosines of the joints, and the target's place."""
+        joints = np.array([scene["joints"] for scene in self.labels])
+        target = np.array([scene["objects"][0]["position"] for scene in self.labels])
+        return torch.from_numpy(np.concatenate([np.sin(joints), np.cos(joints), target], axis=1)).float()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, description: str) -> Tensor:
-    """What networks learn of a task, (n, numbers), NaN where there is no answer; kept in a file for the next time.
+def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, description: Mapping[str, Any]) -> Tensor:
+    """What networks learn of a task (`gqn.scenes.arm.Task.encode`), (n, numbers); kept in a file for the next time.
 
     description: of the scenes; a file that was made of others is made anew.
     """
-    about = {"scenes": len(labels), "dataset": json.loads(description)}
+    about = {"scenes": len(labels), "dataset": description}
     if file.exists():
         kept = torch.load(file, weights_only=True)
         if kept["about"] == about:
