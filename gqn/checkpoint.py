@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without pickle."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import nn
 from gqn.config import Config, from_dict, to_dict
 from gqn.files import save_tensors
 from gqn.gqn import GenerativeQueryNetwork
+from gqn.nodes import GraphError, listed
 from gqn.recursive import RecursiveGQN
 
 FORMAT = 1
@@ -90,3 +92,16 @@ def load_graph(path: str | Path) -> RecursiveGQN:
     graph = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
     graph.load_state_dict(contents["averaged"])
     return graph.eval()
+
+
+def extract(run: str | Path, nodes: Iterable[str], file: str | Path) -> None:
+    """Write some trained nodes of a run, averaged weights alone, to a small file for `load_graph`.
+
+    Raises CheckpointError, and GraphError where a node needs another that is left out.
+    """
+    contents, graph = read(Path(run)), load_graph(run)
+    if unknown := set(nodes) - set(graph.spec):
+        raise GraphError(f"{run} has no node {listed(unknown)}; there are {listed(graph.spec)}")
+    graph.remove(*(name for name in graph.spec if name not in nodes))
+    kept = {key: contents[key] for key in ("format", "config", "pixels", "step", "seconds")}
+    save_tensors(file, {**kept, "graph": graph.to_dict(), "averaged": graph.state_dict()})

@@ -168,8 +168,8 @@ class Laboratory:
     @classmethod
     def open(cls, experiment: Experiment, data: Path, layer_1: Path, work: Path) -> "Laboratory":
         """data: a drawn dataset of the arm; layer_1: a run or checkpoint; work: a folder that keeps true answers."""
-        splits = (TaskScenes.read(data, split, list(TASKS), work) for split in ("train", "test"))
-        return cls(experiment, *splits, checkpoint.load_graph(layer_1), checkpoint.read(layer_1)["seconds"])
+        scenes, held_out = (TaskScenes.read(data, split, list(TASKS), work) for split in ("train", "test"))
+        return cls(experiment, scenes, held_out, checkpoint.load_graph(layer_1), checkpoint.read(layer_1)["seconds"])
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Make one run: what its line of the results says."""

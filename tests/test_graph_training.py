@@ -308,3 +308,22 @@ def test_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
     other.rename("render", "draw")
     with pytest.raises(GraphError, match="first has no node of this graph: it has 'vision', 'render'"):
         train_graph(config(tmp_path, options={"start": str(first)}), other, scenes=world)
+
+
+def test_extracted_nodes_are_those_of_the_run(tmp_path: Path) -> None:
+    run = train_graph(config(tmp_path), graph(), scenes=World(9), held_out=World(5))
+    whole, file = checkpoint.load_graph(run), tmp_path / "senses.pt"
+    checkpoint.extract(run, ["vision", "touch"], file)
+    taken = checkpoint.load_graph(file)
+    assert set(taken.spec) == {"vision", "touch"}
+    for name in taken.spec:
+        assert all(
+            torch.equal(value, whole.nodes[name].state_dict()[key])
+            for key, value in taken.nodes[name].state_dict().items()
+        )
+    assert file.stat().st_size < (run / checkpoint.FILE).stat().st_size / 3
+    with pytest.raises(GraphError, match="no node 'smell'"):
+        checkpoint.extract(run, ["smell"], tmp_path / "none.pt")
+    with pytest.raises(GraphError, match="needs 'vision'"):
+        checkpoint.extract(run, ["arm"], tmp_path / "none.pt")
+    assert not (tmp_path / "none.pt").exists()

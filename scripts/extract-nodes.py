@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Take trained nodes out of a run: averaged weights alone, in a small file for --start, gqn.load_graph and transfer.
+
+python scripts/extract-nodes.py runs/small-1 layer-1.pt --nodes vision
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gqn.checkpoint import CheckpointError, extract
+from gqn.recursive import GraphError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run's folder, or its checkpoint")
+    parser.add_argument("file", type=Path, help="what to write, NAME.pt")
+    parser.add_argument("--nodes", nargs="+", required=True, help="which to take; a flat network has vision and render")
+    options = parser.parse_args()
+    if options.file.suffix != ".pt":
+        parser.error(f"{options.file}: a checkpoint's name ends in .pt")
+    extract(options.run, options.nodes, options.file)
+    print(f"{options.file}: {options.file.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, GraphError, OSError) as error:
+        sys.exit(f"extract-nodes.py: {error}")
