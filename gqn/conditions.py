@@ -1,26 +1,32 @@
 """What a task is learned from: the conditions that the transfer protocol compares, each as a graph.
 
-All of them end in the same head. They differ in what it reads, and in what of that is frozen.
+All of them end in the same head, on numbers that are standardised over scenes, so that no condition has it harder only
+because what tells scenes apart is small beside what they share. They differ in what the head reads, and in what of that
+is frozen.
 """
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from gqn.batch import EncodedViews, GraphBatch, Views
 from gqn.data.task_scenes import TaskScenes
+from gqn.fusion import Fusion, Standardise
 from gqn.heads import mean_loss
 from gqn.recursive import RecursiveGQN
 
-VISION, STATE, SECOND = "vision", "state", "arm"  # names of nodes
+VISION, STATE, STANDARD, SECOND = "vision", "state", "standard", "arm"  # names of nodes
+STANDARD_SCENES = 500  # from which the statistics are taken
 HIDDEN, WIDE = 128, 256  # of heads; a wide one on layer 1 has as many parameters as a second layer with its head
 SECOND_LAYER = {"channels": 128, "hidden": 256}
 UNRELATED = 9  # numbers of the unrelated task's answer
+OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
 WARM_UP = 100  # steps over which the learning rate rises
 AUTOENCODER_BATCH = 64  # frames a step
 
@@ -103,7 +109,7 @@ def gather(
     if condition.sense == "state":
         senses: dict[str, Views] = {STATE: Views(scenes.state[shown][:, None], torch.zeros(len(shown), 1, 0))}
     elif features is not None:
-        senses = {VISION: EncodedViews(features[place].float(), scenes.cameras[place])}
+        senses = {VISION: EncodedViews(features[place], scenes.cameras[place])}
     else:
         senses = {VISION: Views(scenes.frames[place].float() / 255, scenes.cameras[place])}
     tasks = {}
@@ -190,11 +196,27 @@ class Workbench:
             torch.manual_seed(seed)
             graph = RecursiveGQN()
             graph.add_sense(STATE, "vector", frame=self.scenes.state.shape[1:], pose=0)
-            return graph, STATE
-        graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
+        else:
+            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
         if condition.frozen:
             graph.freeze()
-        return graph, VISION
+        self._standardise(graph, condition, seed)
+        return graph, STANDARD
+
+    @torch.no_grad()
+    def _standardise(self, graph: RecursiveGQN, condition: Condition, seed: int) -> None:
+        """Add a node that standardises the graph's one sense, as it is before it learns."""
+        (sense,) = graph.spec
+        graph.add_representation(STANDARD, [sense], "standardise", channels=graph.trials[sense].shape[0])
+        some = dataclasses.replace(self.draw(condition, {}, seed), batch=STANDARD_SCENES)
+        r = graph.encode(sense, some(0).senses)
+        cast(Standardise, cast(Fusion, graph.nodes[STANDARD]).encoders[sense]).fit(r)
+
+    def draw(self, condition: Condition, targets: dict[str, Tensor], seed: int, chosen: Tensor | None = None) -> Draw:
+        """Batches to learn from; chosen: the labelled scenes, None for all."""
+        chosen = torch.arange(len(self.scenes)) if chosen is None else chosen
+        features = self.features(condition, self.scenes, seed)
+        return Draw(self.scenes, condition, targets, features, chosen, self.batch, self.context, seed)
 
     def seconds_before(self, condition: Condition, task: str, seed: int) -> float:
         """How long what a condition starts from was trained for."""
@@ -204,7 +226,7 @@ class Workbench:
         return seconds
 
     def features(self, condition: Condition, scenes: TaskScenes, seed: int) -> Tensor | None:
-        """What a frozen sense makes of all views, (n, v, c, h, w) in bfloat16; None where the sense learns."""
+        """What a frozen sense makes of all views, (n, v, c, h, w); None where the sense learns."""
         if condition.sense != "vision" or not condition.frozen:
             return None
         key = condition.encoder, seed if condition.encoder == "untrained" else -1, id(scenes)
@@ -218,8 +240,7 @@ class Workbench:
 
     def _encode(self, graph: RecursiveGQN, scenes: TaskScenes, part: slice) -> Tensor:
         views = Views(scenes.frames[part].float() / 255, scenes.cameras[part])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            return graph.encode_views({VISION: views})[VISION].frames.bfloat16()
+        return graph.encode_views({VISION: views})[VISION].frames.float()
 
     def _vision(self, encoder: str, seed: int) -> "Trained":
         """A graph of the sense alone."""
@@ -257,10 +278,10 @@ class Workbench:
         key = condition.second, task if condition.second != "unrelated" else "", condition.encoder, seed
         if key not in self._second:
             self._second = {k: graph for k, graph in self._second.items() if k[-1] == seed}
-            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
-            graph.freeze()
+            first = dataclasses.replace(condition, second="none")
+            graph, reads = self.graph(first, task, seed)
             torch.manual_seed(seed)
-            graph.add_representation(SECOND, [VISION], "mlp", **SECOND_LAYER)
+            graph.add_representation(SECOND, [reads], "mlp", **SECOND_LAYER)
             answers = {
                 "other tasks": {name: a for name, a in self.scenes.answers.items() if name != task},
                 "same task": {task: self.scenes.answers[task]},
@@ -270,10 +291,7 @@ class Workbench:
             targets = {name: Standard.of(answer).apply(answer) for name, answer in answers.items()}
             for name, target in targets.items():
                 add_head(graph, name, SECOND, target.shape[1], HIDDEN)
-            draw = Draw(
-                self.scenes, condition, targets, self.features(condition, self.scenes, seed),
-                torch.arange(len(self.scenes)), self.batch, self.context, seed + 10_000,
-            )  # fmt: skip
+            draw = dataclasses.replace(self.draw(first, targets, seed), seed=seed + OTHER_BATCHES)
             begun = time.monotonic()
             learn(graph, draw, steps=self.second_steps, learning_rate=self.second_learning_rate, bfloat16=self.bfloat16)
             graph.remove(*targets)

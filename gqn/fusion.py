@@ -49,8 +49,34 @@ class Convolution(nn.Module):
         return self.layers(r)
 
 
+class Standardise(nn.Module):
+    """The same numbers with mean 0 and deviation 1 over scenes, so that what varies little can be read as well.
+
+    It has no weights; `fit` says over which scenes, before that it changes nothing.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, *, inputs: Shape, channels: int) -> None:
+        super().__init__()
+        if channels != inputs[0]:
+            raise ValueError(f"channels {channels}: to standardise {inputs[0]} channels gives as many")
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("deviation", torch.ones(inputs))
+
+    def fit(self, r: Tensor) -> None:
+        """Take the statistics of representations (n, c, h, w); a number that never varies stays undivided."""
+        deviation = r.std(dim=0, correction=0)
+        self.mean.copy_(r.mean(dim=0))
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1))
+
+    def forward(self, r: Tensor) -> Tensor:
+        return (r - self.mean) / self.deviation
+
+
 # Encoders by name, and the place to register one's own: keywords inputs (shape of r) and channels.
-ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "convolution": Convolution}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "convolution": Convolution, "standardise": Standardise}
 
 
 class Fusion(nn.Module):

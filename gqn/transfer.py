@@ -19,7 +19,7 @@ import yaml
 from torch import Tensor
 
 from gqn import checkpoint
-from gqn.conditions import CONDITIONS, Condition, Draw, Standard, Workbench, add_head, chosen_scenes, gather, learn
+from gqn.conditions import CONDITIONS, Condition, Standard, Workbench, add_head, chosen_scenes, gather, learn
 from gqn.config import check_options
 from gqn.data.task_scenes import TaskScenes
 from gqn.distributed import processes
@@ -182,10 +182,7 @@ class Laboratory:
         targets = standard.apply(answers)
         if condition.shuffled == "answers":
             targets = targets[torch.randperm(len(targets), generator=torch.Generator().manual_seed(cell.seed))]
-        draw = Draw(
-            self.scenes, condition, {task: targets}, self.bench.features(condition, self.scenes, cell.seed), chosen,
-            experiment.batch, experiment.context, cell.seed,
-        )  # fmt: skip
+        draw = self.bench.draw(condition, {task: targets}, cell.seed, chosen)
         torch.manual_seed(cell.seed)
         add_head(graph, task, reads, targets.shape[1], condition.hidden)
         curve: list[dict[str, float]] = []
