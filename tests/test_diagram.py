@@ -64,7 +64,7 @@ def test_shipped_graphs_are_drawn(
     for name in graph.spec:
         assert f"<!-- {name} -->" in pictures[0].read_text()
         assert name in printed
-    assert "encoder: Tower" in printed
+    assert f"encoder: {graph.spec['vision'].network.title()}" in printed
     assert (ROOT / f"diagrams/{path.stem}.png").is_file()
 
 
