@@ -27,7 +27,7 @@ TIERS = [
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
-    ["scenes", "scenes.arm"],
+    ["scenes", "scenes.arm", "scenes.reaching"],
     ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],
@@ -36,7 +36,7 @@ TIERS = [
     ["evaluation", "data.graph_batches"],
     ["metrics", "likelihood", "plots", "trials", "subject", "graph_evaluation", "data.graph_scenes"],
     ["training", "probes", "rotation"],
-    ["assessment", "graph_training"],
+    ["assessment", "graph_training", "agent"],
     [""],  # gqn/__init__.py, which imports by name
 ]
 NEVER = [
