@@ -8,7 +8,7 @@ import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gqn.batch import Views
 from gqn.camera import camera_vector
@@ -81,6 +81,8 @@ class Learning:
     """Part by which the critics' targets come nearer to them at an update."""
     entropy: float = 0.01
     """Weight of the policy's entropy at first, beside rewards of a few tenths; then it is learned."""
+    trunk: int = 64
+    """Units of the layer that the observation goes through."""
     hidden: int = 256
     """Units of each of the two layers of the actor and of the critics."""
 
@@ -146,17 +148,25 @@ def cells(graph: RecursiveGQN, node: str) -> int:
     return int(np.prod(graph.trials[node].shape))
 
 
-class Seeing(FeaturesExtractor):
-    """A sense as layer 1 has it, untrained, that learns with the agent; in bfloat16 where training of layer 1 is."""
+class Trunk(FeaturesExtractor):
+    """A narrow layer between what is observed and actor or critics, which bounds it; before it, a sense that learns.
 
-    def __init__(self, space: Any, sense: dict[str, Any]) -> None:
-        graph = untrained(sense)
-        super().__init__(space, cells(graph, "vision"))
-        self.graph, self.bfloat16 = graph, computes_in_bfloat16("auto", CPU)
+    Without, a representation of thousands of numbers moves them thousands of times as far at each update as the state.
+    As in DrQ (Kostrikov et al. 2020). sense: of a graph, untrained, for `Pixels`; in bfloat16 where layer 1 would be.
+    """
 
-    def forward(self, seen: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(CPU.type, torch.bfloat16, enabled=self.bfloat16):
-            return encoded(self.graph, "vision", seen["frame"], seen["camera"]).float()
+    def __init__(self, space: Any, width: int, sense: dict[str, Any] | None = None) -> None:
+        super().__init__(space, width)
+        self.graph = untrained(sense) if sense else None
+        seen = cells(self.graph, "vision") if self.graph else space.shape[0]
+        self.layers = nn.Sequential(nn.Linear(seen, width), nn.LayerNorm(width), nn.Tanh())
+        self.bfloat16 = computes_in_bfloat16("auto", CPU)
+
+    def forward(self, seen: Any) -> Tensor:
+        if self.graph:
+            with torch.autocast(CPU.type, torch.bfloat16, enabled=self.bfloat16):
+                seen = encoded(self.graph, "vision", seen["frame"], seen["camera"]).float()
+        return self.layers(seen)
 
 
 def untrained(sense: dict[str, Any]) -> RecursiveGQN:
@@ -250,9 +260,7 @@ def train_agent(
         return [{"steps": 0, **evaluate(held_out, lambda _: held_out.world.expert(), learning.episodes)}]
     if observation == "chance":
         return [{"steps": 0, **evaluate(held_out, lambda _: random.uniform(-1, 1, 3), learning.episodes)}]
-    policy: dict[str, Any] = {"net_arch": [learning.hidden] * 2}
-    if observation == "pixels":
-        policy |= {"features_extractor_class": Seeing, "features_extractor_kwargs": {"sense": sense}}
+    trunk = {"width": learning.trunk, "sense": sense if observation == "pixels" else None}
     agent = SAC(
         "MultiInputPolicy" if observation == "pixels" else "MlpPolicy",
         Episodes(observer, camera),
@@ -265,7 +273,11 @@ def train_agent(
         ent_coef=f"auto_{learning.entropy}",
         train_freq=learning.update_every,
         gradient_steps=learning.updates,
-        policy_kwargs=policy,
+        policy_kwargs={
+            "net_arch": [learning.hidden] * 2,
+            "features_extractor_class": Trunk,
+            "features_extractor_kwargs": trunk,
+        },
         seed=seed,
         device=CPU,
     )
@@ -287,25 +299,23 @@ def train_agent(
 
 def compare(
     results: str | Path,
-    observations: Iterable[Observation],
-    cameras: Iterable[Camera],
-    seeds: Iterable[int],
+    observations: Sequence[Observation],
+    cameras: Sequence[Camera],
+    seeds: Sequence[int],
     learning: Learning = Learning(),
     layers: dict[str, tuple[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """All runs of RESULTS.jsonl, one a line, after those that it lacked: every observation by every camera and seed.
+    """The runs in a file that learned alike, after those that it lacked: each observation by camera and seed.
 
-    layers: run and node that each observation takes, by its name, see `train_agent`. Run again, it goes on where it
-    was stopped; a run with other options is another run.
+    results: a JSON object a line, of a run that ended; run again, it goes on where it was stopped, and runs of another
+    `learning` are others. layers: run and node that an observation takes, by its name, see `train_agent`.
     """
     results, layers = Path(results), layers or {}
+    alike = json.loads(json.dumps({"learning": asdict(learning), "family": asdict(FAMILY)}))  # as they are read again
     wanted = [(o, camera, seed) for seed in seeds for camera in cameras for o in observations]
     for observation, camera, seed in wanted:
         layer, node = layers.get(observation, (None, "vision"))
-        run = {
-            "observation": observation, "camera": camera, "seed": seed, "layer": layer, "node": node,
-            "learning": asdict(learning),
-        }  # fmt: skip
+        run = {"observation": observation, "camera": camera, "seed": seed, "layer": layer, "node": node, **alike}
         if any(run.items() <= known.items() for known in read_runs(results)):
             continue
         began = time.perf_counter()
@@ -316,7 +326,7 @@ def compare(
         with locked(results, patience=60.0) as file:
             os.write(file, json.dumps(line).encode() + b"\n")
             os.fsync(file)
-    return read_runs(results)
+    return [run for run in read_runs(results) if alike.items() <= run.items()]
 
 
 def read_runs(results: Path) -> list[dict[str, Any]]:

@@ -142,13 +142,12 @@ def test_the_expert_arrives_and_chance_does_not() -> None:
     assert expert["distance_cm"] < 10 < 40 < chance["distance_cm"]
 
 
-def test_the_camera_is_fixed_or_moves_on_the_ring() -> None:
+def test_the_camera_is_fixed_or_moves() -> None:
     for camera in ("fixed", "moving"):
         env = Episodes(Pixels, camera)
         seen = [env.reset(seed=seed)[0]["camera"] for seed in range(3)]
         assert all(env.observation_space["camera"].contains(vector) for vector in seen)
         assert np.ptp(seen, axis=0).max() > 0.1 if camera == "moving" else not np.ptp(seen, axis=0).any()
-        np.testing.assert_allclose([vector[2] for vector in seen], seen[0][2], rtol=1e-6)  # the ring's height
 
 
 def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_path: Path) -> None:
@@ -234,7 +233,8 @@ def test_runs_that_are_there_are_not_run_again(tmp_path: Path, monkeypatch: pyte
     order = [("state", 0), ("pixels", 0), ("state", 1), ("pixels", 1)]  # seeds last, so that none is short of one
     assert [(run["observation"], run["seed"]) for run in runs] == order
     assert runs == compare(*asked)
-    assert len(compare(*asked, Learning(steps=7))) == 8
+    assert len(compare(*asked, Learning(steps=7))) == 4
+    assert len(read_runs(results)) == 8
     assert {"commit", "command", "torch", "learning", "seconds"} <= runs[0].keys()
     results.write_text(results.read_text() + '{"torn')
     with pytest.raises(ValueError, match=r"runs.jsonl, line 9, is no run"):

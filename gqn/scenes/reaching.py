@@ -16,7 +16,10 @@ from gqn.scenes.render import render
 
 Array = NDArray[np.float64]
 
-FAMILY = Jaco(size=32, views=1, samples=2, cameras="ring", moving=(1, 2, 3), walls="plain", light="fixed")
+# Small enough to be learned within hours on a processor; a layer 1 must have been trained on scenes of it.
+FAMILY = Jaco(
+    size=32, views=1, samples=2, cameras="narrow", moving=(1, 2, 3), walls="plain", hues=1, light="fixed"
+)  # fmt: skip
 LARGEST = 0.25  # radians, of a joint in one move
 
 
