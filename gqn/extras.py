@@ -1,21 +1,19 @@
-"""Libraries that only the test pipeline needs, loaded when they are used."""
+"""Libraries that only some uses need, loaded when they are used."""
 
 from importlib import import_module
 from types import ModuleType
 
 
 class MissingExtra(ImportError):
-    """A library of the extra `evaluate` that is not installed; the message says how to install it."""
+    """A library of an extra that is not installed; the message says how to install it."""
 
 
-def extra(module: str) -> ModuleType:
-    """A module of a library of the extra `evaluate`. Raises MissingExtra where it is not installed."""
+def extra(module: str, name: str = "evaluate") -> ModuleType:
+    """A module of a library of the extra `name`. Raises MissingExtra where it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise MissingExtra(
-            f"{package} is not installed, which the evaluation needs: pip install 'gqn[evaluate]'"
-        ) from None
+        raise MissingExtra(f"{package} is not installed: pip install 'gqn[{name}]'") from None

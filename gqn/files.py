@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,6 +56,23 @@ def write_json(path: str | os.PathLike[str], values: Any) -> None:
     """Write plain values as an indented JSON file, whole or not at all."""
     with whole_file(path) as file:
         file.write(json.dumps(values, indent=2).encode() + b"\n")
+
+
+def append_json_line(path: Path, values: Any) -> None:
+    """One more line of JSON, on the disk before this returns; several processes may share the file."""
+    with locked(path, patience=60.0) as file:
+        unfinished = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        os.write(file, b"\n" * unfinished + json.dumps(values).encode() + b"\n")
+        os.fsync(file)
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The lines of a file by `append_json_line`, none where there is no file; one that a kill cut off is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def save_tensors(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:

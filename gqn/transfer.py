@@ -4,10 +4,8 @@ A *cell* is a condition, a task, a number of labelled scenes, a learning rate an
 learning curve is one line of a file of results; a run that is in the file is not made again.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from gqn.conditions import CONDITIONS, Condition, Standard, Workbench, add_head,
 from gqn.config import check_options
 from gqn.data.task_scenes import TaskScenes
 from gqn.distributed import processes
+from gqn.files import append_json_line, read_json_lines
 from gqn.provenance import provenance
 from gqn.recursive import RecursiveGQN
 from gqn.scenes.arm import TASKS
@@ -115,16 +114,8 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
-    """The runs of a file of results, a line each; none where there is no file.
-
-    A line that a killed process left unfinished is no run.
-    """
-    runs: dict[Cell, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):
-            run = json.loads(line)
-            runs[Cell(*(run[name] for name in Cell._fields))] = run
-    return runs
+    """The runs of a file of results, a line each; none where there is no file."""
+    return {Cell(*(run[name] for name in Cell._fields)): run for run in read_json_lines(path)}
 
 
 class Laboratory:
@@ -286,12 +277,5 @@ class Laboratory:
             if cell in read_results(results):
                 continue
             run = self.run(cell)
-            append_line(results, run)
+            append_json_line(results, run)
             yield run
-
-
-def append_line(path: Path, values: dict[str, Any]) -> None:
-    """One more line of JSON, whole, also beside other processes that do the same."""
-    unfinished = path.exists() and not path.read_bytes().endswith(b"\n")
-    with path.open("ab", buffering=0) as file:  # one write, which others can't come between
-        file.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")

@@ -28,7 +28,7 @@ TIERS = [
     ["scenes.family", "fusion", "heads", "gqn", "data.plan"],
     ["scenes.shepard_metzler", "scenes.rooms"],
     ["scenes.mazes", "scenes.jaco"],
-    ["scenes", "scenes.arm"],
+    ["scenes", "scenes.arm", "scenes.reaching"],
     ["nodes"],
     ["graph_file", "diagram"],
     ["recursive"],
@@ -47,7 +47,7 @@ TIERS = [
     ],
     ["training", "probes", "rotation", "conditions"],
     ["assessment", "graph_training", "transfer"],
-    ["transfer_report", "transfer_probes"],
+    ["transfer_report", "transfer_probes", "agent"],
     ["transfer_smoke"],
     [""],  # gqn/__init__.py, which imports by name
 ]

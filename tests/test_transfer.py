@@ -14,10 +14,11 @@ from torch import Tensor
 from gqn.camera import camera_vector
 from gqn.conditions import CONDITIONS, STATE, VISION, Draw, Standard, chosen_scenes, learn
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
+from gqn.files import append_json_line
 from gqn.recursive import RecursiveGQN
 from gqn.scenes.arm import TASKS
 from gqn.scenes.jaco import Jaco
-from gqn.transfer import Cell, Experiment, Laboratory, TransferError, append_line, read_experiment, read_results
+from gqn.transfer import Cell, Experiment, Laboratory, TransferError, read_experiment, read_results
 from gqn.transfer_report import agreement, report
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts/transfer.py"
@@ -166,7 +167,7 @@ def test_the_same_cell_gives_the_same_curve_and_is_made_once(laboratory: Laborat
     # A line that a killed process left unfinished is no run, and does not swallow the next.
     with results.open("a") as file:
         file.write('{"condition": "pix')
-    append_line(results, made[0])
+    append_json_line(results, made[0])
     assert set(read_results(results)) == set(cells)
     assert "2 of 13" not in report(EXPERIMENT, read_results(results))
     assert "3 of 13 runs" in report(EXPERIMENT, read_results(results))

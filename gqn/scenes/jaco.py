@@ -125,12 +125,17 @@ class Jaco(Family):
 
 
 def random_target(random: np.random.Generator) -> Array:
-    """A place (3,) in metres in the ball that the arm never leaves, beside its base and above the floor; uniform."""
+    """A place (3,) in metres, uniform over those that `may_hold_target` allows."""
     while True:
         place = AIM + random.uniform(-WHOLE, WHOLE, 3)
-        far = np.linalg.norm(place - AIM) + TARGET_RADIUS
-        if far <= WHOLE and np.hypot(*place[:2]) >= NEAREST and place[2] > 1.5 * TARGET_RADIUS:
+        if may_hold_target(place):
             return place
+
+
+def may_hold_target(place: Array) -> bool:
+    """Whether a place (3,) is in the ball that the arm never leaves, beside its base and above the floor."""
+    far = float(np.linalg.norm(place - AIM)) + TARGET_RADIUS
+    return far <= WHOLE and bool(np.hypot(*place[:2]) >= NEAREST) and bool(place[2] > 1.5 * TARGET_RADIUS)
 
 
 @cache
