@@ -103,5 +103,10 @@ def extract(run: str | Path, nodes: Iterable[str], file: str | Path) -> None:
     if unknown := set(nodes) - set(graph.spec):
         raise GraphError(f"{run} has no node {listed(unknown)}; there are {listed(graph.spec)}")
     graph.remove(*(name for name in graph.spec if name not in nodes))
-    kept = {key: contents[key] for key in ("format", "config", "pixels", "step", "seconds")}
+    save_graph(file, graph, contents)
+
+
+def save_graph(file: str | Path, graph: RecursiveGQN, origin: dict[str, Any]) -> None:
+    """Write a graph with its weights alone, to a small file for `load_graph`; origin: the checkpoint it grew from."""
+    kept = {key: origin[key] for key in ("format", "config", "pixels", "step", "seconds")}
     save_tensors(file, {**kept, "graph": graph.to_dict(), "averaged": graph.state_dict()})

@@ -191,7 +191,7 @@ class Workbench:
     def graph(self, condition: Condition, task: str, seed: int) -> tuple[RecursiveGQN, str]:
         """The graph of a condition before it learned the task, without its head, and the node that the head reads."""
         if condition.second != "none":
-            return copy.deepcopy(self._second_layer(condition, task, seed).graph), SECOND
+            return copy.deepcopy(self.second_layer(condition, task, seed).graph), SECOND
         if condition.sense == "state":
             torch.manual_seed(seed)
             graph = RecursiveGQN()
@@ -222,7 +222,7 @@ class Workbench:
         """How long what a condition starts from was trained for."""
         seconds = 0.0 if condition.sense == "state" else self._vision(condition.encoder, seed).seconds
         if condition.second != "none":
-            seconds += self._second_layer(condition, task, seed).seconds
+            seconds += self.second_layer(condition, task, seed).seconds
         return seconds
 
     def features(self, condition: Condition, scenes: TaskScenes, seed: int) -> Tensor | None:
@@ -273,7 +273,7 @@ class Workbench:
         graph.remove("frame")
         return Trained(graph, time.monotonic() - begun)
 
-    def _second_layer(self, condition: Condition, task: str, seed: int) -> "Trained":
+    def second_layer(self, condition: Condition, task: str, seed: int) -> "Trained":
         """A representation of the frozen sense, trained for other tasks than `task`, or as the condition says."""
         key = condition.second, task if condition.second != "unrelated" else "", condition.encoder, seed
         if key not in self._second:

@@ -15,7 +15,6 @@ from gqn.transfer import Laboratory
 PROBED = ("layer-1", "random", "autoencoder")  # conditions whose encoders are probed
 
 
-@torch.no_grad()
 def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, Any]]:
     """R^2 on held-out scenes of ridge regression from r, by encoder and by what is asked, with intervals over scenes.
 
@@ -45,7 +44,8 @@ def representations(laboratory: Laboratory, condition: Condition, scenes: TaskSc
     for part in torch.arange(len(scenes)).split(200):
         place = part[:, None], views[part]
         shown = EncodedViews(features[place].float(), scenes.cameras[place])
-        rows.append(graph.encode(VISION, {VISION: shown}).flatten(1))
+        with torch.no_grad():
+            rows.append(graph.encode(VISION, {VISION: shown}).flatten(1))
     return torch.cat(rows).numpy()
 
 

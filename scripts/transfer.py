@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gqn.checkpoint import CheckpointError
+from gqn.checkpoint import CheckpointError, read, save_graph
+from gqn.conditions import CONDITIONS
 from gqn.data.dataset import DatasetError
 from gqn.files import whole_file, write_json
 from gqn.recursive import GraphError
@@ -37,6 +38,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="make the chosen runs anew and compare with the results")
     parser.add_argument("--report", action="store_true", help="only write tables and figures")
     parser.add_argument("--probe", action="store_true", help="only ask what layer 1 holds, into layer-1-probes.json")
+    parser.add_argument(
+        "--keep-layer-2", nargs=2, metavar=("TASK", "FILE.pt"), help="only train a second layer for the other tasks"
+    )
     parser.add_argument("--smoke", action="store_true", help="the whole protocol at toy size, in a temporary folder")
     options = parser.parse_args()
     if options.smoke:
@@ -51,7 +55,7 @@ def main() -> None:
         if options.data is None or options.layer_1 is None:
             parser.error("runs need --data and --layer-1; --report needs neither")
         run(options, experiment, results)
-    if not (options.again or options.probe):
+    if not (options.again or options.probe or options.keep_layer_2):
         write_report(experiment, results)
 
 
@@ -71,6 +75,12 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
         found = linear_probes(laboratory)
         write_json(results.with_name("layer-1-probes.json"), {**laboratory.about, "r_squared": found})
         print(json.dumps(found, indent=2))
+        return
+    if options.keep_layer_2:
+        task, file = options.keep_layer_2
+        kept = laboratory.bench.second_layer(CONDITIONS["layer-2"], task, experiment.seeds[0])
+        save_graph(file, kept.graph, read(options.layer_1))
+        print(f"{file}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s")
         return
     if options.again:
         known = read_results(results)
