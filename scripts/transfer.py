@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Does what one task taught make another cheaper? Runs an experiment of gqn.transfer and reports it.
 
-python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco --layer-1 runs/arm-1
-python scripts/transfer.py diagrams/transfer/layer-1.yaml --report          tables and figures from the results alone
-python scripts/transfer.py diagrams/transfer/layer-1.yaml ... --conditions pixels --tasks locate --seeds 3 --again
+python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco_reduced     make the runs that are missing
+python scripts/transfer.py diagrams/transfer/layer-1.yaml --report       tables and figures from the results alone
+python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco_reduced \\
+    --conditions pixels --tasks locate --seeds 3 --again                 one cell anew, compared with the results
 python scripts/transfer.py --smoke                                          everything at toy size
 
 The results, tables and figures lie beside the experiment's file: NAME.jsonl, NAME.md, NAME.png.
@@ -25,12 +26,16 @@ from gqn.transfer_probes import linear_probes
 from gqn.transfer_report import agreement, curves, report
 from gqn.transfer_smoke import smoke
 
+LAYER_1 = "layer-1.pt"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path, nargs="?", help="a YAML file of gqn.transfer.Experiment")
     parser.add_argument("--data", type=Path, help="converted dataset of the arm, drawn by scripts/generate-scenes.py")
-    parser.add_argument("--layer-1", type=Path, help="run or checkpoint trained on it by rendering alone")
+    parser.add_argument(
+        "--layer-1", type=Path, help="run or checkpoint trained on it by rendering alone (layer-1.pt beside EXPERIMENT)"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/transfer"), help="keeps true answers (%(default)s)")
     parser.add_argument("--conditions", nargs="+", help="only these")
     parser.add_argument("--tasks", nargs="+", help="only these")
@@ -52,8 +57,9 @@ def main() -> None:
     experiment = read_experiment(options.experiment)
     results = options.experiment.with_suffix(".jsonl")
     if not options.report:
-        if options.data is None or options.layer_1 is None:
-            parser.error("runs need --data and --layer-1; --report needs neither")
+        if options.data is None:
+            parser.error("runs need --data; --report does not")
+        options.layer_1 = options.layer_1 or options.experiment.with_name(LAYER_1)
         run(options, experiment, results)
     if not (options.again or options.probe or options.keep_layer_2):
         write_report(experiment, results)

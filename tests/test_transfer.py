@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gqn.batch import Views
 from gqn.camera import camera_vector
+from gqn.checkpoint import load_graph
 from gqn.conditions import CONDITIONS, STATE, VISION, Draw, Standard, chosen_scenes, learn
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.files import append_json_line
@@ -227,3 +229,10 @@ def test_the_smoke_run_does_the_whole_protocol() -> None:
     runs = len(CONDITIONS) * len(TASKS) * 2
     assert f"{runs} of {runs} runs." in found.stdout
     assert all(f"| {name} |" in found.stdout for name in CONDITIONS)
+
+
+def test_the_shipped_layer_1_sees_the_frames_that_its_experiments_show() -> None:
+    graph = load_graph(SCRIPT.parent.parent / "diagrams/transfer/layer-1.pt")
+    assert list(graph.spec) == [VISION]
+    views = Views(torch.rand(2, 3, 3, 32, 32), torch.rand(2, 3, 7))
+    assert graph.encode(VISION, {VISION: views}).shape == (2, 64, 8, 8)
