@@ -113,9 +113,15 @@ def read_experiment(path: Path) -> Experiment:
         raise TransferError(f"{path}: no experiment: {error}") from None
 
 
-def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
-    """The runs of a file of results, a line each; none where there is no file."""
-    return {Cell(*(run[name] for name in Cell._fields)): run for run in read_json_lines(path)}
+def read_results(path: Path, experiment: Experiment) -> dict[Cell, dict[str, Any]]:
+    """The runs of a file of results, a line each; none where there is no file.
+
+    Raises TransferError for runs that were evaluated after other steps, so that no table mixes two experiments.
+    """
+    runs = {Cell(*(run[name] for name in Cell._fields)): run for run in read_json_lines(path)}
+    if any(run["steps"] != experiment.pauses for run in runs.values()):
+        raise TransferError(f"{path} holds runs of other pauses than the experiment: give it another name")
+    return runs
 
 
 class Laboratory:
@@ -274,7 +280,7 @@ class Laboratory:
     def make(self, cells: Sequence[Cell], results: Path) -> Iterator[dict[str, Any]]:
         """Make the runs that the file of results lacks, and append each as it ends; several processes may share it."""
         for cell in cells:
-            if cell in read_results(results):
+            if cell in read_results(results, self.experiment):
                 continue
             run = self.run(cell)
             append_json_line(results, run)

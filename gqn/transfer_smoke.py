@@ -48,6 +48,6 @@ def smoke(folder: Path) -> str:
     made = len(list(laboratory.make(experiment.cells(), results)))
     if made != len(experiment.cells()) or list(laboratory.make(experiment.cells(), results)):
         raise RuntimeError(f"{made} runs made of {len(experiment.cells())}, or made twice")
-    known = read_results(results)
+    known = read_results(results, experiment)
     curves(experiment, known).savefig(folder / "smoke.png")
     return report(experiment, known)

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
         print(f"{file}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s")
         return
     if options.again:
-        known = read_results(results)
+        known = read_results(results, experiment)
         differ = 0
         for cell in chosen:
             agrees, line = agreement(cell, laboratory.run(cell), known.get(cell))
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
 
 def write_report(experiment: Experiment, results: Path) -> None:
     """NAME.md, and NAME.png where there are curves to compare."""
-    known = read_results(results)
+    known = read_results(results, experiment)
     with whole_file(results.with_suffix(".md")) as file:
         file.write(report(experiment, known).encode())
     print(f"{results.with_suffix('.md')}: {len(known)} of {len(experiment.cells())} runs")

@@ -159,7 +159,7 @@ def test_the_same_cell_gives_the_same_curve_and_is_made_once(laboratory: Laborat
     cells = [cell for cell in EXPERIMENT.cells() if cell.condition in ("pixels", "layer-2", "state")]
     made = list(laboratory.make(cells[:2], results))
     assert [run["condition"] for run in laboratory.make(cells, results)] == [cells[2].condition]
-    assert set(read_results(results)) == set(cells)
+    assert set(read_results(results, EXPERIMENT)) == set(cells)
     again = laboratory.run(cells[0])
     assert again["error_cm"] == made[0]["error_cm"]
     assert agreement(cells[0], again, made[0])[0]
@@ -170,9 +170,11 @@ def test_the_same_cell_gives_the_same_curve_and_is_made_once(laboratory: Laborat
     with results.open("a") as file:
         file.write('{"condition": "pix')
     append_json_line(results, made[0])
-    assert set(read_results(results)) == set(cells)
-    assert "2 of 13" not in report(EXPERIMENT, read_results(results))
-    assert "3 of 13 runs" in report(EXPERIMENT, read_results(results))
+    assert set(read_results(results, EXPERIMENT)) == set(cells)
+    with pytest.raises(TransferError, match="other pauses"):
+        read_results(results, dataclasses.replace(EXPERIMENT, pauses=[0, 5]))
+    assert "2 of 13" not in report(EXPERIMENT, read_results(results, EXPERIMENT))
+    assert "3 of 13 runs" in report(EXPERIMENT, read_results(results, EXPERIMENT))
 
 
 def test_standards_undo_what_they_do() -> None:
