@@ -91,7 +91,7 @@ def _interval(
     samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False, vectorized: bool = False
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval of a statistic; several samples are resampled each by itself unless paired."""
-    if len(samples[0]) == 1:
+    if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
         value = float(statistic(*samples))
         return value, value
     interval = extra("scipy.stats").bootstrap(
