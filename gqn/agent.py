@@ -1,7 +1,7 @@
 """Does a representation help an agent? One that reaches learns from frames, from a frozen representation, or the state.
 
 The robot arm's figure of Eslami et al. (2018): environment steps to a threshold, by soft actor-critic with the same
-options for every observer. Differs from the paper: world, algorithm (theirs is not said to the last option) and sizes.
+options for every observer. Differs from the paper: the world, the algorithm and all sizes are ours.
 """
 
 import json
@@ -232,7 +232,7 @@ def train_agent(
     layer: str | Path | None = None,
     node: str = "vision",
 ) -> Curve:
-    """The learning curve of an agent: rows of `evaluate` with the steps before it, on one thread's worth of network.
+    """The learning curve of an agent: rows of `evaluate` with the steps before it.
 
     observation: `expert` and `chance` see nothing, do not learn, and have one row. layer: the run of a graph, whose
     `node` is observed frozen (layer-1, layer-2), or whose sense `vision` is taken untrained, frozen (random) or to
@@ -355,12 +355,12 @@ def table(runs: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for (camera, observation), curves in groups(runs).items():
-        cells = [spread([moves_to(curve, cm) for curve in curves], ",.0f") for cm in THRESHOLDS]
+        row = [spread([moves_to(curve, cm) for curve in curves], ",.0f") for cm in THRESHOLDS]
         if observation in ("expert", "chance"):
-            cells = ["" for _ in THRESHOLDS]
+            row = ["" for _ in THRESHOLDS]
         for key, form in (("distance_cm", ".1f"), ("success_10_cm", ".0%"), ("success_5_cm", ".0%")):
-            cells.append(spread([curve[-1][key] for curve in curves], form))
-        lines.append(f"| {camera} | {observation} | {len(curves)} | {' | '.join(cells)} |")
+            row.append(spread([curve[-1][key] for curve in curves], form))
+        lines.append(f"| {camera} | {observation} | {len(curves)} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -109,6 +109,15 @@ def test_a_move_keeps_to_the_limits_and_touches_neither_floor_nor_arm() -> None:
         assert ((low <= world.joints[1:]) & (world.joints[1:] <= high)).all()
 
 
+def test_a_joint_that_does_not_turn_without_end_stops_at_its_limit() -> None:
+    world = started(3)
+    # No pose at the arm's own limits is free, so nearer ones.
+    before, allowed = world.joints, 0.4 * LARGEST
+    world._highest = np.where(world._turns, np.inf, before + allowed)
+    world.move([0.6, 0.6, 0.6])
+    np.testing.assert_allclose(world.joints - before, [0.6 * LARGEST, allowed, allowed], atol=1e-12)
+
+
 def test_where_a_joint_would_touch_the_others_turn_all_the_same() -> None:
     world = started(4)
     for _ in range(25):
