@@ -47,6 +47,7 @@ Curve = list[dict[str, float]]
 
 NEAR, NEARER = 0.10, 0.05  # metres from hand to target at the end of an episode, what counts as there
 EPISODE = 20  # moves
+LOOKS = 200  # random episodes whose first frames say how features vary
 THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
 HELD_OUT = 2**32  # begins the seeds of held-out episodes, which no seed of training equals
 CPU = torch.device("cpu")  # networks are small, and the world is drawn on it
@@ -96,6 +97,9 @@ class Observer(ABC):
 
     space: Any
 
+    def prepare(self, world: Reaching, camera: NDArray[np.float64] | None) -> None:  # noqa: B027, for who needs none
+        """Look at the world before anything is learned; camera: that of all episodes, None where each has its own."""
+
     @abstractmethod
     def observe(self, world: Reaching, camera: NDArray[np.float64]) -> Any:
         """An observation; camera: recorded (5,)."""
@@ -124,18 +128,33 @@ class Pixels(Observer):
 
 
 class Frozen(Observer):
-    """What a node of a graph, which this freezes, makes of one frame and its camera; flattened, in half precision."""
+    """What a node of a graph, which this freezes, makes of one frame and its camera; flattened, in half precision.
+
+    Standardised by random episodes that are looked at beforehand: what episodes share is large beside what they do not.
+    """
 
     def __init__(self, world: Reaching, graph: RecursiveGQN, node: str) -> None:
         graph.freeze()
         self.graph, self.node, self.pixels = graph, node, Pixels(world)
         # Moves are kept for replay, each with two observations: half precision halves the memory.
         self.space = spaces.Box(-np.inf, np.inf, (cells(graph, node),), np.float16)
+        self.mean, self.deviation = torch.zeros(cells(graph, node)), torch.ones(cells(graph, node))
+
+    def prepare(self, world: Reaching, camera: NDArray[np.float64] | None) -> None:
+        random, found = np.random.default_rng(LOOKS), []
+        for _ in range(LOOKS):
+            world.begin(random)
+            found.append(self.encode(world, world.camera if camera is None else camera))
+        deviation, self.mean = torch.std_mean(torch.stack(found), dim=0)
+        self.deviation = torch.where(deviation > 1e-6, deviation, 1)
 
     def observe(self, world: Reaching, camera: NDArray[np.float64]) -> NDArray[np.float16]:
+        return ((self.encode(world, camera) - self.mean) / self.deviation).half().numpy()
+
+    def encode(self, world: Reaching, camera: NDArray[np.float64]) -> Tensor:
         seen = self.pixels.observe(world, camera)
         frame, vector = (torch.from_numpy(seen[name])[None].float() for name in ("frame", "camera"))
-        return encoded(self.graph, self.node, frame / 255, vector)[0].half().numpy()
+        return encoded(self.graph, self.node, frame / 255, vector)[0]
 
 
 def encoded(graph: RecursiveGQN, node: str, frames: Tensor, cameras: Tensor) -> Tensor:
@@ -184,6 +203,7 @@ class Episodes(Env):
     def __init__(self, observer: Callable[[Reaching], Observer], camera: Camera = "fixed") -> None:
         self.world = Reaching()
         self.observer, self.moving, self.camera = observer(self.world), camera == "moving", self.world.camera
+        self.observer.prepare(self.world, None if self.moving else self.camera)
         self.observation_space = self.observer.space
         self.action_space = spaces.Box(-1, 1, self.world.joints.shape, np.float32)
         self.left = 0

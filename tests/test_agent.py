@@ -177,6 +177,16 @@ def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_pa
     assert np.abs(observer.observe(world, cameras[0].double().numpy()) - seen).max() > 0.01
 
 
+def test_features_are_standardised_by_other_episodes() -> None:
+    env = Episodes(lambda world: Frozen(world, untrained(TINY), "vision"))
+    seen = np.stack([env.reset(seed=seed)[0] for seed in range(40)]).astype(np.float64)
+    assert np.abs(seen.mean(axis=0)).mean() < 0.3
+    assert 0.5 < np.median(seen.std(axis=0)) < 1.5
+    raw = torch.stack([env.observer.encode(env.world, env.camera)]).numpy()
+    expected = (raw[0] - env.observer.mean.numpy()) / env.observer.deviation.numpy()
+    np.testing.assert_allclose(env.observer.observe(env.world, env.camera), expected, atol=1e-2)
+
+
 def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
