@@ -198,8 +198,7 @@ class Workbench:
             graph.add_sense(STATE, "vector", frame=self.scenes.state.shape[1:], pose=0)
         else:
             graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
-        if condition.frozen:
-            graph.freeze()
+        (graph.freeze if condition.frozen else graph.unfreeze)()
         self._standardise(graph, condition, seed)
         return graph, STANDARD
 
