@@ -233,10 +233,10 @@ class Density(Head):
 # Heads by name, and the place to register one's own.
 HEADS: dict[str, Callable[..., Head]] = {
     "render": Render,
-    "picture": Picture,
     "vector": Vector,
     "classify": Classify,
     "density": Density,
+    "picture": Picture,
 }
 
 

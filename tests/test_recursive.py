@@ -11,6 +11,7 @@ from graphs import CORES, flat, three_layers, world
 from torch import Tensor, nn
 
 from gqn.batch import Batch, EncodedViews, GraphBatch, Views
+from gqn.fusion import Standardise
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.heads import mean_loss
 from gqn.nodes import GraphError
@@ -300,6 +301,23 @@ def test_replace_gives_new_weights_in_the_same_place() -> None:
         weights(graph, "nodes.vision.", "nodes.both."),
         {key: value for key, value in before.items() if key.startswith(("nodes.vision.", "nodes.both."))},
     )
+
+
+def test_standardised_representations_have_no_mean_and_one_deviation() -> None:
+    torch.manual_seed(0)
+    node = Standardise(inputs=(3, 2, 2), channels=3)
+    r = 5 + 0.01 * torch.randn(200, 3, 2, 2)
+    r[:, 0, 0, 0] = 7.0  # what never varies stays finite
+    assert torch.equal(node(r), r)  # before it is fitted
+    node.fit(r)
+    standard = node(r)
+    assert standard.mean(dim=0).abs().max() < 1e-3
+    deviation = standard.std(dim=0, correction=0).flatten()
+    torch.testing.assert_close(deviation[1:], torch.ones(11), atol=1e-3, rtol=0)
+    assert deviation[0] == 0
+    assert not list(node.parameters())
+    with pytest.raises(ValueError, match="gives as many"):
+        Standardise(inputs=(3, 2, 2), channels=4)
 
 
 def test_dropout_of_senses() -> None:
