@@ -99,21 +99,21 @@ def embedding(points: Any, scenes: Any) -> Figure:
     return figure
 
 
-def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, float]]]]) -> Figure:
-    """Errors against steps, a panel a task: points (step, error, low, high) by condition."""
+def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, float]]]], across: str) -> Figure:
+    """Errors against what `across` says, a panel a task: points (x, error, low, high) by condition."""
     figure, places = panels(len(curves))
     every = list(dict.fromkeys(name for conditions in curves.values() for name in conditions))
     for place, (task, conditions) in zip(places, curves.items(), strict=True):
         for name, points in conditions.items():
-            steps, errors, low, high = zip(*points, strict=True)
+            x, errors, low, high = zip(*points, strict=True)
             colour = f"C{every.index(name)}"  # the same in all panels
-            place.plot(steps, errors, "o-", markersize=2, linewidth=1, label=name, color=colour)
-            place.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            place.plot(x, errors, "o-", markersize=2, linewidth=1, label=name, color=colour)
+            place.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         place.axhline(1, color="k", linestyle=":", linewidth=1)
         place.set_title(task, fontsize=9)
         place.set_xscale("symlog", linthresh=50)
         place.set_xlim(left=0)
-        label(place, "training steps", "error, of a constant answer's" if place is places[0] else "")
+        label(place, across, "error, of a constant answer's" if place is places[0] else "")
         place.set_ylim(0, 1.3)
     places[0].legend(fontsize=6)
     return figure

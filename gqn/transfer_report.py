@@ -174,27 +174,26 @@ def tuning_table(experiment: Experiment, results: Results) -> str:
     return table(["condition", "learning rate", "normalised area", "runs"], rows)
 
 
-def curves(experiment: Experiment, results: Results, labelled: int = ALL) -> Figure:
-    """Learning curves by task: the interquartile mean of the relative error over seeds, and its interval."""
-    found: dict[str, dict[str, list[tuple[float, Estimate]]]] = {}
+def curves(experiment: Experiment, results: Results) -> Figure:
+    """Relative errors by task, interquartile means over seeds with their intervals: against the steps, or the last ones
+    against the number of labelled scenes where there are several.
+    """
+    several = len(experiment.labelled) > 1
+    found: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
     for task in experiment.tasks:
         found[task] = {}
         for condition in experiment.conditions:
-            runs = [relative(run) for run in runs_of(experiment, results, condition, task, labelled).values()]
-            if runs:
-                points = np.array(runs).T
-                found[task][condition] = [
-                    (step, interquartile_mean([errors])) for step, errors in zip(experiment.pauses, points, strict=True)
-                ]
-    return charts.learning_curves(
-        {
-            task: {
-                condition: [(step, estimate.value, estimate.low, estimate.high) for step, estimate in curve]
-                for condition, curve in curves.items()
-            }
-            for task, curves in found.items()
-        }
-    )
+            points = [
+                (float(labelled if several else step), [errors[number] for errors in runs])
+                for labelled in experiment.labelled
+                if (runs := [relative(run) for run in runs_of(experiment, results, condition, task, labelled).values()])
+                for number, step in enumerate(experiment.pauses)
+                if not several or step == experiment.pauses[-1]
+            ]
+            if points:
+                estimates = [(x, interquartile_mean([errors])) for x, errors in points]
+                found[task][condition] = [(x, e.value, e.low, e.high) for x, e in estimates]
+    return charts.learning_curves(found, "labelled scenes" if several else "training steps")
 
 
 def agreement(cell: Cell, again: dict[str, Any], known: dict[str, Any] | None) -> tuple[bool, str]:
