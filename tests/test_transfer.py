@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from gqn import transfer_probes
 from gqn.batch import Views
 from gqn.camera import camera_vector
 from gqn.checkpoint import load_graph
-from gqn.conditions import CONDITIONS, STATE, VISION, Draw, Standard, chosen_scenes, learn
+from gqn.conditions import CONDITIONS, STATE, VISION, Condition, Draw, Standard, chosen_scenes, learn
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.files import append_json_line
 from gqn.recursive import RecursiveGQN
@@ -238,3 +239,20 @@ def test_the_shipped_layer_1_sees_the_frames_that_its_experiments_show() -> None
     assert list(graph.spec) == [VISION]
     views = Views(torch.rand(2, 3, 3, 32, 32), torch.rand(2, 3, 7))
     assert graph.encode(VISION, {VISION: views}).shape == (2, 64, 8, 8)
+
+
+def test_probes_read_what_is_there_and_nothing_else(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    mixing = random.normal(size=(laboratory.scenes.state.shape[1], 40))
+
+    def planted(_: Laboratory, condition: Condition, scenes: TaskScenes, seed: int) -> np.ndarray:
+        noise = random.normal(size=(len(scenes), 40))
+        return 100 + (scenes.state.double().numpy() @ mixing if condition == CONDITIONS["layer-1"] else noise)
+
+    real = transfer_probes.representations(laboratory, CONDITIONS["layer-1"], laboratory.held_out, 0)
+    assert real.shape == (20, 8 * 4 * 4)
+    monkeypatch.setattr(transfer_probes, "representations", planted)
+    found = transfer_probes.linear_probes(laboratory)
+    for asked in ("joints", "target"):
+        assert found["layer-1"][asked]["value"] > 0.9
+        assert found["random"][asked]["value"] < 0.3
