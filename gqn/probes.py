@@ -116,9 +116,9 @@ def representations(
     return {name: values.numpy() for name, values in rows.items()}
 
 
-def reduced(train: Array, test: Array, seed: int) -> tuple[Array, Array]:
+def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:
     """Principal components of the training features, of unit variance each."""
-    count = min(COMPONENTS, *train.shape)
+    count = min(components, *train.shape)
     analysis = extra("sklearn.decomposition").PCA(count, whiten=True, svd_solver="randomized", random_state=seed)
     return analysis.fit_transform(train), analysis.transform(test)
 

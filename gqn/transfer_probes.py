@@ -9,25 +9,24 @@ from torch import Tensor
 from gqn.batch import EncodedViews
 from gqn.conditions import CONDITIONS, VISION, Condition
 from gqn.data.task_scenes import TaskScenes
-from gqn.probes import r_squared
+from gqn.probes import r_squared, reduced
 from gqn.transfer import Laboratory
 
+COMPONENTS = 512  # principal components of r that are read: an arm is a small part of what varies
 PROBED = ("layer-1", "random", "autoencoder")  # conditions whose encoders are probed
 
 
 def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, Any]]:
     """R^2 on held-out scenes of ridge regression from r, by encoder and by what is asked, with intervals over scenes.
 
-    It reads what heads read: all numbers of r, standardised. joints: sines and cosines of those that move. target: its
-    place.
+    joints: sines and cosines of those that move. target: its place.
     """
     splits = laboratory.scenes, laboratory.held_out
     truth = [targets(scenes) for scenes in splits]
     found: dict[str, dict[str, Any]] = {}
     for name in PROBED:
         train, test = (representations(laboratory, CONDITIONS[name], scenes, seed) for scenes in splits)
-        mean, deviation = train.mean(axis=0), train.std(axis=0)
-        readable = tuple((r - mean) / np.where(deviation > 0, deviation, 1) for r in (train, test))
+        readable = reduced(train, test, seed, COMPONENTS)
         found[name] = {
             asked: r_squared("linear", readable, truth[0][asked], truth[1][asked], seed) for asked in truth[0]
         }
@@ -48,7 +47,7 @@ def representations(laboratory: Laboratory, condition: Condition, scenes: TaskSc
         shown = EncodedViews(features[place].float(), scenes.cameras[place])
         with torch.no_grad():
             rows.append(graph.encode(VISION, {VISION: shown}).flatten(1))
-    return torch.cat(rows).double().numpy()
+    return torch.cat(rows).numpy()
 
 
 def targets(scenes: TaskScenes) -> dict[str, np.ndarray]:
