@@ -99,10 +99,10 @@ def extract(run: str | Path, nodes: Iterable[str], file: str | Path) -> None:
 
     Raises CheckpointError, and GraphError where a node needs another that is left out.
     """
-    contents, graph = read(Path(run)), load_graph(run)
-    if unknown := set(nodes) - set(graph.spec):
+    contents, graph, wanted = read(Path(run)), load_graph(run), set(nodes)
+    if unknown := wanted - set(graph.spec):
         raise GraphError(f"{run} has no node {listed(unknown)}; there are {listed(graph.spec)}")
-    graph.remove(*(name for name in graph.spec if name not in nodes))
+    graph.remove(*(name for name in graph.spec if name not in wanted))
     save_graph(file, graph, contents)
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from gqn.checkpoint import CheckpointError, read, save_graph
 from gqn.conditions import CONDITIONS
 from gqn.data.dataset import DatasetError
+from gqn.extras import MissingExtra
 from gqn.files import whole_file, write_json
 from gqn.recursive import GraphError
+from gqn.scenes.arm import TASKS
 from gqn.transfer import Experiment, Laboratory, TransferError, read_experiment, read_results
 from gqn.transfer_probes import linear_probes
 from gqn.transfer_report import agreement, curves, report
@@ -76,6 +78,8 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
     ]
     if not chosen:
         raise TransferError(f"{options.experiment} has no such runs: see its conditions, tasks and seeds")
+    if options.keep_layer_2 and options.keep_layer_2[0] not in TASKS:
+        raise TransferError(f"--keep-layer-2: no task '{options.keep_layer_2[0]}': there are {', '.join(TASKS)}")
     laboratory = Laboratory.open(experiment, options.data, options.layer_1, options.work)
     if options.probe:
         found = linear_probes(laboratory)
@@ -121,5 +125,5 @@ def write_report(experiment: Experiment, results: Path) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (TransferError, GraphError, CheckpointError, DatasetError, ValueError, OSError) as error:
+    except (TransferError, GraphError, CheckpointError, DatasetError, MissingExtra, ValueError, OSError) as error:
         sys.exit(f"transfer.py: {error}")
