@@ -30,6 +30,15 @@ def recorded_camera(vector: Tensor) -> Tensor:
     return torch.cat([position, torch.atan2(sin_yaw, cos_yaw), torch.atan2(sin_pitch, cos_pitch)], dim=-1)
 
 
+def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Position, and unit vectors forward, right and up, (..., 3) each, of cameras by their 7 numbers, (..., 7)."""
+    position, angles = vector.split([3, 4], dim=-1)
+    sin_yaw, cos_yaw, sin_pitch, cos_pitch = angles.unbind(dim=-1)
+    forward = torch.stack([cos_pitch * cos_yaw, -cos_pitch * sin_yaw, sin_pitch], dim=-1)
+    right = torch.stack([-sin_yaw, -cos_yaw, torch.zeros_like(sin_yaw)], dim=-1)
+    return position, forward, right, torch.linalg.cross(right, forward)
+
+
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     """Recorded cameras (..., 5) at `position` (..., 3) that look at `target` (..., 3)."""
     position, target = np.broadcast_arrays(np.asarray(position, np.float64), np.asarray(target, np.float64))

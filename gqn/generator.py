@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gqn.camera import CAMERA_NUMBERS
 from gqn.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.objective import Gaussian, gaussian_kl, promote
+from gqn.volume import FIELD_OF_VIEW, RADIUS, LookThrough
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Generator(nn.Module):
     pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
     representation_channels, representation_grid: shape of r; a grid of 1 is placed on the cores' grid by a learned
         transposed convolution, as the camera is.
+    look: r is a volume, which each query's camera looks through (`gqn.volume`); field_of_view in degrees and radius in
+        world units as the volume has them, seen_channels what becomes of it on the cores' grid.
     hidden, canvas, latent: channels of the cores' states, of the canvas and of z.
     generation_steps: L. shared: one pair of cores for all steps, else a pair for each.
     kernel: size of the cores' convolutions, odd.
@@ -67,12 +70,27 @@ class Generator(nn.Module):
         kernel: int = 5,
         cameras: int = CAMERA_NUMBERS,
         frame_channels: int = 3,
+        look: bool = False,
+        field_of_view: float = FIELD_OF_VIEW,
+        radius: float = RADIUS,
+        seen_channels: int = 128,
     ) -> None:
         super().__init__()
         if pixels % self.SCALE:
             raise ValueError(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
-        if representation_grid not in (1, grid):
+        self.look: LookThrough | None = None
+        if look:
+            self.look = LookThrough(
+                channels=representation_channels,
+                out_channels=seen_channels,
+                grid=grid,
+                cameras=cameras,
+                field_of_view=field_of_view,
+                radius=radius,
+            )
+            representation_channels = seen_channels
+        elif representation_grid not in (1, grid):
             raise ValueError(f"a representation on a grid of {representation_grid}: the generator takes 1 or {grid}")
         cores = 1 if shared else generation_steps
         padding = kernel // 2
@@ -83,7 +101,7 @@ class Generator(nn.Module):
 
         self.place_camera = nn.ConvTranspose2d(cameras, cameras, grid, bias=False)
         self.place_representation: nn.Module = nn.Identity()
-        if representation_grid == 1:
+        if representation_grid == 1 and not look:
             self.place_representation = nn.ConvTranspose2d(
                 representation_channels, representation_channels, grid, bias=False
             )
@@ -136,15 +154,16 @@ class Generator(nn.Module):
 
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
         """The recurrence of `forward`, step by step: for who needs the latents or the canvas on its way."""
-        q = cameras.shape[1]
-        placed = self.place_representation(r)
+        b, q = cameras.shape[:2]
+        placed = self.place_representation(r) if self.look is None else self.look(r, cameras)
+        each = b * q // len(placed)  # a volume looks different to each query
         patterns = self.place_camera.weight
         flat_cameras = cameras.flatten(0, 1)
-        gates = self.generation_representation(placed).repeat_interleave(q, 0)
+        gates = self.generation_representation(placed).repeat_interleave(each, 0)
         generation_static = self._by_core(gates + self.generation_camera(flat_cameras, patterns))
         inference_static = None
         if target is not None:
-            gates = self.inference_representation(placed).repeat_interleave(q, 0)
+            gates = self.inference_representation(placed).repeat_interleave(each, 0)
             gates = gates + self.inference_camera(flat_cameras, patterns)
             frame = self.shrink_frame(target.flatten(0, 1).contiguous(memory_format=torch.channels_last))
             inference_static = self._by_core(gates + self.inference_frame(frame))

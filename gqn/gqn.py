@@ -10,12 +10,14 @@ from gqn.camera import CAMERA_NUMBERS
 from gqn.generator import Generator, Prediction
 from gqn.representation import REPRESENTATIONS
 from gqn.senses import Aggregate, aggregate_views, encode_views
+from gqn.volume import FIELD_OF_VIEW, RADIUS
 
 
 class GenerativeQueryNetwork(nn.Module):
     """Representation network and generator (Eslami et al. 2018, figure 1).
 
-    representation: "pyramid", "tower" or "pool"; representation_channels: its width.
+    representation: "pyramid", "tower", "pool" or "volume"; representation_channels: its width, of a volume that of each
+        cell. field_of_view, radius: what a volume must know of the cameras and the world (`gqn.volume`).
     aggregate: "sum" over context views as published, or their "mean".
     normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
     The other arguments are those of `Generator`.
@@ -35,6 +37,8 @@ class GenerativeQueryNetwork(nn.Module):
         generation_steps: int = 12,
         shared: bool = False,
         kernel: int = 5,
+        field_of_view: float = FIELD_OF_VIEW,
+        radius: float = RADIUS,
     ) -> None:
         super().__init__()
         frame = (3, pixels, pixels)
@@ -46,21 +50,25 @@ class GenerativeQueryNetwork(nn.Module):
             "shared": shared,
             "kernel": kernel,
         }
+        sees: dict[str, Any] = {"channels": representation_channels}
+        if representation == "volume":
+            world = {"field_of_view": field_of_view, "radius": radius}
+            sees, cores = {**sees, **world}, {**cores, "look": True, **world}
         # The same network as a sense and a task of `gqn.recursive.RecursiveGQN`.
         self.sense: dict[str, Any] = {
             "encoder": representation,
             "frame": frame,
-            "channels": representation_channels,
+            **sees,
             "aggregate": aggregate,
             "normalise": normalise,
         }
         self.render: dict[str, Any] = {"target": frame, "query": CAMERA_NUMBERS, **cores}
         self.aggregate: Aggregate = aggregate
         self.normalise = normalise
-        self.representation = REPRESENTATIONS[representation](pixels=pixels, channels=representation_channels)
+        self.representation = REPRESENTATIONS[representation](pixels=pixels, **sees)
         self.generator = Generator(
             pixels=pixels,
-            representation_channels=representation_channels,
+            representation_channels=self.representation.channels,
             representation_grid=self.representation.grid,
             **cores,
         )

@@ -133,7 +133,7 @@ class GraphRun(Run):
         )
 
     def parallel(self) -> nn.Module:
-        return self.group.parallel(Objective(self.network), partial=len(self.network.learning()) > 1)
+        return self.group.parallel(self.compiled(Objective(self.network)), partial=len(self.network.learning()) > 1)
 
     def loss(self, parallel: nn.Module, batch: GraphBatch) -> tuple[Tensor, list[Tensor]]:
         """The sum of the tasks' losses by their weights; of each task its loss, whether it was asked, and its KL."""

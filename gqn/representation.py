@@ -1,13 +1,15 @@
 """Representation networks: what one view (a frame and the camera that took it) tells of its scene.
 
-Eslami et al. 2018, supplementary figure S1. Each maps frames (n, 3, h, w) and cameras (n, k) to (n, channels, h', w'),
-and says by `grid` whether that is a grid of a quarter of the frame's size (`Tower`) or one cell (`Pyramid`, `Pool`).
+Eslami et al. 2018, supplementary figure S1; `gqn.volume` has one that is not in the paper. Each maps frames (n, 3, h, w)
+and cameras (n, k) to r (n, c, h', w'), and says what that is: `channels` is c, `grid` a quarter of the frame's size
+(`Tower`), one cell (`Pyramid`, `Pool`) or that of the volume.
 """
 
 from torch import Tensor, nn
 
 from gqn.camera import CAMERA_NUMBERS
 from gqn.layers import CameraConv2d, constant_planes
+from gqn.volume import Volume
 
 
 class Pyramid(nn.Module):
@@ -20,7 +22,7 @@ class Pyramid(nn.Module):
         self, *, pixels: int, channels: int = 256, cameras: int = CAMERA_NUMBERS, frame_channels: int = 3
     ) -> None:
         super().__init__()
-        self.grid = 1
+        self.channels, self.grid = channels, 1
         self.first = nn.Conv2d(frame_channels, 32, 2, stride=2)
         # Kernel and stride are equal and nothing is padded: a camera on constant planes adds a constant.
         self.camera = nn.Linear(cameras, 32, bias=False)
@@ -46,7 +48,7 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.grid = pixels // 4
+        self.channels, self.grid = channels, pixels // 4
         self.first = nn.Conv2d(frame_channels, channels, 2, stride=2)
         self.narrow_1 = nn.Conv2d(channels, half, 3, padding=1)
         self.widen_1 = nn.Conv2d(half, channels, 2, stride=2)
@@ -80,4 +82,5 @@ class Pool(Tower):
         return super().forward(frames, cameras).mean(dim=(2, 3), keepdim=True)
 
 
-REPRESENTATIONS: dict[str, type[Pyramid] | type[Tower]] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool}
+Vision = type[Pyramid] | type[Tower] | type[Volume]
+REPRESENTATIONS: dict[str, Vision] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "volume": Volume}

@@ -4,14 +4,14 @@ Each encoder maps frames (n, ...) and cameras (n, k) to (n, channels, h', w'). V
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gqn.batch import EncodedViews, Views
-from gqn.representation import REPRESENTATIONS, Pyramid, Tower
+from gqn.representation import REPRESENTATIONS, Vision
 
 Shape = tuple[int, ...]
 Aggregate = Literal["sum", "mean"]
@@ -62,13 +62,13 @@ class SpectrogramEncoder(nn.Module):
         return self.layers(torch.cat([heard, cameras], dim=1))[:, :, None, None]
 
 
-def vision(network: type[Pyramid] | type[Tower]) -> Callable[..., nn.Module]:
-    """One of `gqn.representation`'s networks with the arguments of a sense."""
+def vision(network: Vision) -> Callable[..., nn.Module]:
+    """One of `gqn.representation`'s networks with the arguments of a sense, and its own."""
 
-    def build(*, frame: Shape, pose: int, channels: int = 256) -> nn.Module:
+    def build(*, frame: Shape, pose: int, **options: Any) -> nn.Module:
         if len(frame) != 3 or frame[1] != frame[2]:
             raise ValueError(f"frames of shape {tuple(frame)}: vision takes (channels, pixels, pixels)")
-        return network(pixels=frame[1], channels=channels, cameras=pose, frame_channels=frame[0])
+        return network(pixels=frame[1], cameras=pose, frame_channels=frame[0], **options)
 
     return build
 

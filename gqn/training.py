@@ -162,7 +162,11 @@ class Run:
 
     def parallel(self) -> nn.Module:
         """The network as `loss` calls it, on several processes with gradients averaged over them."""
-        return self.group.parallel(self.network)
+        return self.group.parallel(self.compiled(self.network))
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """The network for training steps, compiled where that is asked for; it shares its weights."""
+        return cast(nn.Module, torch.compile(network)) if self.config.compile else network
 
     def learn(self, parallel: nn.Module, batch: Any) -> Tensor:
         """One training step; returns what `names` says."""
@@ -208,17 +212,18 @@ class Run:
     def report(self) -> dict[str, Any]:
         """Likelihood and errors on held-out scenes."""
         settings = self.config.evaluation
-        return evaluate(
-            cast(GenerativeQueryNetwork, self.averaged),
-            self.held_out,
-            self.baseline,
-            context=settings.evaluation_context,
-            samples=settings.samples,
-            sigma=self.config.training.sigma_at(self.step - 1),
-            seed=self.config.seed,
-            processes=self.group,
-            limit=settings.evaluation_scenes,
-        )
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return evaluate(
+                cast(GenerativeQueryNetwork, self.averaged),
+                self.held_out,
+                self.baseline,
+                context=settings.evaluation_context,
+                samples=settings.samples,
+                sigma=self.config.training.sigma_at(self.step - 1),
+                seed=self.config.seed,
+                processes=self.group,
+                limit=settings.evaluation_scenes,
+            )
 
     def draw(self, writer: SummaryWriter) -> None:
         """predictions.png, and the same in TensorBoard."""
