@@ -1,8 +1,8 @@
 """Representation networks: what one view (a frame and the camera that took it) tells of its scene.
 
-Eslami et al. 2018, supplementary figure S1; `gqn.volume` has one that is not in the paper. Each maps frames (n, 3, h, w)
-and cameras (n, k) to r (n, c, h', w'), and says what that is: `channels` is c, `grid` a quarter of the frame's size
-(`Tower`), one cell (`Pyramid`, `Pool`) or that of the volume.
+Eslami et al. 2018, supplementary figure S1; `gqn.volume` has one that is not in the paper. Each maps frames
+(n, 3, h, w) and cameras (n, k) to r (n, c, h', w'), and says what that is: `channels` is c, `grid` a quarter of the
+frame's size (`Tower`), one cell (`Pyramid`, `Pool`) or that of the volume.
 """
 
 from torch import Tensor, nn

@@ -15,12 +15,12 @@ from gqn.comparison import (
     ratio_of_steps,
     steps_to_threshold,
 )
+from gqn.tables import NONE, table
 from gqn.transfer import ALL, Cell, Experiment
 
 Results = dict[Cell, dict[str, Any]]
 Measure = Callable[[dict[str, Any]], float]
 
-NONE = "—"
 TOLERANCE = 0.1  # of a constant answer's error: rounding differs by processor, and learning magnifies it
 
 
@@ -211,8 +211,3 @@ def agreement(cell: Cell, again: dict[str, Any], known: dict[str, Any] | None) -
 def shown(estimate: Estimate, digits: int) -> str:
     bound = {"": "", "at most": "≤ ", "at least": "≥ "}[estimate.bound]
     return f"{bound}{estimate.value:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])

@@ -1,9 +1,9 @@
-"""A representation that has a place in space: views are gathered into the cells of a cube, query cameras look through it.
+"""A representation with a place in space: views are gathered into the cells of a cube, query cameras look through it.
 
-Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.camera` is given: a
-cell of the cube reads each view where it would be seen, and a ray of the query's camera reads the cells that it passes
-(as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what hides what
-and what it looks like is learned. Cells and rays read the nearest value, so that reading is copying rows.
+Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.camera` is given:
+a cell of the cube reads each view where it would be seen, and a ray of the query's camera reads the cells that it
+passes (as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what
+hides what and how it looks is learned. Cells and rays read the nearest value, so that reading is copying rows.
 
 The cube is centred at the origin and has half an edge of `radius` world units; r is (c * s, s, s) for s cells a side and
 c channels a cell, x and channel together first, then y and z.
@@ -27,7 +27,7 @@ NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is no
 class Volume(nn.Module):
     """Features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
-    channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: world units, half an edge of the cube.
+    channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: half an edge of the cube, world units.
     Maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s). Raises ValueError for cameras of other
     numbers than the seven.
     """

@@ -11,7 +11,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import from the lines above its own, and from no other.
 TIERS = [
-    ["files", "signals", "extras", "charts", "camera", "batch", "layers", "objective", "distributed", "data.stream"],
+    [
+        "files",
+        "signals",
+        "extras",
+        "charts",
+        "tables",
+        "camera",
+        "batch",
+        "layers",
+        "objective",
+        "distributed",
+        "data.stream",
+    ],
+    ["volume"],
     [
         "scenes.textures",
         "scenes.solids",
@@ -46,7 +59,7 @@ TIERS = [
         "data.task_scenes",
     ],
     ["training", "probes", "rotation", "conditions"],
-    ["assessment", "graph_training", "transfer"],
+    ["assessment", "graph_training", "transfer", "recipes"],
     ["transfer_report", "transfer_probes", "agent"],
     ["transfer_smoke"],
     [""],  # gqn/__init__.py, which imports by name
