@@ -27,7 +27,7 @@ NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is no
 class Volume(nn.Module):
     """Features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
-    channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: half an edge of the cube, world units.
+    channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: half an edge, world units.
     Maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s). Raises ValueError for cameras of other
     numbers than the seven.
     """
