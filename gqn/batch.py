@@ -5,6 +5,7 @@ Letters: b scenes, m context views, q query views, c channels, h w pixels, k cam
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -57,6 +58,10 @@ class Batch:
     def pin_memory(self) -> "Batch":
         return Batch(self.context.pin_memory(), self.query.pin_memory())
 
+    def parts(self, count: int) -> list["Batch"]:
+        """The scenes in so many parts of equal size."""
+        return [Batch(self.context[some], self.query[some]) for some in even_slices(len(self.query.cameras), count)]
+
 
 @dataclass(frozen=True)
 class EncodedViews(Views):
@@ -80,8 +85,20 @@ class GraphBatch:
     def pin_memory(self) -> "GraphBatch":
         return self._each(Views.pin_memory)
 
+    def parts(self, count: int) -> list["GraphBatch"]:
+        """The scenes in so many parts of equal size."""
+        scenes = len(next(iter((*self.tasks.values(), *self.senses.values()))).cameras)
+        return [self._each(itemgetter(some)) for some in even_slices(scenes, count)]
+
     def _each(self, change: Callable[[Views], Views]) -> "GraphBatch":
         return GraphBatch(*({name: change(v) for name, v in views.items()} for views in (self.senses, self.tasks)))
+
+
+def even_slices(length: int, count: int) -> list[slice]:
+    """Raises ValueError where it does not divide."""
+    if length % count:
+        raise ValueError(f"{length} scenes do not divide into {count} parts")
+    return [slice(start, start + length // count) for start in range(0, length, length // count)]
 
 
 def split_views(views: Views, context: int, queries: int) -> Batch:

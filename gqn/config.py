@@ -38,6 +38,8 @@ class ModelConfig:
     """Degrees, vertical, of the cameras; only a volume has to know."""
     radius: float = RADIUS
     """Half an edge, in world units, of the cube round the origin that a volume covers."""
+    recompute: bool = False
+    """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class TrainingConfig:
     """Stop after so many minutes of training even if steps are left; 0 for no limit."""
     batch: int = 36
     """Scenes a step, over all processes together."""
+    parts: int = 1
+    """Parts in which a process computes its share of a batch, one after another: less memory, the same gradient."""
     queries: int = 1
     """Query views a scene; they share its representation."""
     context_views: tuple[int, int] = (1, 5)
@@ -166,6 +170,7 @@ class Config:
             ("steps", t.steps > 0, "at least 1"),
             ("minutes", t.minutes >= 0, "0 or more"),
             ("batch", t.batch > 0, "at least 1"),
+            ("parts", t.parts > 0 and t.batch % t.parts == 0, "a number that the batch divides by"),
             ("queries", t.queries > 0, "at least 1"),
             ("context_views", 1 <= t.context_views[0] <= t.context_views[1], "two rising numbers from 1 on"),
             ("sigma", t.sigma > 0, "positive"),
@@ -224,15 +229,15 @@ SMALL = replace(
     ),
     training=replace(
         PAPER.training,
-        steps=4_000,
+        steps=3_400,
         batch=16,
         queries=4,
         learning_rate=1.5e-3,
         final_learning_rate=1e-4,
         learning_rate_steps=0,
         warm_up_steps=200,
-        sigma=0.4,
-        final_sigma=0.25,
+        sigma=0.8,
+        final_sigma=0.5,
         sigma_steps=0,
         averaging=0.999,
     ),
@@ -241,7 +246,7 @@ SMALL = replace(
 QUICK = replace(
     SMALL,
     preset="quick",
-    training=replace(SMALL.training, steps=4_000, minutes=20.0),
+    training=replace(SMALL.training, steps=4_000, minutes=20.0, sigma=0.4, final_sigma=0.25),
     evaluation=replace(SMALL.evaluation, evaluate_every=500, save_every=250, log_every=20),
 )
 PRESETS = {config.preset: config for config in (QUICK, SMALL, PAPER)}

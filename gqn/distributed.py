@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ class Processes:
         if self.count == 1:
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=partial)
+
+    def apart(self, parallel: nn.Module) -> AbstractContextManager[None]:
+        """A block whose gradients stay with this process, to be averaged with those of the next `backward` after it."""
+        return parallel.no_sync() if isinstance(parallel, DistributedDataParallel) else nullcontext()
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over the processes, on all of them."""

@@ -6,9 +6,11 @@ latent z comes from the posterior where the target frame is given, and from the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gqn.camera import CAMERA_NUMBERS
 from gqn.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
@@ -45,6 +47,7 @@ class Generator(nn.Module):
     hidden, canvas, latent: channels of the cores' states, of the canvas and of z.
     generation_steps: L. shared: one pair of cores for all steps, else a pair for each.
     kernel: size of the cores' convolutions, odd.
+    recompute: the cores' activations are computed again for the gradient instead of kept: less memory, more time.
 
     Inputs that do not change over the steps (r, camera, frame) are convolved once for all steps, and the canvas is kept
     as the sum of hidden states: growing it is linear, so growing and shrinking it is one linear map of each cell.
@@ -74,6 +77,7 @@ class Generator(nn.Module):
         field_of_view: float = FIELD_OF_VIEW,
         radius: float = RADIUS,
         seen_channels: int = 128,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if pixels % self.SCALE:
@@ -97,7 +101,7 @@ class Generator(nn.Module):
         static = representation_channels + cameras
         inference_inputs = hidden + canvas + frame_channels + static + hidden
         generation_inputs = latent + static + hidden
-        self.hidden, self.generation_steps, self.shared = hidden, generation_steps, shared
+        self.hidden, self.generation_steps, self.shared, self.recompute = hidden, generation_steps, shared, recompute
 
         self.place_camera = nn.ConvTranspose2d(cameras, cameras, grid, bias=False)
         self.place_representation: nn.Module = nn.Identity()
@@ -181,12 +185,17 @@ class Generator(nn.Module):
                 seen: list[Tensor] = []
                 if generated is not None and total is not None:
                     seen = [generated.hidden, nn.functional.conv2d(total, rewrite)]
-                inferred = self.inference[core](seen, inferred, inference_static[core])
+                inferred = self._advance(self.inference[core], seen, inferred, inference_static[core])
                 posterior = self._gaussian(self.posterior(inferred.hidden))
             z = (posterior or prior).sample()
-            generated = self.generation[core]([z], generated, generation_static[core])
+            generated = self._advance(self.generation[core], [z], generated, generation_static[core])
             total = generated.hidden if total is None else total + generated.hidden
             yield Step(prior, posterior, z, total)
+
+    def _advance(self, core: nn.Module, inputs: list[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(LSTMState, checkpoint(core, inputs, state, static, use_reentrant=False))
+        return core(inputs, state, static)
 
     def _prior(self, generated: LSTMState | None, like: Tensor) -> Gaussian:
         if generated is not None:

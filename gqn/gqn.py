@@ -39,6 +39,7 @@ class GenerativeQueryNetwork(nn.Module):
         kernel: int = 5,
         field_of_view: float = FIELD_OF_VIEW,
         radius: float = RADIUS,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         frame = (3, pixels, pixels)
@@ -49,6 +50,7 @@ class GenerativeQueryNetwork(nn.Module):
             "generation_steps": generation_steps,
             "shared": shared,
             "kernel": kernel,
+            "recompute": recompute,
         }
         sees: dict[str, Any] = {"channels": representation_channels}
         if representation == "volume":

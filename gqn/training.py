@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -175,13 +175,19 @@ class Run:
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = settings.learning_rate_at(self.step)
-        loss, values = self.loss(parallel, batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        found = torch.zeros(len(self.names) - 1, device=self.group.device)
+        parts = batch.parts(settings.parts)
+        for number, part in enumerate(parts, start=1):
+            # Gradients of several processes are averaged once, with those of the last part.
+            with nullcontext() if number == len(parts) else self.group.apart(parallel):
+                loss, values = self.loss(parallel, part)
+                (loss / len(parts)).backward()
+            found += torch.stack(values).detach() / len(parts)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_gradient or float("inf"))
         self.optimizer.step()
         update_average(self.averaged, self.network, averaging_decay(self.step, settings.averaging))
-        return torch.stack([*values, norm]).detach()
+        return torch.cat([found, norm.detach()[None]])
 
     def loss(self, parallel: nn.Module, batch: Any) -> tuple[Tensor, list[Tensor]]:
         """The loss of a batch, and what `names` says but for the gradient's norm, in nats an image."""
@@ -353,11 +359,12 @@ def check_named(config: Config) -> None:
 
 def resolved(config: Config, name: str, group: Processes) -> Config:
     """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
-    share = -(-config.training.batch // group.count)
+    parts = config.training.parts
+    share = parts * -(-config.training.batch // (group.count * parts))
     if share * group.count != config.training.batch and group.leads:
+        divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
         print(
-            f"a batch of {config.training.batch} scenes does not divide by {group.count} processes: "
-            f"taking {share * group.count}",
+            f"a batch of {config.training.batch} scenes does not divide by {divisors}: taking {share * group.count}",
             file=sys.stderr,
         )
     training = replace(config.training.with_schedules(), batch=share * group.count)

@@ -134,3 +134,26 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         Generator(pixels=18)
     with pytest.raises(ValueError, match="grid of 3.*1 or 4"):
         Generator(pixels=16, representation_grid=3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_computing_activations_again_gives_the_same_gradient_and_keeps_less(shared: bool) -> None:
+    cameras, r, target = inputs(queries=2)
+    kept, gradients = {}, {}
+    for recompute in (False, True):
+        net = build(shared=shared, steps=4)
+        net.recompute = recompute
+        storages: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, storages: dict[int, int] = storages) -> torch.Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            prediction = net(cameras, r, target)
+        (prediction.mean.square().sum() + prediction.kl.sum()).backward()
+        kept[recompute] = sum(storages.values())
+        gradients[recompute] = [weight.grad for weight in net.parameters()]
+    torch.testing.assert_close(gradients[True], gradients[False], rtol=0, atol=0)
+    assert kept[True] < 0.8 * kept[False]

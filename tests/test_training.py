@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn import checkpoint
 from gqn.config import PRESETS, Config, from_dict, to_dict
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
 from gqn.data.prepare import made_scenes
-from gqn.training import Interrupted, Run, TrainingError, train
+from gqn.distributed import processes
+from gqn.training import Interrupted, Losses, Run, TrainingError, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,6 +74,54 @@ def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
 def test_training_learns(scenes: Path, tmp_path: Path) -> None:
     reports = history(train(tiny(scenes, tmp_path, steps=60, averaging=0.9, learning_rate=5e-3)))
     assert reports[-1]["reconstruction"]["mse"] < 0.7 * reports[0]["reconstruction"]["mse"]
+
+
+class Calls(TorchDispatchMode):
+    """Counts calls of operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count[function.overloadpacket.__name__] += 1
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("representation", ["pool", "volume"])
+def test_a_step_never_waits_for_the_device(scenes: Path, tmp_path: Path, representation: str) -> None:
+    """Operators whose result the host must know: on CUDA each of them waits for all work before it."""
+    config = tiny(scenes, tmp_path)
+    config = replace(config, model=replace(config.model, representation=representation))
+    with processes("cpu") as group:
+        run = Run(config, group, resume=False)
+        batches, parallel, losses = [run.batches[step] for step in range(3)], run.parallel(), Losses(group, run.names)
+        with Calls() as calls:
+            for batch in batches:
+                losses.add(run.learn(parallel, batch))
+        with Calls() as asked:
+            losses.means(3, run.folder)
+    waiting = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "item"}
+    assert calls.count["convolution_backward"] > 0
+    assert not waiting & calls.count.keys()
+    assert waiting & asked.count.keys()  # as reading the losses does, every so often
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: Path, tmp_path: Path) -> None:
+    gradients = []
+    for parts in (1, 2, 4):
+        with processes("cpu") as group:
+            run = Run(tiny(scenes, tmp_path, parts=parts, clip_gradient=0.0), group, resume=False)
+            with torch.no_grad():
+                # A posterior of no width: the noise, which each part draws for itself, plays no part.
+                posterior = run.network.generator.posterior
+                posterior.weight[2:], posterior.bias[2:] = 0, -20
+            values = run.learn(run.parallel(), run.batches[0])
+            gradients.append([values, *(weight.grad for weight in run.network.parameters())])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-3, atol=1e-2)
+    with pytest.raises(ValueError, match="--parts must be a number that the batch divides by"):
+        tiny(scenes, tmp_path, parts=3)
 
 
 def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> None:
