@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from gqn.recursive import RecursiveGQN
 
 FORMAT = 1
 FILE = "checkpoint.pt"
+# Weights that come with the library, gqn/weights/NAME.pt, and their SHA-256.
+WEIGHTS: dict[str, str] = {}
 
 
 class CheckpointError(ValueError):
@@ -56,7 +59,12 @@ def save(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, named by its file or by its run's folder, with tensors on the CPU. Raises CheckpointError."""
+    """A checkpoint, named by its file, its run's folder, or one of `WEIGHTS`, with tensors on the CPU.
+
+    Raises CheckpointError.
+    """
+    if str(path) in WEIGHTS and not path.exists():
+        path = shipped(str(path))
     path = path if path.suffix == ".pt" else path / FILE
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one")
@@ -69,8 +77,16 @@ def read(path: Path) -> dict[str, Any]:
     return contents
 
 
+def shipped(name: str) -> Path:
+    """The file of weights that come with the library. Raises CheckpointError where it is not what it was."""
+    path = Path(__file__).parent / "weights" / f"{name}.pt"
+    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != WEIGHTS[name]:
+        raise CheckpointError(f"{path} is missing or damaged: its checksum is not {WEIGHTS[name]}; install gqn again")
+    return path
+
+
 def load(path: str | Path) -> GenerativeQueryNetwork:
-    """The trained network (averaged weights, evaluation mode) of a run's folder or of its checkpoint.pt."""
+    """The trained network (averaged weights, evaluation mode) of a run's folder or checkpoint.pt, or of `WEIGHTS`."""
     contents = read(Path(path))
     if contents.get("graph"):
         raise CheckpointError(f"{path} holds a graph: load it by gqn.load_graph")
@@ -97,9 +113,16 @@ def load_graph(path: str | Path) -> RecursiveGQN:
 def extract(run: str | Path, nodes: Iterable[str], file: str | Path) -> None:
     """Write some trained nodes of a run, averaged weights alone, to a small file for `load_graph`.
 
+    Without nodes, the network as it is, in half precision, for `load`: a flat one.
     Raises CheckpointError, and GraphError where a node needs another that is left out.
     """
-    contents, graph, wanted = read(Path(run)), load_graph(run), set(nodes)
+    wanted = set(nodes)
+    if not wanted:
+        contents, network = read(Path(run)), load(run)
+        halves = {name: weight.half() for name, weight in network.state_dict().items()}
+        save_tensors(file, {**_kept(contents), "graph": None, "averaged": halves})
+        return
+    contents, graph = read(Path(run)), load_graph(run)
     if unknown := wanted - set(graph.spec):
         raise GraphError(f"{run} has no node {listed(unknown)}; there are {listed(graph.spec)}")
     graph.remove(*(name for name in graph.spec if name not in wanted))
@@ -108,5 +131,8 @@ def extract(run: str | Path, nodes: Iterable[str], file: str | Path) -> None:
 
 def save_graph(file: str | Path, graph: RecursiveGQN, origin: dict[str, Any]) -> None:
     """Write a graph with its weights alone, to a small file for `load_graph`; origin: the checkpoint it grew from."""
-    kept = {key: origin[key] for key in ("format", "config", "pixels", "step", "seconds")}
-    save_tensors(file, {**kept, "graph": graph.to_dict(), "averaged": graph.state_dict()})
+    save_tensors(file, {**_kept(origin), "graph": graph.to_dict(), "averaged": graph.state_dict()})
+
+
+def _kept(contents: dict[str, Any]) -> dict[str, Any]:
+    return {key: contents[key] for key in ("format", "config", "pixels", "step", "seconds")}

@@ -5,8 +5,8 @@ a cell of the cube reads each view where it would be seen, and a ray of the quer
 passes (as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what
 hides what and how it looks is learned. Cells and rays read the nearest value: they copy rows.
 
-The cube is centred at the origin and has half an edge of `radius` world units; r is (c * s, s, s) for s cells a side and
-c channels a cell, x and channel together first, then y and z.
+The cube is centred at the origin and has half an edge of `radius` world units; r is (c * s, s, s) for s cells a side
+and c channels a cell: x and channel together first, then y and z.
 """
 
 import math

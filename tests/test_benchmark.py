@@ -62,3 +62,15 @@ def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert report["bytes_a_scene"]["decoded shards"] > 15 * 3 * 16 * 16
     assert len(report["ratios"]) == 3
     assert report["provenance"]["command"][:2] == ["benchmark.py", "data"]
+
+
+def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "scaling.json"
+    options = ("--pixels", "16", "--repeats", "1", "--batches", "2", "--lengths", "4", "--output", str(output))
+    run(monkeypatch, "scaling", *options)
+    report = json.loads(output.read_text())
+    assert report["two_processes"]["efficiency"] > 0
+    assert [(row["scenes"], row["L"]) for row in report["memory_megabytes"]] == [(2, 4), (2, 4)]
+    assert min(row["megabytes"] for row in report["memory_megabytes"]) > 0
+    for row in report["computed"]:
+        assert 0 < row["efficiency"] < 1

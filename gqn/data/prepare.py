@@ -7,7 +7,7 @@ from gqn.data.generate import generate
 
 
 def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, workers: int | None = None) -> Path:
-    """Shepard-Metzler objects seen from a ring of cameras, converted and ready to train on; made only once.
+    """Shepard-Metzler objects with cameras all round, as published, converted and ready to train on; made only once.
 
     size: pixels of a frame. Returns the dataset's folder in `directory`, whose name says what it holds.
     """
@@ -16,10 +16,9 @@ def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, worker
         directory,
         scenes,
         seed=0,
-        name=f"shepard_metzler_5_parts_ring_{size}",
+        name=f"shepard_metzler_5_parts_{size}",
         test_scenes=256,
         size=size,
-        cameras="ring",
         workers=workers,
     )
     convert(folder, 100, workers=workers)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Take trained nodes out of a run: averaged weights alone, in a small file for --start, gqn.load_graph and transfer.
+"""Take what a run learned out of it: averaged weights alone, in a small file.
 
-python scripts/extract-nodes.py runs/small-1 layer-1.pt --nodes vision
+python scripts/extract.py runs/small-1 layer-1.pt --nodes vision     for --start, gqn.load_graph and transfer
+python scripts/extract.py runs/small-1 small.pt                      the whole network in half precision, for gqn.load
 """
 
 import argparse
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run's folder, or its checkpoint")
     parser.add_argument("file", type=Path, help="what to write, NAME.pt")
-    parser.add_argument("--nodes", nargs="+", required=True, help="which to take; a flat network has vision and render")
+    parser.add_argument("--nodes", nargs="+", default=(), help="which to take; a flat network has vision and render")
     options = parser.parse_args()
     if options.file.suffix != ".pt":
         parser.error(f"{options.file}: a checkpoint's name ends in .pt")
@@ -28,4 +29,4 @@ if __name__ == "__main__":
     try:
         main()
     except (CheckpointError, GraphError, OSError) as error:
-        sys.exit(f"extract-nodes.py: {error}")
+        sys.exit(f"extract.py: {error}")

@@ -1,0 +1,151 @@
+"""Many processes and large batches: `scaling` of scripts/benchmark.py."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gqn.config import PRESETS
+from gqn.distributed import processes
+from gqn.files import write_json
+from gqn.provenance import provenance
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmark_training import Step, Work, fastest
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Measure what a second process costs and what memory a step takes; compute what many GPUs would do."""
+
+    repeats: int = 5
+    """Steps of which the fastest counts."""
+    batches: tuple[int, ...] = (4, 8, 16)
+    """Scenes a step, of which the memory is measured."""
+    lengths: tuple[int, ...] = (4, 8, 12)
+    """Steps L of the generator, of which the memory is measured."""
+    pixels: int = 64
+    """Height and width of the frames."""
+    gpu_tflops: float = 200.0
+    """Assumed rate of one GPU, in TFLOP/s: half of what an H100 gives in a large bfloat16 product."""
+    link_gbytes: float = 150.0
+    """Assumed rate at which gradients travel between the GPUs of a machine, in GB/s."""
+    network_gbytes: float = 25.0
+    """Assumed rate between machines of 8 GPUs each, in GB/s."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process of its own measures: steps of preset `small`."""
+
+    pixels: int
+    scenes: int
+    length: int
+    recompute: bool
+    repeats: int
+
+
+def measure_scaling(options: Scaling) -> None:
+    with processes("cpu") as group:
+        report: dict[str, Any] = {"provenance": provenance(group)}
+    settings = PRESETS["small"].training
+    task = Task(options.pixels, settings.batch // 2, PRESETS["small"].model.generation_steps, False, options.repeats)
+    one, two = measured(task, processes=1), measured(task, processes=2)
+    report["two_processes"] = {
+        "scenes_a_process": task.scenes,
+        "seconds_alone": round(one["seconds"], 3),
+        "seconds_of_two": round(two["seconds"], 3),
+        "efficiency": round(one["seconds"] / two["seconds"], 3),
+    }
+    print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    report["memory_megabytes"] = []
+    for recompute in (False, True):
+        for scenes, length in [
+            *((scenes, task.length) for scenes in options.batches),
+            *((options.batches[0], length) for length in options.lengths if length != task.length),
+        ]:
+            asked = replace(task, scenes=scenes, length=length, recompute=recompute, repeats=1)
+            row = {"scenes": scenes, "L": length, "recompute": recompute, "megabytes": measured(asked)["megabytes"]}
+            report["memory_megabytes"].append(row)
+            print(row, flush=True)
+    report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
+    # The preset's batch over a machine, over eight, and eight times the batch over those.
+    report["computed"] = [
+        computed(name, gpus, PRESETS[name].training.batch * times, options)
+        for name in ("paper", "best")
+        for gpus, times in ((8, 1), (64, 1), (64, 8))
+    ]
+    print(json.dumps(report["computed"], indent=2))
+    if options.output:
+        write_json(options.output, report)
+
+
+def computed(preset: str, gpus: int, batch: int, options: Scaling) -> dict[str, Any]:
+    """Seconds of a step whose scenes are shared out, and how much of it is work, from operations and bytes alone.
+
+    Gradients, in float32, go round a ring of all GPUs, which is as fast as its slowest link, after all work is done:
+    what overlaps makes it better.
+    """
+    config = PRESETS[preset]
+    settings = config.training
+    work = Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries)
+    step = Step(config.model, work, torch.device("cpu"), bfloat16=True)
+    operations = step.operations()
+    weights = sum(weight.numel() for weight in step.network.parameters())
+    compute = operations * batch / gpus / (options.gpu_tflops * 1e12)
+    rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
+    exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
+    return {
+        "preset": preset,
+        "gpus": gpus,
+        "batch": batch,
+        "gflop_a_scene": round(operations / 1e9, 1),
+        "weights_millions": round(weights / 1e6, 1),
+        "seconds_of_work": round(compute, 5),
+        "seconds_of_exchange": round(exchange, 5),
+        "efficiency": round(compute / (compute + exchange), 3),
+        "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
+    }
+
+
+def measured(task: Task, processes: int = 1) -> dict[str, float]:
+    """What a process of its own, or the first of several, says of a task; each has one thread."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "measured.json"
+        command = [sys.executable, *(launcher if processes > 1 else []), __file__, json.dumps(asdict(task)), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"a measurement of {task} failed:\n{done.stderr}")
+        return json.loads(out.read_text())
+
+
+def measure(task: Task, out: Path) -> None:
+    torch.set_num_threads(1)
+    sizes = replace(PRESETS["small"].model, generation_steps=task.length, recompute=task.recompute)
+    with processes("cpu") as group:
+        before = resident("VmRSS")
+        work = Work(task.pixels, task.scenes, 3, PRESETS["small"].training.queries)
+        step = Step(sizes, work, group.device, bfloat16=True)
+        step.predict = group.parallel(step.network)
+        seconds = fastest(step.learn, task.repeats, group.device)
+        memory = resident("VmHWM") - before
+        if group.leads:
+            write_json(out, {"seconds": seconds, "megabytes": round(memory)})
+
+
+def resident(which: str) -> float:
+    """Megabytes of this process's memory, as Linux has it: VmRSS now, VmHWM at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+
+
+if __name__ == "__main__":
+    measure(Task(**json.loads(sys.argv[1])), Path(sys.argv[2]))
