@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from gqn.camera import CAMERA_NUMBERS
 from gqn.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.objective import Gaussian, gaussian_kl, promote
-from gqn.volume import FIELD_OF_VIEW, RADIUS, LookThrough
+from gqn.volume import FIELD_OF_VIEW, RADIUS, SIDE, LookThrough
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Generator(nn.Module):
         grid = pixels // self.SCALE
         self.look: LookThrough | None = None
         if look:
+            if representation_grid != SIDE:
+                raise ValueError(f"a representation on a grid of {representation_grid} is no volume to look through")
             self.look = LookThrough(
                 channels=representation_channels,
                 out_channels=seen_channels,

@@ -134,6 +134,8 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         Generator(pixels=18)
     with pytest.raises(ValueError, match="grid of 3.*1 or 4"):
         Generator(pixels=16, representation_grid=3)
+    with pytest.raises(ValueError, match="a grid of 4 is no volume to look through"):
+        Generator(pixels=16, representation_grid=4, look=True)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -70,6 +70,24 @@ def test_the_flat_graph_is_the_gqn(copied: bool) -> None:
     assert torch.equal(graph.sample("render", {"vision": views}, query.cameras, 2), sampled)
 
 
+def test_a_flat_network_with_a_volume_is_a_graph_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = GenerativeQueryNetwork(pixels=8, representation="volume", representation_channels=2, radius=0.5, **CORES)
+    graph = RecursiveGQN.from_flat(network)
+    graph.to_file(tmp_path / "graph.yaml")
+    again = RecursiveGQN.from_file(tmp_path / "graph.yaml")
+    again.load_state_dict(graph.state_dict())
+    batch = world(3)
+    views, query = batch.senses["vision"], batch.tasks["render"]
+    torch.manual_seed(2)
+    sampled = network.sample(views, query.cameras, 2)
+    for made in (graph, again):
+        torch.manual_seed(2)
+        assert torch.equal(made.sample("render", {"vision": views}, query.cameras, 2), sampled)
+    with pytest.raises(GraphError, match="task 'other' .* takes the 7 numbers of a camera, not 5"):
+        graph.add_task("other", "render", ["vision"], target=[3, 8, 8], query=5, look=True, **CORES)
+
+
 class WithStatistics(VectorEncoder):
     """A sense with buffers that change in training, and noise."""
 
