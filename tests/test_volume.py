@@ -45,12 +45,34 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
 
 def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
     network = Volume(pixels=32, field_of_view=60.0)
-    camera = look_at([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])
+    beside = network.radius / SIDE  # a row of cells lies on the camera's axis, before and behind it
+    camera = look_at([[0.0, beside, beside]], [[1.0, beside, beside]])
     seen = network.seen(vectors(camera))[1][0]
-    x, y, z = cell_centres(network.radius, vectors()).T
+    x, y, z = (cell_centres(network.radius, vectors()) - torch.tensor([0, beside, beside])).T
     assert not seen[x < 0].any()
     assert not seen[y.abs() > 0.6 * x.abs()].any()
     assert seen[(x > 0.1) & (y.abs() < 0.5 * x) & (z.abs() < 0.5 * x)].all()
+
+
+def test_r_holds_what_a_cell_saw_where_the_looker_seeks_it() -> None:
+    network = Volume(pixels=32, channels=3).double()
+
+    class OnePixel(torch.nn.Module):
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            features = torch.zeros(len(frames), 3, 16, 16, dtype=frames.dtype)
+            features[:, 1, 9, 6] = 1
+            return features
+
+    network.see = OnePixel()
+    torch.nn.init.eye_(network.mix.weight)
+    torch.nn.init.zeros_(network.mix.bias)
+    r = network(torch.rand(3, 3, 32, 32, dtype=torch.float64), vectors())
+    pixel, seen = network.seen(vectors())
+    lit = ((pixel == 9 * 16 + 6) & seen).view(3, SIDE, SIDE, SIDE)
+    assert lit.flatten(1).any(dim=1).all()
+    cells = r.unflatten(1, (SIDE, 3))  # (n, x, c, y, z)
+    assert torch.equal(cells[:, :, 1] == 1, lit)
+    assert not cells[:, :, [0, 2]].any()
 
 
 @pytest.mark.parametrize("grid", [8, 16])
@@ -117,3 +139,21 @@ def test_cameras_of_other_numbers_and_impossible_views_are_refused() -> None:
         Volume(pixels=32, cameras=3)
     with pytest.raises(ValueError, match="field of view of 180 degrees"):
         Volume(pixels=32, field_of_view=180.0)
+
+
+def test_a_lit_cell_is_seen_by_the_rays_that_pass_it_at_its_depth() -> None:
+    network = look()
+    for convolution in (network.first, network.second):
+        torch.nn.init.zeros_(convolution.weight)
+        torch.nn.init.zeros_(convolution.bias)
+    found = []
+    network.fold.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    r = torch.zeros(1, SIDE, 4, SIDE, SIDE, dtype=torch.float64)
+    r[0, 6, 2, 8, 10] = 1
+    network(r.flatten(1, 2), vectors()[None])
+    number, inside = network.passed(vectors()[None])
+    expected = ((number == (6 * SIDE + 8) * SIDE + 10) & inside).view(3, network.rays, network.rays, DEPTHS)
+    assert expected.flatten(1).any(dim=1).all()
+    seen = found[0].unflatten(1, (DEPTHS, 4))  # (queries, depths, c, rays, rays)
+    assert torch.equal((seen[:, :, 2] > 0).permute(0, 2, 3, 1), expected)
+    assert not (seen[:, :, [0, 1, 3]] > 0).any()
