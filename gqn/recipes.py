@@ -38,9 +38,9 @@ class Study:
     """A file of a study."""
 
     minutes: float
-    """Of training, for each recipe that has no minutes of its own."""
+    """Of training."""
     recipes: dict[str, dict[str, Any]]
-    """By name: a preset, what differs from it, by the names of `gqn.config`, and its minutes."""
+    """By name: a preset, what differs from it, by the names of `gqn.config`, and minutes where it has its own."""
     seeds: tuple[int, ...] = (0, 1, 2)
     every_minutes: float = 2.0
     """From one evaluation to the next."""
@@ -69,14 +69,15 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def minutes_of(study: Study, recipe: str) -> float:
-    return float(study.recipes[recipe].get("minutes", study.minutes))
+def timing(study: Study, recipe: str, name: str) -> float:
+    """A recipe's own minutes or every_minutes, or else the study's."""
+    return float(study.recipes[recipe].get(name, getattr(study, name)))
 
 
 def configuration(study: Study, recipe: str) -> Config:
     """What a recipe is, without data and steps."""
     changes = dict(study.recipes[recipe])
-    preset, _ = changes.pop("preset", None), changes.pop("minutes", None)
+    preset, *_ = (changes.pop(name, None) for name in ("preset", "minutes", "every_minutes"))
     if preset not in PRESETS:
         raise ValueError(f"preset {preset!r}: there are {', '.join(PRESETS)}")
     return from_dict(merged(to_dict(PRESETS[preset]), {**changes, "evaluation": study.evaluation}))
@@ -136,8 +137,8 @@ def make(
 def run(study: Study, cell: Cell, seconds: float, data: Path, work: Path) -> dict[str, Any]:
     """Train one recipe with one seed; what the results keep of it."""
     config = configuration(study, cell.recipe)
-    steps = round(60 * minutes_of(study, cell.recipe) / seconds)
-    every = round(60 * study.every_minutes / seconds)
+    steps = round(60 * timing(study, cell.recipe, "minutes") / seconds)
+    every = round(60 * timing(study, cell.recipe, "every_minutes") / seconds)
     if not 0 < every <= steps:
         raise RecipeError(f"'{cell.recipe}': steps of {seconds:g} s are too long for an evaluation within its minutes")
     training = replace(config.training, steps=steps, minutes=0.0)
@@ -194,7 +195,7 @@ def report(study: Study, results: dict[Cell, dict[str, Any]]) -> str:
         if not lines:
             continue
         last = [line["history"][-1] for line in lines]
-        minutes = f"{minutes_of(study, recipe):g}"
+        minutes = f"{timing(study, recipe, 'minutes'):g}"
         soon = [minutes_to_context(line) for line in lines]
         above = [report["prior_sample"] - report["mean_image"] for report in last]
         rows.append(
