@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gqn import checkpoint, plots
-from gqn.config import Config, to_dict
+from gqn.config import Config, from_dict, to_dict
 from gqn.data.batches import StepBatches, TrainingBatches, check_views, evaluation_batches
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
@@ -91,7 +91,7 @@ class Run:
                 f"{self.folder} was trained on frames of {saved['pixels']} pixels, "
                 f"{config.data} has {self.scenes.pixels}: name the dataset that it was trained on"
             )
-        if saved is not None and saved["config"]["model"] != to_dict(config)["model"]:
+        if saved is not None and from_dict(saved["config"]).model != config.model:
             raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
         self.network = checkpoint.build(config, self.scenes.pixels)
 
