@@ -19,6 +19,7 @@ from gqn.distributed import processes
 from gqn.files import whole_file, write_json
 from gqn.provenance import provenance
 from gqn.recipes import RecipeError, Study, cells, curves, make, read_results, read_study, report, step_seconds
+from gqn.signals import Interrupted
 from gqn.training import TrainingError
 
 
@@ -77,3 +78,6 @@ if __name__ == "__main__":
         main()
     except (RecipeError, TrainingError, DatasetError, ValueError, OSError) as error:
         sys.exit(f"recipes.py: {error}")
+    except Interrupted as stop:
+        print(f"recipes.py: {stop}; the same command goes on", file=sys.stderr)
+        sys.exit(128 + stop.signal)
