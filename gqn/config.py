@@ -229,7 +229,7 @@ SMALL = replace(
     ),
     training=replace(
         PAPER.training,
-        steps=3_400,
+        steps=2_400,
         batch=16,
         queries=4,
         learning_rate=1.5e-3,
