@@ -76,8 +76,8 @@ def test_everything_is_there(report: tuple[dict[str, Any], Path]) -> None:
         for sigma in ("training_sigma", "fitted_sigma"):
             elbo = row[sigma]["negative_elbo"]["mean"]
             assert elbo == pytest.approx(
-                row[sigma]["floor"] + row[sigma]["negative_elbo_above_floor"]["mean"], rel=1e-4
-            )
+                row[sigma]["floor"] + row[sigma]["negative_elbo_above_floor"]["mean"], rel=1e-4, abs=2e-3
+            )  # numbers of six digits, hundreds apart
             bounds = row[sigma]["negative_importance_bound"]
             assert bounds.keys() == ({"1", "4"} if row["context"] == 1 else {"1"})
             assert bounds.get("4", bounds["1"])["mean"] <= bounds["1"]["mean"]
