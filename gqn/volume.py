@@ -21,6 +21,7 @@ SIDE = 16  # cells along an edge of the cube
 DEPTHS = 16  # places along a ray
 FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
 RADIUS = 0.6  # world units: theirs too
+DEEPER = 1.3  # radii, from the middle to the first and the last place of a ray: beyond the faces, towards the corners
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
 
 
@@ -123,16 +124,11 @@ class LookThrough(nn.Module):
         x, y = across[:, None, None], -across[:, None, None, None]
         rays = forward + self.pinhole * (x * right + y * up)  # (b, q, rays, rays, 1, 3), of length 1 along `forward`
         depths = (torch.arange(DEPTHS, device=cameras.device) + 0.5) * (2 / DEPTHS) - 1
-        # From where a ball round the cube's middle begins to where it ends.
         depth = (position.norm(dim=-1) + DEEPER * self.radius * depths)[..., None]
-        cell = ((position + depth * rays) / self.radius + 1) * (SIDE / 2)
-        cell = cell.floor()
-        inside = (within(cell, SIDE)).all(dim=-1) & (depth[..., 0] > NEAREST)
+        cell = (((position + depth * rays) / self.radius + 1) * (SIDE / 2)).floor()
+        inside = within(cell, SIDE).all(dim=-1) & (depth[..., 0] > NEAREST)
         number = (cell[..., 0] * SIDE + cell[..., 1]) * SIDE + cell[..., 2]
         return number.flatten(1), inside.flatten(1)
-
-
-DEEPER = 1.3  # the depths reach beyond the cube's faces, towards its corners
 
 
 def take(table: Tensor, index: Tensor, inside: Tensor) -> Tensor:

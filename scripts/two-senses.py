@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def configuration(options: argparse.Namespace, data: Path, steps: int, **recursive: Any) -> Config:
-    """The preset `small` with larger batches; recursive: how the graph is trained, see `gqn.config.GraphConfig`."""
+    """The preset `small` with larger batches, learning slower; recursive: how the graph is trained, see `gqn.config.GraphConfig`."""
     small = PRESETS["small"]
     return replace(
         small,
@@ -91,7 +91,15 @@ def configuration(options: argparse.Namespace, data: Path, steps: int, **recursi
         runs=str(options.work / "runs"),
         seed=options.seed,
         recursive=replace(small.recursive, graph=str(GRAPH), **recursive),
-        training=replace(small.training, steps=steps, batch=32, queries=7, context_views=(1, max(COUNTS))),
+        training=replace(
+            small.training,
+            steps=steps,
+            batch=32,
+            queries=7,
+            context_views=(1, max(COUNTS)),
+            learning_rate=1e-3,
+            warm_up_steps=400,
+        ),
     )
 
 
