@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def configuration(options: argparse.Namespace, data: Path, steps: int, **recursive: Any) -> Config:
-    """The preset `small` with larger batches, learning slower; recursive: how the graph is trained, see `gqn.config.GraphConfig`."""
+    """The preset `small`, slower and with larger batches; recursive: how the graph is trained, see `GraphConfig`."""
     small = PRESETS["small"]
     return replace(
         small,
