@@ -18,7 +18,7 @@ from gqn.recursive import RecursiveGQN
 FORMAT = 1
 FILE = "checkpoint.pt"
 # Weights that come with the library, gqn/weights/NAME.pt, and their SHA-256.
-WEIGHTS: dict[str, str] = {}
+WEIGHTS = {"shepard-metzler-5-small": "9b82f01ce181af1139d9bc7a4d0c70d73f6b382c9b8cbc1028229cdda450099f"}
 
 
 class CheckpointError(ValueError):
@@ -135,4 +135,6 @@ def save_graph(file: str | Path, graph: RecursiveGQN, origin: dict[str, Any]) ->
 
 
 def _kept(contents: dict[str, Any]) -> dict[str, Any]:
-    return {key: contents[key] for key in ("format", "config", "pixels", "step", "seconds")}
+    kept = {key: contents[key] for key in ("format", "config", "pixels", "step", "seconds")}
+    # The folders of the machine that it was trained on tell nobody else anything.
+    return {**kept, "config": {**kept["config"], "data": "", "runs": Config.runs}}
