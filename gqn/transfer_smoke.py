@@ -26,7 +26,14 @@ def smoke(folder: Path) -> str:
             data=str(data),
             runs=str(folder / "runs"),
             name="layer-1",
-            model=replace(quick.model, representation_channels=16, hidden=16, canvas=16, generation_steps=2),
+            model=replace(
+                quick.model,
+                representation="tower",
+                representation_channels=16,
+                hidden=16,
+                canvas=16,
+                generation_steps=2,
+            ),
             training=replace(quick.training, steps=4, batch=4, context_views=(1, 3), queries=1),
             evaluation=replace(quick.evaluation, evaluation_scenes=4, samples=2),
         )

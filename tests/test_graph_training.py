@@ -237,7 +237,8 @@ def test_layer_two_on_a_trained_layer_one(scenes: Path, tmp_path: Path, monkeypa
     layer = RecursiveGQN.from_flat(checkpoint.load(first))
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.freeze("vision")
-    layer.add_task("again", "render", ["vision"], target=(3, 16, 16), query=7, hidden=8, canvas=8, generation_steps=2)
+    cores = {"hidden": 8, "canvas": 8, "generation_steps": 2}
+    layer.add_task("again", "render", ["vision"], target=(3, 16, 16), query=7, look=True, **cores)
     layer.remove("render")
     layer.to_file(tmp_path / "layer-2.yaml")
     command = ["--graph", tmp_path / "layer-2.yaml", "--start", first, "--data", scenes, "--runs", tmp_path]
@@ -301,7 +302,7 @@ def test_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="'arm' lead to no task"):
         train_graph(config(tmp_path), orphan, scenes=world)
     first = train(tiny(scenes, tmp_path, name="first"))
-    with pytest.raises(GraphError, match="'render' does not fit its weights in .*first"):
+    with pytest.raises(GraphError, match="'vision' does not fit its weights in .*first"):
         train_graph(config(tmp_path, options={"start": str(first)}), graph(), scenes=world)
     other = graph()
     other.rename("vision", "eye")
