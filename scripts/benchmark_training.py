@@ -42,8 +42,8 @@ class Train:
     """cpu or cuda."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Presets of which to time a step."""
-    compile: bool = True
-    """Time the presets' steps compiled too."""
+    compile: tuple[str, ...] = ("quick", "small")
+    """Presets of which to time a compiled step too."""
     output: Path | None = None
     """A JSON file to write the figures to."""
 
@@ -105,7 +105,7 @@ def time_training(options: Train) -> None:
             "steps": settings.steps,
             "hours": round(scale * taken * settings.steps / 3600, 2),
         }
-        if options.compile:
+        if name in options.compile:
             compiled = Step(config.model, work, device, bfloat16=bfloat16, compiled=True)
             first = seconds(compiled.learn, device)
             row["compiled"] = {
