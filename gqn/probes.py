@@ -118,7 +118,8 @@ def representations(
 
 def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:
     """Principal components of the training features, of unit variance each."""
-    count = min(components, *train.shape)
+    # With as many components as scenes all scenes are equally far apart, and no penalty is better than another.
+    count = min(components, len(train) // 2, train.shape[1])
     analysis = extra("sklearn.decomposition").PCA(count, whiten=True, svd_solver="randomized", random_state=seed)
     return analysis.fit_transform(train), analysis.transform(test)
 

