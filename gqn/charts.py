@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -121,16 +120,18 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
 
 
 def recipes(histories: dict[str, list[list[dict[str, float]]]]) -> Figure:
-    """What runs were like at their evaluations, by recipe: the mean of the seeds, from the lowest to the highest."""
+    """What runs were like at their evaluations, a line for each run and a colour for each recipe."""
     figure, places = panels(2)
-    for name, runs in histories.items():
-        minutes = [report["minutes"] for report in runs[0]]
-        for place, key in zip(places, ("prior_sample", "context_gain_db"), strict=True):
-            values = np.array([[report[key] for report in run] for run in runs])
-            (drawn,) = place.plot(minutes, values.mean(axis=0), "o-", markersize=2, linewidth=1, label=name)
-            place.fill_between(minutes, values.min(axis=0), values.max(axis=0), color=drawn.get_color(), alpha=0.2)
-    for runs in list(histories.values())[:1]:
-        places[0].axhline(runs[0][-1]["mean_image"], color="k", linestyle=":", linewidth=1, label="mean image")
+    for number, (name, runs) in enumerate(histories.items()):
+        for seed, run in enumerate(runs):
+            minutes = [report["minutes"] for report in run]
+            for place, key in zip(places, ("prior_sample", "context_gain_db"), strict=True):
+                values = [report[key] for report in run]
+                title = None if seed else name
+                place.plot(minutes, values, "o-", color=f"C{number}", markersize=2, linewidth=1, label=title)
+    if histories:
+        (run, *_), *_ = histories.values()
+        places[0].axhline(run[-1]["mean_image"], color="k", linestyle=":", linewidth=1, label="mean image")
     places[1].axhline(0, color="k", linestyle=":", linewidth=1)
     label(places[0], "minutes of training", "PSNR of prior samples (dB)")
     label(places[1], "minutes of training", "context gain (dB)")

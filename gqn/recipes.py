@@ -99,7 +99,7 @@ def step_seconds(study: Study, data: Path, work: Path) -> dict[str, float]:
     found = {}
     for name in study.recipes:
         config = replace(configuration(study, name), data=str(data), runs=str(work), name=f"timing-{slug(name)}")
-        with processes("cpu" if config.device == "cpu" else "auto") as group:
+        with processes(config.device) as group:
             run = Run(config, group, resume=False)
             parallel, times = run.parallel(), []
             for step in range(WARM_UP + TIMED):

@@ -34,9 +34,9 @@ def main() -> None:
     options = parser.parse_args()
     study, results = read_study(options.study), options.study.with_suffix(".jsonl")
     times = options.study.with_suffix(".seconds.json")
-    if options.measure and options.data is None:
-        parser.error("--measure needs --data")
     if options.measure:
+        if options.data is None:
+            parser.error("--measure needs --data")
         measure(study, options.data, times)
         return
     if options.data is not None:
