@@ -57,7 +57,7 @@ def measure_scaling(options: Scaling) -> None:
         report: dict[str, Any] = {"provenance": provenance(group)}
     settings = PRESETS["small"].training
     task = Task(options.pixels, settings.batch // 2, PRESETS["small"].model.generation_steps, False, options.repeats)
-    one, two = measured(task, processes=1), measured(task, processes=2)
+    one, two = measured(task), measured(task, count=2)
     report["two_processes"] = {
         "scenes_a_process": task.scenes,
         "seconds_alone": round(one["seconds"], 3),
@@ -76,20 +76,16 @@ def measure_scaling(options: Scaling) -> None:
             report["memory_megabytes"].append(row)
             print(row, flush=True)
     report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
-    # The preset's batch over a machine, over eight, and eight times the batch over those.
-    report["computed"] = [
-        computed(name, gpus, PRESETS[name].training.batch * times, options)
-        for name in ("paper", "best")
-        for gpus, times in ((8, 1), (64, 1), (64, 8))
-    ]
+    report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
     print(json.dumps(report["computed"], indent=2))
     if options.output:
         write_json(options.output, report)
 
 
-def computed(preset: str, gpus: int, batch: int, options: Scaling) -> dict[str, Any]:
+def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
     """Seconds of a step whose scenes are shared out, and how much of it is work, from operations and bytes alone.
 
+    The preset's batch over the 8 GPUs of a machine, over 64 in eight machines, and eight times the batch over those.
     Gradients, in float32, go round a ring of all GPUs, which is as fast as its slowest link, after all work is done:
     what overlaps makes it better.
     """
@@ -99,28 +95,32 @@ def computed(preset: str, gpus: int, batch: int, options: Scaling) -> dict[str, 
     step = Step(config.model, work, torch.device("cpu"), bfloat16=True)
     operations = step.operations()
     weights = sum(weight.numel() for weight in step.network.parameters())
-    compute = operations * batch / gpus / (options.gpu_tflops * 1e12)
-    rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
-    exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
-    return {
-        "preset": preset,
-        "gpus": gpus,
-        "batch": batch,
-        "gflop_a_scene": round(operations / 1e9, 1),
-        "weights_millions": round(weights / 1e6, 1),
-        "seconds_of_work": round(compute, 5),
-        "seconds_of_exchange": round(exchange, 5),
-        "efficiency": round(compute / (compute + exchange), 3),
-        "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
-    }
+    rows = []
+    for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
+        compute = operations * batch / gpus / (options.gpu_tflops * 1e12)
+        rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
+        exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
+        row = {
+            "preset": preset,
+            "gpus": gpus,
+            "batch": batch,
+            "gflop_a_scene": round(operations / 1e9, 1),
+            "weights_millions": round(weights / 1e6, 1),
+            "seconds_of_work": round(compute, 5),
+            "seconds_of_exchange": round(exchange, 5),
+            "efficiency": round(compute / (compute + exchange), 3),
+            "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
+        }
+        rows.append(row)
+    return rows
 
 
-def measured(task: Task, processes: int = 1) -> dict[str, float]:
+def measured(task: Task, count: int = 1) -> dict[str, float]:
     """What a process of its own, or the first of several, says of a task; each has one thread."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "measured.json"
-        command = [sys.executable, *(launcher if processes > 1 else []), __file__, json.dumps(asdict(task)), str(out)]
+        command = [sys.executable, *(launcher if count > 1 else []), __file__, json.dumps(asdict(task)), str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"a measurement of {task} failed:\n{done.stderr}")
