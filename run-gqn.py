@@ -4,7 +4,7 @@
 python run-gqn.py                                   quick start: make scenes, train, draw what was learned
 python run-gqn.py --data DATA_DIR/DATASET --preset small
 python run-gqn.py --resume runs/quick-1 --steps 20000
-python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start runs/small-1 --data DATA_DIR/DATASET
+python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start runs/layer-1 --data DATA_DIR/jaco
 """
 
 import argparse
@@ -109,7 +109,7 @@ def summary(folder: Path) -> str:
         f"  {'negative ELBO above its floor':42} {report['negative_elbo_above_floor']:6.0f} nats, "
         f"of which KL {report['kl']:.1f}",
         "",
-        f"Open      {folder}/predictions.png, {folder}/metrics.json, tensorboard --logdir {folder.parent}",
+        f"Open      {folder}/predictions.png, {folder}/metrics.json",
         f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0",
         "Try       python run-gqn.py --help; the README's section on datasets has DeepMind's",
     ]

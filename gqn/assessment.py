@@ -4,7 +4,6 @@ Each section is a function of a `Subject`. Its work is shared out over the proce
 the same on all of them.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from gqn.data.batches import check_views
 from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes, processes
 from gqn.evaluation import mean_image, scalars
+from gqn.extras import extra
 from gqn.files import whole_file, write_json
 from gqn.likelihood import (
     Draws,
@@ -47,12 +47,12 @@ from gqn.metrics import (
 from gqn.probes import neighbours, probes, scene_algebra
 from gqn.provenance import provenance
 from gqn.rotation import hidden_parts, mental_rotation, scene_behind_a_view
-from gqn.scenes import FAMILIES
-from gqn.scenes.family import Family
+from gqn.scenes import family_of
 from gqn.subject import Findings, Options, Picture, Subject
 from gqn.training import computes_in_bfloat16
 
 RESULTS = "evaluation.json"
+LIBRARIES = ("scipy", "sklearn", "torchmetrics")  # that some section needs
 FLIGHT_FRAMES = 36
 
 
@@ -65,8 +65,11 @@ def assess(
     checkpoint.
     Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
     """
+    for library in LIBRARIES:
+        extra(library)  # now rather than after an hour
     with processes(device) as group:
         subject, about = prepare(Path(directory), Path(dataset), options, group)
+        Path(output).mkdir(parents=True, exist_ok=True)
         report: dict[str, Any] = {**about, "seconds": {}}
         drawings: dict[str, Picture] = {}
         sections: list[Callable[[Subject], Findings]] = [
@@ -123,19 +126,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     return subject, about
 
 
-def family_of(dataset: Path) -> Family | None:
-    """The family of scenes that a dataset was drawn by, or would have been if it is DeepMind's."""
-    try:
-        described = json.loads((dataset / "dataset.json").read_text())
-        return FAMILIES[described["family"]](**described["options"])
-    except FileNotFoundError:
-        return FAMILIES[dataset.resolve().name]() if dataset.resolve().name in FAMILIES else None
-    except (KeyError, TypeError, ValueError):
-        return None  # of another origin
-
-
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
         for name, value in scalars(report):
             writer.add_scalar(f"evaluation/{name}", value, step)

@@ -104,7 +104,7 @@ class GraphConfig:
     graph: str = ""
     """File of a graph (YAML or JSON) to train. Empty: the flat network that the model's options describe."""
     start: str = ""
-    """Run, or checkpoint, whose nodes' weights those of the same name start from."""
+    """Run, or checkpoint, whose weights this one starts from: a flat network's, or those of nodes of the same name."""
     tasks: tuple[str, ...] = ()
     """Tasks to train. Empty: all by which something learns."""
     alternate: bool = False

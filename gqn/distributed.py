@@ -61,7 +61,10 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     """The group that torchrun started, or this process alone; left in order at the end.
 
     device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
+    Raises ValueError for another, and for CUDA where there is none.
     """
+    if device not in ("cpu", "cuda", "auto"):
+        raise ValueError(f"--device {device}: must be cpu, cuda or auto")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and not torch.cuda.is_available():

@@ -241,9 +241,17 @@ def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
         try:
             graph.nodes[name].load_state_dict(source.nodes[name].state_dict())
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise GraphError(f"'{name}' does not fit its weights in {run}: {reason}") from None
+            raise GraphError(
+                f"'{name}' does not fit its weights in {run}: here it is {described(graph, name)}, "
+                f"there {described(source, name)}"
+            ) from error
     return set(both)
+
+
+def described(graph: RecursiveGQN, name: str) -> str:
+    """A node's network and its options in a line."""
+    node = graph.spec[name]
+    return f"{node.network} ({', '.join(f'{option} {value}' for option, value in node.options.items())})"
 
 
 @torch.no_grad()

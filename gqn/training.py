@@ -27,6 +27,7 @@ from gqn.files import whole_file, write_json
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import averaging_decay, likelihood_floor, log_likelihood
 from gqn.provenance import provenance
+from gqn.scenes import family_of
 from gqn.signals import Interrupted, caught_signals
 
 METRICS = "metrics.json"
@@ -81,6 +82,8 @@ class Run:
         """Open the data and build the network; saved: the checkpoint that the run goes on from, if it does."""
         config = self.config
         check_named(config)
+        if config.recursive.tasks or config.recursive.alternate:
+            raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
         self.scenes = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
         self.held_out = held_out_scenes(config.data, self.scenes, warn=self.group.leads)
         check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
@@ -93,7 +96,23 @@ class Run:
             )
         if saved is not None and from_dict(saved["config"]).model != config.model:
             raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
+        warn_of_cameras(config, leads=self.group.leads)
         self.network = checkpoint.build(config, self.scenes.pixels)
+        if config.recursive.start and saved is None:
+            self.start_from(config.recursive.start)
+
+    def start_from(self, run: str) -> None:
+        """Take the weights of a trained flat network of the same sizes. Raises TrainingError for another."""
+        known = checkpoint.read(Path(run))
+        if known.get("graph"):
+            raise TrainingError(f"--start {run}: it holds a graph: train one by --graph")
+        try:
+            self.network.load_state_dict(known["averaged"])
+        except RuntimeError as error:
+            raise TrainingError(
+                f"--start {run}: a network of other sizes, for frames of {known['pixels']} pixels: take its preset and "
+                "its model's options"
+            ) from error
 
     def drawing(self) -> dict[str, Any]:
         """How batches are drawn."""
@@ -355,6 +374,17 @@ class Losses:
 def check_named(config: Config) -> None:
     if not config.data:
         raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `made_scenes`")
+
+
+def warn_of_cameras(config: Config, *, leads: bool) -> None:
+    """Tell who trains a volume on scenes that we draw otherwise than it is told."""
+    family, told = family_of(Path(config.data)), config.model.field_of_view
+    if leads and config.model.representation == "volume" and family and family.field_of_view != told:
+        print(
+            f"{config.data}: we draw such scenes with a field of view of {family.field_of_view:g} degrees, the volume "
+            f"is told {told:g}: give --field-of-view and --radius, or take --representation tower",
+            file=sys.stderr,
+        )
 
 
 def resolved(config: Config, name: str, group: Processes) -> Config:

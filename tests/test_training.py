@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn import checkpoint
-from gqn.config import PRESETS, Config, from_dict, to_dict
+from gqn.config import PRESETS, Config, GraphConfig, from_dict, to_dict
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
 from gqn.data.prepare import made_scenes
@@ -208,6 +208,35 @@ def test_trained_network_loads_for_a_notebook(scenes: Path, tmp_path: Path) -> N
     assert not network.training
     averaged = checkpoint.read(folder / "checkpoint.pt")["averaged"]
     assert all(torch.equal(value, averaged[name]) for name, value in network.state_dict().items())
+
+
+def test_a_run_starts_from_trained_weights(scenes: Path, tmp_path: Path) -> None:
+    first = train(tiny(scenes, tmp_path, name="first"))
+    second = tiny(scenes, tmp_path, name="second", steps=1, learning_rate=1e-30, final_learning_rate=1e-30)
+    second = replace(second, recursive=GraphConfig(start=str(first)))
+    before, after = checkpoint.load(first).state_dict(), checkpoint.load(train(second)).state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    other = replace(second, name="third", model=replace(second.model, hidden=4))
+    with pytest.raises(TrainingError, match="a network of other sizes, for frames of 16 pixels"):
+        train(other)
+
+
+def test_options_of_a_graph_need_one(scenes: Path, tmp_path: Path) -> None:
+    for options in (GraphConfig(tasks=("render",)), GraphConfig(alternate=True)):
+        with pytest.raises(TrainingError, match="--tasks and --alternate are for a graph"):
+            train(replace(tiny(scenes, tmp_path), recursive=options))
+
+
+def test_a_volume_that_is_told_of_other_cameras_is_warned_of(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = tiny(scenes, tmp_path, name="wide")
+    train(replace(wide, model=replace(wide.model, field_of_view=60.0)))
+    assert "with a field of view of 20 degrees, the volume is told 60: give --field-of-view" in capsys.readouterr().err
+    train(tiny(scenes, tmp_path, name="right"))
+    tower = replace(wide, name="tower", model=replace(wide.model, field_of_view=60.0, representation="tower"))
+    train(tower)
+    assert not capsys.readouterr().err.count("field of view")
 
 
 def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) -> None:

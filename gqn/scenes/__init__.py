@@ -1,7 +1,9 @@
 """Families of scenes that we draw ourselves, by name: those of DeepMind's datasets, with their sizes."""
 
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from gqn.scenes.family import Family
 from gqn.scenes.jaco import Jaco
@@ -18,3 +20,14 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "mazes": Mazes,
     "jaco": Jaco,
 }
+
+
+def family_of(dataset: Path) -> Family | None:
+    """The family of scenes that a dataset was drawn by, or would have been if it is DeepMind's."""
+    try:
+        described = json.loads((dataset / "dataset.json").read_text())
+        return FAMILIES[described["family"]](**described["options"])
+    except FileNotFoundError:
+        return FAMILIES[dataset.resolve().name]() if dataset.resolve().name in FAMILIES else None
+    except (KeyError, TypeError, ValueError):
+        return None  # of another origin

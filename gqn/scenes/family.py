@@ -48,6 +48,7 @@ class Family(ABC):
     senses: tuple[Sense, ...] = ()
     """What is recorded beside the frames: depth and normals of each view, or touch by 15 probes."""
 
+    field_of_view: ClassVar[float]  # degrees, vertical, of the cameras
     hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
     ground: ClassVar[bool] = True  # whether there is a floor at height 0
 

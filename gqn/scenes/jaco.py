@@ -28,7 +28,6 @@ WALL = 2.0  # metres, height of the walls
 RADIUS = 1.5  # metres, of the dome of cameras
 AIM = (0.0, 0.0, 0.42)  # metres, middle of the dome, which cameras look at
 WHOLE = 0.57  # metres, round AIM: a ball that fills the frame of each camera, which the arm never leaves
-FIELD_OF_VIEW = 45.0  # degrees, vertical
 LOWEST, HIGHEST = 10.0, 60.0  # degrees above the horizon, of cameras on the dome
 TARGET_RADIUS = 0.05  # metres
 NEAREST = 0.25  # metres from the axis of the base to the target
@@ -56,6 +55,7 @@ class Jaco(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    field_of_view: ClassVar[float] = 45.0
     hand: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Jaco(Family):
             arm.model,
             arm.data,
             colours,
-            FIELD_OF_VIEW,
+            self.field_of_view,
             dict(zip(slabs, [floor, *walls], strict=True)) if textured else {},
             lighting,
             (0.0, 0.0, 0.0) if self.walls == "none" else SKY,

@@ -21,7 +21,6 @@ Cell = tuple[int, int]  # row and column
 
 WALL = 1.0  # world units, height of the walls; a cell is one unit wide
 EYE = 0.5  # world units, height of the camera
-FIELD_OF_VIEW = 75.0  # degrees, vertical
 STEP = 0.12  # world units between views along a path, at most
 TURN = 0.22  # radians between views, at most
 NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -44,6 +43,7 @@ class Mazes(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    field_of_view: ClassVar[float] = 75.0
     hand: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Mazes(Family):
             model,
             posed(model),
             np.tile((1.0, 1.0, 1.0) if self.textures else PLAIN, (len(slabs), 1)),
-            FIELD_OF_VIEW,
+            self.field_of_view,
             dict(enumerate([floor, *pattern])) if self.textures else {},
             sunlight(random if self.light == "random" else None),
             SKY,

@@ -23,7 +23,6 @@ HALF = 3.5  # world units, from the middle of the room to a wall
 WALL = 2.4  # world units, height of the walls
 THICK = 0.1  # world units, half of a wall
 SKY = (0.62, 0.76, 0.92)
-FIELD_OF_VIEW = 60.0  # degrees, vertical
 RING_RADIUS, RING_HEIGHT = 3.0, 1.5  # world units, of the ring of cameras
 AIM = 0.45  # world units, height of the point in the middle that ring cameras look at
 SPREAD = 1.3  # world units, from the middle to the farthest object's centre, along each axis
@@ -53,6 +52,7 @@ class Rooms(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
+    field_of_view: ClassVar[float] = 60.0
     hand: ClassVar[float] = 0.4
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Rooms(Family):
             model,
             posed(model),
             np.array([*tints, *(solid.colour for solid in solids)]),
-            FIELD_OF_VIEW,
+            self.field_of_view,
             dict(enumerate([floor, *walls])) if self.textures else {},
             lighting,
             SKY,

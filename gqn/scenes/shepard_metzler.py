@@ -45,6 +45,7 @@ class ShepardMetzler(Family):
     hues: int = 0
     """How many colours cubes may have, evenly round the circle of hues; 0 for any."""
 
+    field_of_view: ClassVar[float] = FIELD_OF_VIEW
     hand: ClassVar[float] = 0.2
     ground: ClassVar[bool] = False
 
