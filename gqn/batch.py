@@ -109,8 +109,8 @@ def split_views(views: Views, context: int, queries: int) -> Batch:
     have = views.cameras.shape[1]
     if context < 0 or queries < 1 or context + queries > have:
         raise ValueError(f"{context} context and {queries} query views asked of scenes that have {have} views")
-    end = context + queries
-    return Batch(
-        Views(views.frames[:, :context], views.cameras[:, :context]),
-        Views(views.frames[:, context:end], views.cameras[:, context:end]),
-    )
+
+    def part(some: slice) -> Views:
+        return views._each(lambda tensor: tensor[:, some])
+
+    return Batch(part(slice(context)), part(slice(context, context + queries)))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from gqn.config import Config, from_dict, to_dict
 from gqn.files import save_tensors
 from gqn.gqn import GenerativeQueryNetwork
+from gqn.heads import Render
 from gqn.nodes import GraphError, listed
 from gqn.recursive import RecursiveGQN
 
@@ -104,7 +105,10 @@ def load_graph(path: str | Path) -> RecursiveGQN:
     """The trained graph (averaged weights, evaluation mode) of a run, or its flat network as a graph."""
     contents = read(Path(path))
     if not contents.get("graph"):
-        return RecursiveGQN.from_flat(trained(contents))
+        graph = RecursiveGQN.from_flat(trained(contents))
+        training = from_dict(contents["config"]).training
+        cast(Render, graph.nodes["render"]).sigma.fill_(training.sigma_at(contents["step"] - 1))
+        return graph
     graph = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
     graph.load_state_dict(contents["averaged"])
     return graph.eval()

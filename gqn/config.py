@@ -53,7 +53,9 @@ class TrainingConfig:
     batch: int = 36
     """Scenes a step, over all processes together."""
     parts: int = 1
-    """Parts in which a process computes its share of a batch, one after another: less memory, the same gradient."""
+    """Parts in which a process computes its share of a batch, one after another: less memory, the same gradient.
+
+    Where only some answers of a graph's task are known, each part's mean counts alike, however many it knows."""
     queries: int = 1
     """Query views a scene; they share its representation."""
     context_views: tuple[int, int] = (1, 5)

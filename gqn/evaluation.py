@@ -32,7 +32,7 @@ def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
 
 def mean_image(scenes: Scenes, limit: int = 500) -> Tensor:
     """The mean of all frames of up to `limit` scenes spread over the dataset, (3, h, w), pixel values of 0 to 1."""
-    stride = max(1, len(scenes) // limit)
+    stride = max(1, -(-len(scenes) // limit))
     chosen = range(0, len(scenes), stride)
     total = torch.stack([scenes.scene(i)[0].float().mean(dim=0) for i in chosen])
     return total.mean(dim=0) / 255

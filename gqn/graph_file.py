@@ -15,8 +15,8 @@ class Loader(yaml.SafeLoader):
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    if twice := {key for key in keys if keys.count(key) > 1}:
-        raise yaml.constructor.ConstructorError(None, None, f"{twice.pop()!r} stands there twice", node.start_mark)
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands there twice", node.start_mark)
     return loader.construct_mapping(node, deep=True)
 
 

@@ -17,13 +17,13 @@ from gqn import checkpoint, plots
 from gqn.batch import GraphBatch, Views
 from gqn.config import Config
 from gqn.data.dataset import SceneDataset
-from gqn.data.graph_batches import Asked, GraphBatches, GraphScenes, check_data, graph_evaluation_batches
+from gqn.data.graph_batches import Asked, Encoded, GraphBatches, GraphScenes, check_data, graph_evaluation_batches
 from gqn.data.graph_scenes import FRAMES, LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.distributed import Processes, processes
 from gqn.files import whole_file
 from gqn.graph_evaluation import evaluate_graph, head_of
-from gqn.heads import Render, mean_loss
+from gqn.heads import Render, mean_known, mean_loss
 from gqn.nodes import GraphError, below, data_of, listed
 from gqn.objective import likelihood_floor
 from gqn.recursive import RecursiveGQN
@@ -77,6 +77,7 @@ class GraphRun(Run):
         training, options = self.config.training, self.config.recursive
         self.network = self.build(saved)
         self.tasks = chosen_tasks(self.network, options.tasks)
+        self.floors = {task: head_of(self.network, task).floor() for task in self.tasks}
         self.names = (*(name for task in self.tasks for name in (task, f"{task} asked", f"{task} kl")), "gradient_norm")
         spec = self.network.spec
         read = set().union(*(below(spec, task) for task in self.tasks))
@@ -133,21 +134,22 @@ class GraphRun(Run):
         )
 
     def parallel(self) -> nn.Module:
-        return self.group.parallel(self.compiled(Objective(self.network)), partial=len(self.network.learning()) > 1)
+        # Which weights a step uses depends on what it asks, and on what is known.
+        return self.group.parallel(self.compiled(Objective(self.network)), partial=True)
 
     def loss(self, parallel: nn.Module, batch: GraphBatch) -> tuple[Tensor, list[Tensor]]:
         """The sum of the tasks' losses by their weights; of each task its loss, whether it was asked, and its KL."""
         sigma = self.config.training.sigma_at(self.step)
-        floors = {}
+        floors = dict(self.floors)
         for task in self.tasks:
-            head, floors[task] = head_of(self.network, task), 0.0
+            head = head_of(self.network, task)
             if isinstance(head, Render) and not self.network.spec[task].frozen:
                 head.sigma.fill_(sigma)
                 floors[task] = likelihood_floor(sigma, head.pixels)
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
-            found = parallel(batch)
+            found, nothing = parallel(batch)
         zero = torch.zeros((), device=self.group.device)
-        total, values = zero, []
+        total, values = zero if nothing is None else nothing, []
         for task in self.tasks:
             loss, kl = found.get(task, (zero, zero))
             total = total + self.network.spec[task].weight * loss
@@ -180,7 +182,10 @@ class GraphRun(Run):
             rank=self.group.rank,
             processes=self.group.count,
         )
-        found = evaluate_graph(self.averaged, batches, tasks=self.tasks, seed=self.config.seed, processes=self.group)
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
+            found = evaluate_graph(
+                self.averaged, batches, tasks=self.tasks, seed=self.config.seed, processes=self.group
+            )
         return {"tasks": found}
 
     def draw(self, writer: SummaryWriter) -> None:
@@ -205,18 +210,24 @@ class GraphRun(Run):
 
 
 class Objective(nn.Module):
-    """A graph with the losses of its tasks, by name: the mean loss and the mean KL of what a batch asks."""
+    """A graph with the losses of its tasks, by name: the mean loss and the mean KL of the known answers to a batch.
+
+    And a zero, by which the weights have a gradient, of zero, where a batch asks nothing.
+    """
 
     def __init__(self, graph: RecursiveGQN) -> None:
         super().__init__()
         self.graph = graph
 
-    def forward(self, batch: GraphBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        answers = self.graph(batch)
-        return {
-            name: (mean_loss(answer, batch.tasks[name]), answer.kl.sum(dim=-1).mean())
-            for name, answer in answers.items()
-        }
+    def forward(self, batch: GraphBatch) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor | None]:
+        found = {}
+        for name, answer in self.graph(batch).items():
+            asked = batch.tasks[name]
+            found[name] = mean_loss(answer, asked), mean_known(answer.kl.sum(dim=-1), asked.present)
+        if found:
+            return found, None
+        learning = (weight for weight in self.graph.parameters() if weight.requires_grad)
+        return found, torch.stack([0 * weight.sum() for weight in learning]).sum()
 
 
 def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
@@ -263,13 +274,13 @@ def encode_scenes(
     folder: Path,
     group: Processes,
     bfloat16: bool,
-) -> dict[str, Tensor]:
-    """What frozen senses make of every observation of every scene, (scenes, n, c, h, w) by sense, mapped from disk.
+) -> dict[str, Encoded]:
+    """What frozen senses make of every observation of every scene, by sense, mapped from disk.
 
     looks: observations that would be encoded in training otherwise; a sense for which that is less gets nothing.
     folder: where the disk has room; the files have no name and go with the process.
     """
-    encoded: dict[str, Tensor] = {}
+    encoded: dict[str, Encoded] = {}
     graph = graph.to(group.device).eval()
     for name, data in senses.items():
         count = scenes.observations(data)
@@ -285,8 +296,9 @@ def encode_scenes(
             with torch.autocast(group.device.type, torch.bfloat16, enabled=bfloat16):
                 features = graph.encode_views({name: views})[name].frames[0].cpu()
             if name not in encoded:
-                encoded[name] = mapped((len(scenes), *features.shape), features.dtype, folder)
-            encoded[name][scene] = features
+                place = mapped((len(scenes), *features.shape), features.dtype, folder)
+                encoded[name] = Encoded(place, torch.zeros(len(scenes), dtype=torch.bool))
+            encoded[name].features[scene], encoded[name].present[scene] = features, True
     graph.train()
     return encoded
 

@@ -15,6 +15,7 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 
 from gqn.batch import Views
 from gqn.generator import Generator, Prediction
+from gqn.layers import map_finely
 from gqn.objective import likelihood_floor, promote
 from gqn.senses import Shape
 
@@ -33,10 +34,12 @@ def negative_elbo(answer: Answer, target: Tensor) -> Tensor:
 
 def mean_loss(answer: Answer, asked: Views) -> Tensor:
     """The mean of `negative_elbo` over the queries of which the answers are known; zero where there is none."""
-    if asked.present is None:
-        return negative_elbo(answer, asked.frames).mean()
-    losses = negative_elbo(answer, asked.known())
-    return torch.where(asked.present, losses, 0).sum() / asked.present.sum().clamp(min=1)
+    return mean_known(negative_elbo(answer, asked.known()), asked.present)
+
+
+def mean_known(values: Tensor, present: Tensor | None) -> Tensor:
+    """The mean of values (b, q) where present, all where it is None; zero where none is."""
+    return values.mean() if present is None else torch.where(present, values, 0).sum() / present.sum().clamp(min=1)
 
 
 class Head(nn.Module):
@@ -141,7 +144,7 @@ class QueryMLP(nn.Module):
     def forward(self, query: Tensor, r: Tensor) -> Tensor:
         """query (b, q, k), r (b, c, h, w) -> (b, q, outputs), in float32 or better."""
         read = self.read(r.flatten(1))[:, None]
-        asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
+        asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + map_finely(query, self.ask.weight.T)
         return promote(self.rest(asked))
 
 

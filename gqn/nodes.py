@@ -19,6 +19,7 @@ from gqn.fusion import ENCODERS, Fusion, Value
 from gqn.heads import HEADS, negative_elbo
 from gqn.representation import REPRESENTATIONS
 from gqn.senses import SENSES, Sense, Shape
+from gqn.volume import FIELD_OF_VIEW, RADIUS
 
 Kind = Literal["sense", "representation", "task"]
 Spec = Mapping[str, "Node"]
@@ -111,7 +112,7 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Shape]) -> Trial:
             module = build(node, inputs).eval()
             shape = _run(node, module, inputs)
     except Exception as error:  # whatever a network says that is given what it can't take
-        reason = str(error).splitlines()[0].split("__init__() ")[-1]
+        reason = (str(error) or type(error).__name__).splitlines()[0].split("__init__() ")[-1]
         about = f"{node.kind} '{name}' ({node.network}{f' on {reading}' if reading else ''})"
         raise GraphError(f"{about}: {reason}") from error
     operations = {part: sum(counts.values()) for part, counts in counter.get_flop_counts().items()}
@@ -171,6 +172,8 @@ def ordered(spec: Spec) -> list[str]:
         if bool(node.inputs) == (node.kind == "sense"):
             what = "reads nothing: name its inputs" if node.kind != "sense" else "is a sense and reads no other node"
             raise GraphError(f"{node.kind} '{name}' {what}")
+        if len(set(node.inputs)) < len(node.inputs):
+            raise GraphError(f"{node.kind} '{name}' reads a node twice: name each of its inputs once")
         for key in node.inputs:
             if key not in spec:
                 raise GraphError(f"'{name}' reads '{key}', which is no node; there are {listed(spec)}")
@@ -206,6 +209,24 @@ def check_limits(name: str, spec: Spec) -> None:
     if strange := [key for key in spec[name].senses if key not in senses]:
         read = listed(sorted(senses))
         raise GraphError(f"task '{name}' can't be limited to {listed(strange)}: it reads the senses {read}")
+
+
+def check_look(name: str, spec: Spec) -> None:
+    """Raises GraphError where `render` reads a volume as a picture, looks through a picture, or sees otherwise."""
+    node = spec[name]
+    if node.kind != "task" or node.network != "render":
+        return
+    for key in node.inputs:
+        read = spec[key]
+        volume = read.kind == "sense" and read.network == "volume"
+        if volume != node.options.get("look", False) and read.kind == "sense":
+            raise GraphError(
+                f"task '{name}' reads '{key}', a {read.network}: give it look exactly where that is a volume"
+            )
+        for option, default in (("field_of_view", FIELD_OF_VIEW), ("radius", RADIUS)):
+            ours, theirs = node.options.get(option, default), read.options.get(option, default)
+            if volume and ours != theirs:
+                raise GraphError(f"task '{name}' has {option} {ours:g} and '{key}', which it looks through, {theirs:g}")
 
 
 def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views) -> None:

@@ -33,6 +33,7 @@ from gqn.nodes import (
     below,
     build,
     check_limits,
+    check_look,
     check_sizes,
     check_views,
     from_plain,
@@ -213,7 +214,7 @@ class RecursiveGQN(nn.Module):
     def _check_free(self, name: str) -> None:
         if name in self.spec:
             raise GraphError(f"there is a node '{name}' already: choose another name, or replace or rename that one")
-        if not re.fullmatch(r"[\w+-]+", name) or hasattr(nn.ModuleDict, name):
+        if not re.fullmatch(r"[\w+-]+", name) or hasattr(nn.ModuleDict(), name):
             raise GraphError(
                 f"no node can be named '{name}': use letters, digits, _, + and -, and no word of PyTorch's"
             )
@@ -229,6 +230,7 @@ class RecursiveGQN(nn.Module):
         for name in order:
             trials[name] = self._try(name, spec, trials, anew)
             check_limits(name, spec)
+            check_look(name, spec)
         modules: dict[str, nn.Module] = {}
         for name in order:
             node = spec[name]

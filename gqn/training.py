@@ -94,7 +94,10 @@ class Run:
                 f"{self.folder} was trained on frames of {saved['pixels']} pixels, "
                 f"{config.data} has {self.scenes.pixels}: name the dataset that it was trained on"
             )
-        if saved is not None and from_dict(saved["config"]).model != config.model:
+        if (
+            saved is not None
+            and replace(from_dict(saved["config"]).model, recompute=config.model.recompute) != config.model
+        ):
             raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
         warn_of_cameras(config, leads=self.group.leads)
         self.network = checkpoint.build(config, self.scenes.pixels)
@@ -130,10 +133,12 @@ class Run:
         """The loop: learn, and every so often log, evaluate and save."""
         config, group, every = self.config, self.group, self.config.evaluation
         steps, limit = config.training.steps, 60 * config.training.minutes
-        overdue = self.evaluation_is_due() and not any(report["step"] == self.step for report in self.history)
+        late = 0 < limit <= self.seconds
+        due = self.evaluation_is_due() or (late and self.step > 0)
+        overdue = due and not any(report["step"] == self.step for report in self.history)
         if self.step >= steps and not overdue:
             raise TrainingError(f"{self.folder} has had its {self.step} steps: ask for more with --steps")
-        if 0 < limit <= self.seconds:
+        if late and not overdue:
             raise TrainingError(
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
@@ -149,6 +154,8 @@ class Run:
         with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
             if overdue:  # stopped between the checkpoint and its evaluation
                 self.evaluate(writer)
+            if late:
+                return self.folder
             begun = time.monotonic() - self.seconds
             for batch in loader:
                 losses.add(self.learn(parallel, batch.to(group.device)))

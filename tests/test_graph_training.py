@@ -5,13 +5,16 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from graphs import World, flat, three_layers
 from test_training import history, tiny, weights
+from torch import Tensor
 
 from gqn import checkpoint
 from gqn.batch import EncodedViews
@@ -32,6 +35,23 @@ ROOT = Path(__file__).resolve().parent.parent
 ASKED = Asked(
     {"vision": "frames", "touch": "touch"}, {"render": "frames", "feel": "touch", "reach": "reach", "name": "name"}
 )
+
+
+class Paired(World):
+    """With depth, from the cameras of the frames."""
+
+    def observations(self, data: str) -> int:
+        return super().observations("frames" if data == "depth" else data)
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        return super().observe("frames" if data == "depth" else data, scene, chosen)
+
+
+class HardlyKnown(World):
+    """One scene alone knows its answer."""
+
+    def answer(self, data: str, scene: int) -> Tensor | None:
+        return super().answer(data, scene) if scene == 1 else None
 
 
 def config(runs: Path, *, name: str = "run", options: dict | None = None, **training: object) -> Config:
@@ -64,6 +84,12 @@ def test_batches_are_a_function_of_the_step() -> None:
         # No query lies among the context.
         apart = whole.tasks["render"].cameras[:, :, None] - whole.senses["vision"].cameras[:, None]
         assert apart.abs().amax(dim=-1).min() > 0
+    both = {"vision": "frames", "deep": "depth"}, {"render": "frames", "measure": "depth"}
+    batches = GraphBatches(Paired(9), Asked(*both), **drawing)
+    for whole in map(batches.__getitem__, range(6)):
+        for views, sensed in product(whole.tasks.values(), whole.senses.values()):
+            apart = views.cameras[:, :, None] - sensed.cameras[:, None]
+            assert apart.abs().amax(dim=-1).min() > 0
     one_by_one = GraphBatches(world, ASKED, **drawing, alternate=True)
     assert [list(one_by_one[step].tasks) for step in range(5)] == [
         ["render"],
@@ -122,19 +148,27 @@ def test_stopped_and_resumed_is_the_same_curve(tmp_path: Path, alternate: bool) 
     assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
 
 
-def test_frozen_parts_stay_and_the_cache_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alternate", [False, True])
+def test_steps_that_ask_nothing_known_change_nothing_but_the_count(tmp_path: Path, alternate: bool) -> None:
+    settings = config(tmp_path, options={"tasks": ("reach", "name"), "alternate": alternate}, batch=4)
+    assert history(train_graph(settings, graph(), scenes=HardlyKnown(12)))[-1]["step"] == 6
+
+
+@pytest.mark.parametrize("frozen", [("vision", "render"), ("touch", "feel")])
+def test_frozen_parts_stay_and_the_cache_changes_nothing(tmp_path: Path, frozen: tuple[str, str]) -> None:
+    """Nor does it where some scenes have nothing to touch."""
     found = {}
     for cache in (True, False):
-        built = graph("vision", "render")
+        built = graph(*frozen)
         before = {name: value.clone() for name, value in built.state_dict().items()}
         settings = config(tmp_path, name=str(cache), options={"cache": cache}, steps=10, batch=16, weight_decay=0.1)
         folder = train_graph(settings, built, scenes=World(12))
-        assert json.loads((folder / "metrics.json").read_text())["encoded_beforehand"] == (["vision"] if cache else [])
+        assert json.loads((folder / "metrics.json").read_text())["encoded_beforehand"] == ([frozen[0]] if cache else [])
         found[cache] = weights(folder)
         for name, value in before.items():
-            frozen = name.startswith(("nodes.vision.", "nodes.render."))
+            kept = name.startswith(tuple(f"nodes.{node}." for node in frozen)) or name == "nodes.render.sigma" in frozen
             for part in ("network", "averaged"):
-                assert torch.equal(found[cache][f"{part}.{name}"], value) == frozen
+                assert torch.equal(found[cache][f"{part}.{name}"], value) == kept
     for name, value in found[True].items():
         torch.testing.assert_close(value, found[False][name], rtol=1e-3, atol=1e-4)
     assert not [path for path in tmp_path.iterdir() if path.name not in ("True", "False")]
@@ -234,7 +268,9 @@ def test_training_learns_every_task(tmp_path: Path) -> None:
 def test_layer_two_on_a_trained_layer_one(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way of the README, from the command line: a flat run, and a graph that starts from it."""
     first = train(tiny(scenes, tmp_path, name="first"))
-    layer = RecursiveGQN.from_flat(checkpoint.load(first))
+    layer = checkpoint.load_graph(first)
+    # The standard deviation of the pixels is the last that was trained with.
+    assert layer.nodes["render"].sigma.item() == pytest.approx(tiny(scenes, tmp_path).training.sigma_at(5))
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.freeze("vision")
     cores = {"hidden": 8, "canvas": 8, "generation_steps": 2}

@@ -194,6 +194,9 @@ def test_time_limit_ends_a_run_with_an_evaluation(scenes: Path, tmp_path: Path) 
     assert [report["step"] for report in history(folder)] == [1]
     with pytest.raises(TrainingError, match="had its 1e-09 minutes.*--minutes"):
         train(tiny(scenes, tmp_path, minutes=1e-9), resume=True)
+    # As if it had been killed between its last checkpoint and the evaluation.
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert [report["step"] for report in history(train(tiny(scenes, tmp_path, minutes=1e-9), resume=True))] == [1]
 
 
 def test_no_data_and_empty_data_are_named(scenes: Path, tmp_path: Path) -> None:

@@ -40,12 +40,19 @@ class Asked(NamedTuple):
     tasks: Mapping[str, str]
 
 
+class Encoded(NamedTuple):
+    """What a sense made of all observations of all scenes beforehand."""
+
+    features: Tensor  # (scenes, n, c, h, w)
+    present: Tensor  # (scenes,), False where a scene has none
+
+
 class GraphBatches(StepBatches[GraphBatch]):
     """What the senses of a graph observe of scenes, and what its tasks are asked.
 
     context_views: fewest and most observations; a number is drawn a step and data, for all processes alike.
     queries: queries a scene of each task whose data are observed. alternate: ask one task a step, in turn.
-    encoded: for senses that were encoded beforehand, features of all observations (scenes, n, c, h, w).
+    Attribute `encoded`: senses that were encoded beforehand, by name.
     Raises ValueError where scenes have no such data or too few, and as `StepBatches`.
     """
 
@@ -61,12 +68,12 @@ class GraphBatches(StepBatches[GraphBatch]):
         rank: int = 0,
         processes: int = 1,
         alternate: bool = False,
-        encoded: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(scenes, batch=batch, seed=seed, rank=rank, processes=processes)
         check_data(scenes, asked, context_views[1], queries, "--context-views")
         self.scenes, self.asked, self.context_views, self.queries = scenes, asked, context_views, queries
-        self.alternate, self.encoded = alternate, encoded or {}
+        self.alternate = alternate
+        self.encoded: Mapping[str, Encoded] = {}
 
     def __getitem__(self, step: int) -> GraphBatch:
         random = np.random.default_rng([self.seed, 0, step])
@@ -98,7 +105,6 @@ def graph_evaluation_batches(
     context: int | Mapping[str, int],
     seed: int,
     limit: int | None = None,
-    encoded: Mapping[str, Tensor] | None = None,
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[GraphEvaluationBatch]:
@@ -113,7 +119,7 @@ def graph_evaluation_batches(
     total = len(scenes) if limit is None else min(limit, len(scenes))
     for numbers in pieces(total, batch)[rank::processes]:
         own, foreign = (
-            gather(scenes, asked, [(n % total, [seed, n % total]) for n in chosen], counts, 1, encoded or {})
+            gather(scenes, asked, [(n % total, [seed, n % total]) for n in chosen], counts, 1, {})
             for chosen in (numbers, [number + 1 for number in numbers])
         )
         yield GraphEvaluationBatch(numbers.start, own, foreign.senses)
@@ -125,15 +131,19 @@ def gather(
     drawn: Sequence[tuple[int, Sequence[int]]],
     counts: Mapping[str, int],
     queries: int,
-    encoded: Mapping[str, Tensor],
+    encoded: Mapping[str, Encoded],
 ) -> GraphBatch:
     """A batch of scenes, each by its number and a seed: of each data so many observations for senses, then queries."""
+    lengths = {data: scenes.observations(data) for data in {*asked.senses.values(), *asked.tasks.values()}}
+    # Data of one length may be of the same poses (frames and their depth): no query may be what another sense has seen.
+    first = {
+        data: max((count for other, count in counts.items() if lengths.get(other) == length), default=0)
+        for data, length in lengths.items()
+    }
     chosen = [
         {
-            data: np.random.default_rng(seed)
-            .permutation(scenes.observations(data))[: counts.get(data, 0) + queries]
-            .tolist()
-            for data in {*asked.senses.values(), *asked.tasks.values()}
+            data: np.random.default_rng(seed).permutation(length)[: first[data] + queries].tolist()
+            for data, length in lengths.items()
         }
         for _, seed in drawn
     ]
@@ -148,15 +158,19 @@ def gather(
     for name, data in asked.senses.items():
         count = counts[data]
         if name in encoded:
-            features = torch.stack([encoded[name][s, p[data][:count]] for (s, _), p in zip(drawn, chosen, strict=True)])
+            known = encoded[name]
+            features = torch.stack(
+                [known.features[s, p[data][:count]] for (s, _), p in zip(drawn, chosen, strict=True)]
+            )
             poses = features.new_zeros(*features.shape[:2], 0)
-            senses[name] = EncodedViews(features, poses)
+            present = known.present[[scene for scene, _ in drawn]][:, None].expand(*features.shape[:2])
+            senses[name] = EncodedViews(features, poses, None if present.all() else present)
         else:
             senses[name] = observed(data, slice(count))
     tasks: dict[str, Views | None] = {}
     for name, data in asked.tasks.items():
         if scenes.observations(data):
-            tasks[name] = observed(data, slice(counts.get(data, 0), None))
+            tasks[name] = observed(data, slice(first[data], None))
         else:
             answers = [scenes.answer(data, scene) for scene, _ in drawn]
             tasks[name] = stack_known([None if a is None else (a[None], torch.zeros(1, 0)) for a in answers])
@@ -182,7 +196,7 @@ def check_data(scenes: GraphScenes, asked: Asked, context: int, queries: int, op
         have = scenes.observations(data)
         if not have and name in asked.tasks:
             continue
-        read = context if data in asked.senses.values() else 0
+        read = context if any(scenes.observations(sensed) == have for sensed in asked.senses.values()) else 0
         need = read + (queries if data in asked.tasks.values() else 0)
         if have < need:
             raise ValueError(

@@ -55,7 +55,10 @@ class LabelledScenes:
 
     def answer(self, data: str, scene: int) -> Tensor | None:
         value = found(self.labels[scene], data)
-        return None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        try:
+            return None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"data '{data}' of scene {scene} are no numbers: name others in the graph") from None
 
 
 def found(labels: Any, path: str) -> Any:
