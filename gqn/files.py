@@ -16,21 +16,37 @@ import torch
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file to write that appears at `path` when the block ends, or not at all where the block raises.
 
-    It is written beside `path`, with `.partial` after its name, and renamed. An OSError of writing names the file.
+    It is written beside `path`, with `.partial` after its name, and renamed; of several writers one waits for the
+    other. An OSError of writing names the file.
     """
     aside = Path(f"{os.fspath(path)}.partial")
+    file = _alone(aside)
     try:
-        with aside.open("wb") as file:
-            yield file
-            # On the disk before it has its name, or a power cut could leave the name on an empty file.
-            file.flush()
-            os.fsync(file.fileno())
+        yield file
+        # On the disk before it has its name, or a power cut could leave the name on an empty file.
+        file.flush()
+        os.fsync(file.fileno())
         os.replace(aside, path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename is None:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
+    finally:
+        with suppress(OSError):  # what could not be written has been told
+            file.close()
+
+
+def _alone(path: Path) -> IO[bytes]:
+    """An empty file at `path` that no other process or thread writes, until it is closed."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate()
+                return file
+        file.close()  # who had it before has renamed or removed it
 
 
 @contextmanager
@@ -62,8 +78,10 @@ def append_json_line(path: Path, values: Any) -> None:
     """One more line of JSON, on the disk before this returns; several processes may share the file."""
     with locked(path, patience=60.0) as file:
         unfinished = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        os.write(file, b"\n" * unfinished + json.dumps(values).encode() + b"\n")
-        os.fsync(file)
+        with os.fdopen(os.dup(file), "ab") as line:  # which raises where os.write would write a part
+            line.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")
+            line.flush()
+            os.fsync(file)
 
 
 def read_json_lines(path: Path) -> list[Any]:

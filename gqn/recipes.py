@@ -61,11 +61,14 @@ def read_study(path: Path) -> Study:
         study = dacite.from_dict(Study, yaml.safe_load(path.read_text()), dacite.Config(strict=True, cast=[tuple]))
     except (OSError, yaml.YAMLError, dacite.DaciteError, TypeError, AttributeError) as error:
         raise RecipeError(f"{path}: no study of recipes: {' '.join(str(error).split())}") from None
+    folders: dict[str, str] = {}
     for name in study.recipes:
         try:
             configuration(study, name)
         except (ValueError, TypeError) as error:
             raise RecipeError(f"{path}: recipe '{name}': {error}") from None
+        if (other := folders.setdefault(slug(name), name)) != name:
+            raise RecipeError(f"{path}: recipes '{other}' and '{name}' would share a folder: name them otherwise")
     return study
 
 
@@ -78,6 +81,8 @@ def configuration(study: Study, recipe: str) -> Config:
     """What a recipe is, without data and steps."""
     changes = dict(study.recipes[recipe])
     preset, *_ = (changes.pop(name, None) for name in ("preset", "minutes", "every_minutes"))
+    if "evaluation" in changes:
+        raise ValueError("evaluation is the study's, for all recipes alike")
     if preset not in PRESETS:
         raise ValueError(f"preset {preset!r}: there are {', '.join(PRESETS)}")
     return from_dict(merged(to_dict(PRESETS[preset]), {**changes, "evaluation": study.evaluation}))
@@ -123,9 +128,8 @@ def make(
 
     A run that was broken off goes on from its checkpoint in `work`.
     """
-    known = read_results(results)
     for cell in chosen:
-        if cell in known:
+        if cell in read_results(results, study):
             continue
         if cell.recipe not in seconds:
             raise RecipeError(f"the steps of '{cell.recipe}' were never timed: run with --measure first")
@@ -136,23 +140,24 @@ def make(
 
 def run(study: Study, cell: Cell, seconds: float, data: Path, work: Path) -> dict[str, Any]:
     """Train one recipe with one seed; what the results keep of it."""
-    config = configuration(study, cell.recipe)
-    steps = round(60 * timing(study, cell.recipe, "minutes") / seconds)
-    every = round(60 * timing(study, cell.recipe, "every_minutes") / seconds)
-    if not 0 < every <= steps:
-        raise RecipeError(f"'{cell.recipe}': steps of {seconds:g} s are too long for an evaluation within its minutes")
-    training = replace(config.training, steps=steps, minutes=0.0)
-    evaluation = replace(config.evaluation, evaluate_every=every, save_every=every)
     name = f"{slug(cell.recipe)}-{cell.seed}"
-    config = replace(
-        config, data=str(data), runs=str(work), name=name, seed=cell.seed, training=training, evaluation=evaluation
-    )
-    folder = train(config, resume=(work / name / checkpoint.FILE).exists())
+    config = replace(planned(study, cell, seconds), data=str(data), runs=str(work), name=name)
+    folder = work / name
+    begun, done = (folder / checkpoint.FILE).exists(), 0
+    if begun:
+        saved = checkpoint.read(folder)
+        if differing := differences(told(config), saved["config"]):
+            raise RecipeError(f"{folder} holds a run with another {differing}: remove it")
+        done = saved["step"]
+    # A run that is at its end but not among the results was stopped between the two.
+    if done < config.training.steps or not at_end(folder, done):
+        train(config, resume=begun)
     metrics = json.loads((folder / METRICS).read_text())
     return {
         **cell._asdict(),
         "seconds_a_step": seconds,
-        "steps": steps,
+        "steps": config.training.steps,
+        "config": told(config),
         **{key: metrics[key] for key in ("commit", "device", "threads", "torch", "precision", "parameters", "dataset")},
         "history": [
             {
@@ -168,8 +173,49 @@ def run(study: Study, cell: Cell, seconds: float, data: Path, work: Path) -> dic
     }
 
 
-def read_results(results: Path) -> dict[Cell, dict[str, Any]]:
-    return {Cell(line["recipe"], line["seed"]): line for line in read_json_lines(results)}
+def planned(study: Study, cell: Cell, seconds: float) -> Config:
+    """A run's configuration without its folders: as many steps as fit in its minutes. Raises RecipeError."""
+    config = configuration(study, cell.recipe)
+    steps = round(60 * timing(study, cell.recipe, "minutes") / seconds)
+    every = round(60 * timing(study, cell.recipe, "every_minutes") / seconds)
+    if not 0 < every <= steps:
+        raise RecipeError(f"'{cell.recipe}': steps of {seconds:g} s are too long for an evaluation within its minutes")
+    training = replace(config.training, steps=steps, minutes=0.0).with_schedules()
+    evaluation = replace(config.evaluation, evaluate_every=every, save_every=every)
+    return replace(config, seed=cell.seed, training=training, evaluation=evaluation)
+
+
+def told(config: Config) -> dict[str, Any]:
+    """What the results keep of a configuration."""
+    return {part: to_dict(config)[part] for part in ("model", "training")}
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """The options that two configurations have both, and differently."""
+    return ", ".join(
+        f"{part} {name}"
+        for part, options in ours.items()
+        for name, value in options.items()
+        if name in theirs[part] and json.dumps(theirs[part][name]) != json.dumps(value)
+    )
+
+
+def at_end(folder: Path, step: int) -> bool:
+    """Whether a run was evaluated at a step."""
+    metrics = folder / METRICS
+    return metrics.exists() and any(report["step"] == step for report in json.loads(metrics.read_text())["history"])
+
+
+def read_results(results: Path, study: Study) -> dict[Cell, dict[str, Any]]:
+    """The runs of a study. Raises RecipeError for one that is configured otherwise than the study says."""
+    known = {Cell(line["recipe"], line["seed"]): line for line in read_json_lines(results)}
+    for cell in known.keys() & set(cells(study)):
+        line = known[cell]
+        if differing := differences(told(planned(study, cell, line["seconds_a_step"])), line["config"]):
+            raise RecipeError(
+                f"{results}: '{cell.recipe}', seed {cell.seed} was made with another {differing}: remove its line"
+            )
+    return known
 
 
 def slug(name: str) -> str:

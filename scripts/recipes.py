@@ -46,6 +46,8 @@ def main() -> None:
             if (options.recipes is None or cell.recipe in options.recipes)
             and (options.seeds is None or cell.seed in options.seeds)
         ]
+        if not chosen:
+            raise RecipeError(f"{options.study} has no such runs: see its recipes and seeds")
         seconds = json.loads(times.read_text())["seconds_a_step"] if times.exists() else {}
         for line in make(study, chosen, seconds, options.data, options.work / options.study.stem, results):
             last = line["history"][-1]
@@ -65,7 +67,7 @@ def measure(study: Study, data: Path, times: Path) -> None:
 
 
 def write_report(study: Study, results: Path) -> None:
-    known = read_results(results)
+    known = read_results(results, study)
     with whole_file(results.with_suffix(".md")) as file:
         file.write(report(study, known).encode())
     with whole_file(results.with_suffix(".png")) as file:

@@ -57,12 +57,61 @@ def test_a_study_is_made_run_by_run_and_told_from_its_results(scenes: Path, tmp_
     ]
     assert made[1]["history"] != first["history"]  # another seed
     assert not list(make(study, chosen, seconds, scenes, tmp_path / "work", results))
-    known = read_results(results)
-    table = report(study, known)
-    assert table.count("\n") == 4
-    assert "other, longer" in table
+    # A run whose line was lost is not made again.
+    lines = results.read_text().splitlines()
+    results.write_text("".join(line + "\n" for line in lines[1:]))
+    (again,) = make(study, chosen, seconds, scenes, tmp_path / "work", results)
+    assert json.dumps(again) == lines[0]
+    known = read_results(results, study)
     known[Cell("one", 1)]["history"].pop()  # as of a run that was stopped and went on in another rhythm
     assert len(curves(study, known).axes[0].get_lines()) == 5  # four runs and the mean image
+
+
+def test_the_report_tells_the_last_evaluations(tmp_path: Path) -> None:
+    study = read_study(study_file(tmp_path))
+
+    def line(*gains: float, prior: float) -> dict:
+        reports = [
+            {
+                "minutes": float(minute),
+                "context_gain_db": gain,
+                "prior_sample": prior,
+                "mean_image": 18.0,
+                "negative_elbo_above_floor": 30.0,
+                "sigma": 0.5,
+            }
+            for minute, gain in enumerate(gains, start=1)
+        ]
+        return {"parameters": 1_500_000, "seconds_a_step": 1.5, "steps": 4, "history": reports}
+
+    known = {Cell("one", 0): line(0.5, 1.5, 2.0, prior=20.0), Cell("one", 1): line(0.0, 0.5, 1.0, prior=17.0)}
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in report(study, known).splitlines()]
+    assert len(rows) == 3  # nothing is told of a recipe without runs
+    assert dict(zip(rows[0], rows[2], strict=True)) == {
+        "recipe": "one",
+        "minutes": "0.1",
+        "seeds": "2",
+        "weights": "1.5 M",
+        "a step": "1.50 s",
+        "steps": "4",
+        "context gain (dB)": "1.50 (1.00 to 2.00)",
+        "prior sample (dB)": "18.50 (17.00 to 20.00)",
+        "above the mean image (dB)": "0.50 (-1.00 to 2.00)",
+        "-ELBO over its floor (nats), at sigma": "30 at 0.50",
+        "minutes to a gain of 1 dB": "2, 3",
+    }
+
+
+def test_runs_of_another_configuration_are_refused(scenes: Path, tmp_path: Path) -> None:
+    study, results, work = read_study(study_file(tmp_path)), tmp_path / "study.jsonl", tmp_path / "work"
+    list(make(study, [Cell("one", 0)], {"one": 1.5}, scenes, work, results))
+    assert Cell("one", 0) in read_results(results, study)
+    changed = {"one": {**RECIPES["one"], "training": {"batch": 4, "learning_rate": 1e-4}}}
+    study = read_study(study_file(tmp_path, recipes=changed))
+    with pytest.raises(RecipeError, match="'one', seed 0 was made with another training learning_rate: remove its"):
+        read_results(results, study)
+    with pytest.raises(RecipeError, match="one-0 holds a run with another training learning_rate: remove it"):
+        next(make(study, [Cell("one", 0)], {"one": 1.5}, scenes, work, tmp_path / "other.jsonl"))
 
 
 def test_a_step_is_timed_for_every_recipe(scenes: Path, tmp_path: Path) -> None:
@@ -95,6 +144,10 @@ def test_what_is_wrong_with_a_study_is_named(scenes: Path, tmp_path: Path) -> No
         read_study(study_file(tmp_path, recipes={"bad": {}}))
     with pytest.raises(RecipeError, match="no study of recipes"):
         read_study(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match="evaluation is the study's"):
+        read_study(study_file(tmp_path, recipes={"bad": {"preset": "quick", "evaluation": {"samples": 3}}}))
+    with pytest.raises(RecipeError, match="recipes 'a b' and 'a, b' would share a folder"):
+        read_study(study_file(tmp_path, recipes={"a, b": {"preset": "quick"}, "a b": {"preset": "small"}}))
     study = read_study(study_file(tmp_path))
     with pytest.raises(RecipeError, match="'one' were never timed: run with --measure"):
         next(make(study, cells(study), {}, scenes, tmp_path / "work", tmp_path / "r.jsonl"))
@@ -104,8 +157,9 @@ def test_what_is_wrong_with_a_study_is_named(scenes: Path, tmp_path: Path) -> No
 
 def test_shipped_studies_can_be_read() -> None:
     folder = Path(__file__).resolve().parent.parent / "diagrams" / "recipes"
+    assert len(list(folder.glob("*.yaml"))) > 1
     for path in folder.glob("*.yaml"):
         study = read_study(path)
         times = json.loads(path.with_suffix(".seconds.json").read_text())["seconds_a_step"]
         assert times.keys() >= study.recipes.keys()
-        assert read_results(path.with_suffix(".jsonl")).keys() <= set(cells(study))
+        assert read_results(path.with_suffix(".jsonl"), study).keys() <= set(cells(study))
