@@ -15,7 +15,6 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 
 from gqn.batch import Views
 from gqn.generator import Generator, Prediction
-from gqn.layers import map_finely
 from gqn.objective import likelihood_floor, promote
 from gqn.senses import Shape
 
@@ -144,7 +143,7 @@ class QueryMLP(nn.Module):
     def forward(self, query: Tensor, r: Tensor) -> Tensor:
         """query (b, q, k), r (b, c, h, w) -> (b, q, outputs), in float32 or better."""
         read = self.read(r.flatten(1))[:, None]
-        asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + map_finely(query, self.ask.weight.T)
+        asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
         return promote(self.rest(asked))
 
 

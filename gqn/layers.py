@@ -69,16 +69,7 @@ class CameraConv2d(nn.Module):
     def forward(self, cameras: Tensor, patterns: Tensor) -> Tensor:
         """cameras (n, k), patterns (k, k, h, w): the planes that each number alone gives. Returns (n, c, h, w)."""
         response = self.conv(patterns.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (k, h, w, c)
-        return map_finely(cameras, response.flatten(1)).view(-1, *response.shape[1:]).permute(0, 3, 1, 2)
-
-
-def map_finely(numbers: Tensor, weight: Tensor) -> Tensor:
-    """numbers (..., k) @ weight (k, n), the numbers to 16 bits where autocast computes in bfloat16.
-
-    In its 8 bits a Shepard-Metzler camera is up to a pixel of 64 off.
-    """
-    high = numbers.bfloat16().to(numbers.dtype)
-    return torch.cat([high, numbers - high], dim=-1) @ weight.repeat(2, 1)
+        return (cameras @ response.flatten(1)).view(-1, *response.shape[1:]).permute(0, 3, 1, 2)
 
 
 def constant_planes(numbers: int, height: int, width: int, like: Tensor) -> Tensor:

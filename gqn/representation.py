@@ -8,7 +8,7 @@ frame's size (`Tower`), one cell (`Pyramid`, `Pool`) or that of the volume.
 from torch import Tensor, nn
 
 from gqn.camera import CAMERA_NUMBERS
-from gqn.layers import CameraConv2d, constant_planes, map_finely
+from gqn.layers import CameraConv2d, constant_planes
 from gqn.volume import Volume
 
 
@@ -37,7 +37,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
-        return self.rest(self.first(frames) + map_finely(cameras, self.camera.weight.T)[:, :, None, None])
+        return self.rest(self.first(frames) + self.camera(cameras)[:, :, None, None])
 
 
 class Tower(nn.Module):
