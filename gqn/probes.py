@@ -18,7 +18,7 @@ from gqn.data.labels import scene_labels
 from gqn.evaluation import shared_out
 from gqn.extras import extra
 from gqn.gqn import GenerativeQueryNetwork
-from gqn.metrics import first_views, mean_with_interval, measures
+from gqn.metrics import first_views, mean_with_interval, measures, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import ExchangeTrial, exchange_trial
 
@@ -185,13 +185,14 @@ def neighbours(subject: Subject) -> Findings:
         "chance": (each - 1) / (len(scene) - 1),
     }
     for name, r in rows.items():
-        nearest = torch.cdist(r, r).fill_diagonal_(float("inf")).argmin(dim=1)
-        right = (scene[nearest] == scene).double().unflatten(0, (total, each)).mean(dim=1)
-        found[f"accuracy_by_{name}"] = mean_with_interval(right, options.seed)
-    if not subject.processes.leads:
+        right = (shares(apart(r, r).fill_diagonal_(float("inf"))) * (scene == scene[:, None])).sum(dim=1)
+        found[f"accuracy_by_{name}"] = mean_with_interval(right.unflatten(0, (total, each)).mean(dim=1), options.seed)
+    r = rows["representation"]
+    # sklearn crashes where all points are one.
+    if not subject.processes.leads or (r == r[0]).all():
         return {"neighbours": found}, {}
     tsne = extra("sklearn.manifold").TSNE(perplexity=min(each, len(scene) - 1), random_state=options.seed)
-    points = tsne.fit_transform(rows["representation"].numpy())
+    points = tsne.fit_transform(r.numpy())
     return {"neighbours": found}, {"t-sne": charts.embedding(points, scene.numpy())}
 
 
@@ -260,18 +261,30 @@ def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, 
     own: the guess is one of A, B, C itself, which then is no candidate.
     """
     flat = guess.flatten(1)
-    to_d = torch.cdist(flat, d.flatten(1))  # (trials, trials)
-    to_others = torch.cdist(flat, others.flatten(1))
+    to_d = apart(flat, d.flatten(1))  # (trials, trials)
+    to_others = apart(flat, others.flatten(1))
     to_own = (abc.flatten(2) - flat[:, None]).norm(dim=2)
     if own:
         to_own = to_own[:, :2]
-    nearer = torch.cat([to_d, to_others, to_own], dim=1) < to_d.diagonal()[:, None]
-    rank = 1 + nearer.sum(dim=1)
+    candidates, right = torch.cat([to_d, to_others, to_own], dim=1), to_d.diagonal()[:, None]
+    nearer = (candidates < right).sum(dim=1).double()
+    tied = (candidates == right).sum(dim=1) - 1  # other than D itself
+
+    def among(first: int) -> dict[str, Any]:
+        """How often D is among the first, were those that tie in random order."""
+        return mean_with_interval(((first - nearer) / (1 + tied)).clamp(0, 1), seed)
+
     return {
-        "nearest": mean_with_interval((rank == 1).double(), seed),
-        "among_5_nearest": mean_with_interval((rank <= 5).double(), seed),
-        "median_rank": float(rank.double().median()),
+        "nearest": among(1),
+        "among_5_nearest": among(5),
+        "median_rank": float((1 + nearer + tied / 2).median()),
     }
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """Distances of all pairs of rows, (n, k) and (m, k) -> (n, m)."""
+    # By products of matrices, as torch does it for many rows, equal rows are not equally far apart.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def algebra_picture(trials: list[ExchangeTrial], frames: dict[str, Tensor], shown: int = 6) -> Any:
