@@ -50,6 +50,7 @@ from gqn.rotation import hidden_parts, mental_rotation, scene_behind_a_view
 from gqn.scenes import family_of
 from gqn.subject import Findings, Options, Picture, Subject
 from gqn.training import computes_in_bfloat16
+from gqn.trials import NoTrial
 
 RESULTS = "evaluation.json"
 LIBRARIES = ("scipy", "sklearn", "torchmetrics")  # that some section needs
@@ -61,8 +62,8 @@ def assess(
 ) -> Path:
     """Examine the network of a run on the test split of a dataset, and write what was found to the folder `output`.
 
-    It gets evaluation.json, pictures as PNG and GIF, and TensorBoard logs. directory: the run's folder, or its
-    checkpoint.
+    It gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
+    directory: the run's folder, or its checkpoint.
     Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
     """
     for library in LIBRARIES:
@@ -86,10 +87,15 @@ def assess(
         for section in sections:
             begun = time.monotonic()
             with torch.autocast(group.device.type, torch.bfloat16, enabled=about["precision"] == "bfloat16"):
-                found, drawn = section(subject)
+                try:
+                    found, drawn = section(subject)
+                except NoTrial as reason:
+                    found, drawn = {section.__name__: {"left_out": str(reason)}}, {}
             report |= found
             drawings |= drawn
             report["seconds"][section.__name__] = round(time.monotonic() - begun, 1)
+            if group.leads:
+                write_json(Path(output) / RESULTS, plain(report))
         if group.leads:
             write(Path(output), report, drawings, about["step"])
     return Path(output)
@@ -138,7 +144,6 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")
             writer.add_figure(f"evaluation/{name}", picture, step)
-    write_json(folder / RESULTS, plain(report))
 
 
 def plain(value: Any) -> Any:

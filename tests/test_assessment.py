@@ -22,6 +22,7 @@ from gqn.data.convert import convert
 from gqn.data.generate import generate
 from gqn.extras import MissingExtra, extra
 from gqn.subject import Options
+from gqn.trials import NoTrial
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 SMALL = Options(
@@ -122,6 +123,25 @@ def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
     for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
         assert "Shepard-Metzler" in found[name]["left_out"]
     assert found["scene_behind_a_view"]["ways"] == 2
+
+
+def test_a_section_that_fails_loses_no_other(
+    run_folder: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_trial(*_: Any) -> None:
+        raise NoTrial("no part is ever hidden")
+
+    def broken(*_: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("gqn.rotation.hidden_trial", no_trial)
+    monkeypatch.setattr("gqn.probes.scene_labels", broken)
+    with pytest.raises(ValueError, match="broken"):
+        assess(run_folder, scenes, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((tmp_path / "out" / RESULTS).read_text())
+    assert found["hidden_parts"] == {"left_out": "no part is ever hidden"}
+    assert len(found["likelihood"]) == 2
+    assert list(found["seconds"])[-1] == "hidden_parts"  # which comes before the probes
 
 
 def numbers(value: Any, path: str = "") -> dict[str, Any]:
