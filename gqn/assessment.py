@@ -7,7 +7,7 @@ the same on all of them.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def assess(
 def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tuple[Subject, dict[str, Any]]:
     saved = checkpoint.read(run)
     config = from_dict(saved["config"])
-    scenes = SceneDataset(dataset, "test")
+    scenes = SceneDataset(dataset, "test", size=config.size)
     if scenes.pixels != saved["pixels"]:
         raise ValueError(
             f"{run} was trained on frames of {saved['pixels']} pixels, {dataset} has {scenes.pixels}: "
@@ -112,10 +112,18 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
         )
     check_views(scenes, options.most_context, 1, "--most-context")
     network = checkpoint.trained(saved).to(group.device)
-    training = SceneDataset(dataset, "train")
+    training = SceneDataset(dataset, "train", size=config.size)
+    family = family_of(dataset)
     sigma = config.training.sigma_at(saved["step"] - 1)
     subject = Subject(
-        network, scenes, mean_image(training), sigma, options, group, dataset=dataset, family=family_of(dataset)
+        network,
+        scenes,
+        mean_image(training),
+        sigma,
+        options,
+        group,
+        dataset=dataset,
+        family=family and replace(family, size=scenes.pixels),
     )
     about = {
         **provenance(group),

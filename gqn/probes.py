@@ -62,7 +62,7 @@ def probes(subject: Subject) -> Findings:
     except DatasetError as error:
         return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     options = subject.options
-    training = SceneDataset(subject.dataset, "train")
+    training = SceneDataset(subject.dataset, "train", size=subject.scenes.pixels)
     chosen = min(options.probe_scenes, len(training))
     truth = {
         "train": ground_truth(labels["train"][:chosen]),

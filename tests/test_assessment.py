@@ -34,19 +34,30 @@ FLAGS = shlex.split(
 )
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_run(folder: Path, **changes: Any) -> Path:
     """A run that was saved before it learned anything."""
-    folder = tmp_path_factory.mktemp("run")
     model = replace(QUICK.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2)
-    config = replace(QUICK, model=model, precision="float32")
+    config = replace(QUICK, model=model, precision="float32", **changes)
+    pixels = config.size or 16
     torch.manual_seed(0)
-    network = checkpoint.build(config, 16)
+    network = checkpoint.build(config, pixels)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
-        folder, config=config, pixels=16, step=1, seconds=2.0, network=network, averaged=network, optimizer=optimizer
+        folder,
+        config=config,
+        pixels=pixels,
+        step=1,
+        seconds=2.0,
+        network=network,
+        averaged=network,
+        optimizer=optimizer,
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_run(tmp_path_factory.mktemp("run"))
 
 
 def script(launcher: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -123,6 +134,17 @@ def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
     for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
         assert "Shepard-Metzler" in found[name]["left_out"]
     assert found["scene_behind_a_view"]["ways"] == 2
+
+
+def test_frames_are_brought_to_the_size_that_the_run_was_trained_on(scenes: Path, tmp_path: Path) -> None:
+    run = saved_run(tmp_path, size=32)  # frames of 16 pixels
+    out = assess(run, scenes, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((out / RESULTS).read_text())
+    assert found["dataset"]["pixels"] == 32
+    for section in ("mental_rotation", "hidden_parts", "probes", "scene_algebra"):
+        assert "left_out" not in found[section]
+    with Image.open(out / "flight.gif") as flight:
+        assert flight.size[0] % (2 * 32) == 0
 
 
 def test_a_section_that_fails_loses_no_other(
