@@ -111,12 +111,15 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
             "name a dataset of that size"
         )
     check_views(scenes, options.most_context, 1, "--most-context")
+    torch.manual_seed(options.seed)
+    untrained = checkpoint.build(config, scenes.pixels).to(group.device).eval()
     network = checkpoint.trained(saved).to(group.device)
     training = SceneDataset(dataset, "train", size=config.size)
     family = family_of(dataset)
     sigma = config.training.sigma_at(saved["step"] - 1)
     subject = Subject(
         network,
+        untrained,
         scenes,
         mean_image(training),
         sigma,

@@ -1,6 +1,5 @@
 """What a representation holds: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
 
-import copy
 import warnings
 from colorsys import rgb_to_hsv
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn import charts, plots
 from gqn.batch import Views
@@ -17,7 +16,6 @@ from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.evaluation import shared_out
 from gqn.extras import extra
-from gqn.gqn import GenerativeQueryNetwork
 from gqn.metrics import first_views, mean_with_interval, measures, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import ExchangeTrial, exchange_trial
@@ -68,12 +66,9 @@ def probes(subject: Subject) -> Findings:
         "train": ground_truth(labels["train"][:chosen]),
         "test": ground_truth(labels["test"][: subject.total]),
     }
-    untrained = copy.deepcopy(subject.network)
-    torch.manual_seed(options.seed)
-    untrained.apply(reset)
     features: dict[str, dict[str, Array]] = {}
     for split, scenes, total in (("train", training, chosen), ("test", subject.scenes, subject.total)):
-        features[split] = representations(subject, scenes, total, untrained)
+        features[split] = representations(subject, scenes, total)
     found: dict[str, Any] = {
         "context": options.context,
         "training_scenes": chosen,
@@ -92,14 +87,7 @@ def probes(subject: Subject) -> Findings:
     return {"probes": found}, {}
 
 
-def reset(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        module.reset_parameters()
-
-
-def representations(
-    subject: Subject, scenes: Scenes, total: int, untrained: GenerativeQueryNetwork
-) -> dict[str, Array]:
+def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
     """Features (total, k) of the first scenes from as many context views as the options say."""
     options = subject.options
 
@@ -108,7 +96,7 @@ def representations(
         context = stack(drawn).to(subject.processes.device)
         return {
             "representation": subject.network.encode(context).flatten(1).float(),
-            "untrained_network": untrained.encode(context).flatten(1).float(),
+            "untrained_network": subject.untrained.encode(context).flatten(1).float(),
             "mean_of_frames": context.frames.mean(dim=1).flatten(1),
         }
 

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from gqn import checkpoint
-from gqn.assessment import RESULTS, assess
+from gqn.assessment import RESULTS, assess, prepare
 from gqn.config import QUICK
 from gqn.data.convert import convert
 from gqn.data.generate import generate
+from gqn.distributed import Processes
 from gqn.extras import MissingExtra, extra
 from gqn.subject import Options
 from gqn.trials import NoTrial
@@ -121,6 +122,16 @@ def test_what_the_network_knows_is_there(report: tuple[dict[str, Any], Path]) ->
     assert set(found["probes"]["r_squared"]["linear"]["representation"]) == {"colours", "layout", "colours_in_place"}
     assert found["neighbours"]["scenes"] == 5
     assert found["scene_algebra"]["candidates"] == 5 + 3 + 3
+
+
+def test_the_untrained_network_is_as_a_run_begins(run_folder: Path, scenes: Path) -> None:
+    """The run's own weights, where the seed is the run's."""
+    own = checkpoint.load(run_folder).state_dict()
+    for seed, same in ((0, True), (1, False)):
+        options = replace(SMALL, seed=seed)
+        subject, _ = prepare(run_folder, scenes, options, Processes(0, 1, torch.device("cpu")))
+        weights = subject.untrained.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in own.items()) == same
 
 
 def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(

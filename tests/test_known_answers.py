@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from gqn.data.dataset import SceneDataset
 from gqn.distributed import Processes
 from gqn.gqn import GenerativeQueryNetwork
 from gqn.objective import Gaussian
-from gqn.probes import neighbours
+from gqn.probes import neighbours, representations
 from gqn.rotation import scene_behind_a_view
 from gqn.scenes.shepard_metzler import ShepardMetzler
 from gqn.subject import Options, Subject
@@ -61,9 +62,13 @@ class Scenes:
         return frames, torch.zeros(len(chosen), 5)
 
 
+KNOWS, BLIND, DEAD = Stub(IDENTITY), Stub(ELSE), Stub(2)
+
+
 def subject(network: Stub) -> Subject:
     return Subject(
         network=cast(GenerativeQueryNetwork, network),
+        untrained=cast(GenerativeQueryNetwork, BLIND),
         scenes=cast(SceneDataset, Scenes()),
         baseline=torch.zeros(3, PIXELS, PIXELS),
         sigma=0.01,
@@ -72,9 +77,6 @@ def subject(network: Stub) -> Subject:
         dataset=Path("none"),
         family=ShepardMetzler(size=PIXELS, cameras="ring"),
     )
-
-
-KNOWS, BLIND, DEAD = Stub(IDENTITY), Stub(ELSE), Stub(2)
 
 
 @pytest.mark.parametrize(("network", "right"), [(KNOWS, 1.0), (DEAD, 0.1)])
@@ -92,3 +94,12 @@ def test_neighbours(network: Stub, right: float) -> None:
     assert found["neighbours"]["accuracy_by_representation"]["mean"] == pytest.approx(right)
     assert found["neighbours"]["accuracy_by_pixels"]["mean"] == 0
     assert set(drawn) == (set() if network is DEAD else {"t-sne"})
+
+
+def test_the_control_of_the_probes_is_the_untrained_network() -> None:
+    found = representations(subject(KNOWS), cast(SceneDataset, Scenes()), SCENES)
+    of_the_scene = 2 / 255 * np.arange(SCENES)[:, None].repeat(4, axis=1)
+    np.testing.assert_allclose(found["representation"], of_the_scene, atol=1e-6)
+    of_the_views = found["untrained_network"] * 255 / 30 * 3  # the sum of the three views' numbers
+    np.testing.assert_allclose(of_the_views, of_the_views.round(), atol=1e-4)
+    assert of_the_views.min() >= 3  # 0 + 1 + 2
