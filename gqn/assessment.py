@@ -7,7 +7,7 @@ the same on all of them.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ from gqn.rotation import hidden_parts, mental_rotation, scene_behind_a_view
 from gqn.scenes import family_of
 from gqn.subject import Findings, Options, Picture, Subject
 from gqn.training import computes_in_bfloat16
+from gqn.trials import NoTrial
 
 RESULTS = "evaluation.json"
 LIBRARIES = ("scipy", "sklearn", "torchmetrics")  # that some section needs
@@ -61,8 +62,8 @@ def assess(
 ) -> Path:
     """Examine the network of a run on the test split of a dataset, and write what was found to the folder `output`.
 
-    It gets evaluation.json, pictures as PNG and GIF, and TensorBoard logs. directory: the run's folder, or its
-    checkpoint.
+    It gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
+    directory: the run's folder, or its checkpoint.
     Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
     """
     for library in LIBRARIES:
@@ -86,10 +87,15 @@ def assess(
         for section in sections:
             begun = time.monotonic()
             with torch.autocast(group.device.type, torch.bfloat16, enabled=about["precision"] == "bfloat16"):
-                found, drawn = section(subject)
+                try:
+                    found, drawn = section(subject)
+                except NoTrial as reason:
+                    found, drawn = {section.__name__: {"left_out": str(reason)}}, {}
             report |= found
             drawings |= drawn
             report["seconds"][section.__name__] = round(time.monotonic() - begun, 1)
+            if group.leads:
+                write_json(Path(output) / RESULTS, plain(report))
         if group.leads:
             write(Path(output), report, drawings, about["step"])
     return Path(output)
@@ -98,18 +104,29 @@ def assess(
 def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tuple[Subject, dict[str, Any]]:
     saved = checkpoint.read(run)
     config = from_dict(saved["config"])
-    scenes = SceneDataset(dataset, "test")
+    scenes = SceneDataset(dataset, "test", size=config.size)
     if scenes.pixels != saved["pixels"]:
         raise ValueError(
             f"{run} was trained on frames of {saved['pixels']} pixels, {dataset} has {scenes.pixels}: "
             "name a dataset of that size"
         )
     check_views(scenes, options.most_context, 1, "--most-context")
+    torch.manual_seed(options.seed)
+    untrained = checkpoint.build(config, scenes.pixels).to(group.device).eval()
     network = checkpoint.trained(saved).to(group.device)
-    training = SceneDataset(dataset, "train")
+    training = SceneDataset(dataset, "train", size=config.size)
+    family = family_of(dataset)
     sigma = config.training.sigma_at(saved["step"] - 1)
     subject = Subject(
-        network, scenes, mean_image(training), sigma, options, group, dataset=dataset, family=family_of(dataset)
+        network,
+        untrained,
+        scenes,
+        mean_image(training),
+        sigma,
+        options,
+        group,
+        dataset=dataset,
+        family=family and replace(family, size=scenes.pixels),
     )
     about = {
         **provenance(group),
@@ -138,7 +155,6 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")
             writer.add_figure(f"evaluation/{name}", picture, step)
-    write_json(folder / RESULTS, plain(report))
 
 
 def plain(value: Any) -> Any:

@@ -119,14 +119,22 @@ def shared_out(
     """The rows that `work` gives of each piece, one after another, on the CPU; on all processes alike.
 
     The pieces are dealt to the processes. Noise follows from the seed and the piece's number alone, so that any number
-    of processes gives the same rows.
+    of processes gives the same rows. A RuntimeError of one process is raised on all.
     """
     mine: dict[int, dict[str, Tensor]] = {}
+    failure: RuntimeError | None = None
     numbers = range(processes.rank, len(pieces), processes.count)
-    for number in tqdm(numbers, desc=title, disable=not processes.leads):
-        torch.manual_seed(seed * 1_000_003 + number)
-        mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
-    done = {number: rows for part in processes.gather(mine) for number, rows in part.items()}
+    try:
+        for number in tqdm(numbers, desc=title, disable=not processes.leads):
+            torch.manual_seed(seed * 1_000_003 + number)
+            mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
+    except RuntimeError as error:
+        failure = error  # the others wait for what this process has
+    done: dict[int, dict[str, Tensor]] = {}
+    for rows, failed in processes.gather((mine, failure)):
+        if failed:
+            raise failed
+        done |= rows
     return {name: torch.cat([done[number][name] for number in range(len(pieces))]) for name in done[0]}
 
 

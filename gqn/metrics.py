@@ -65,6 +65,12 @@ def predictions(
     return predicted, imagined
 
 
+def shares(distances: Tensor) -> Tensor:
+    """Which answer is nearest, (..., k) -> (..., k) that sum to 1: those that tie share the choice evenly."""
+    nearest = distances == distances.amin(dim=-1, keepdim=True)
+    return nearest.double() / nearest.sum(dim=-1, keepdim=True)
+
+
 def first_views(views: Views, count: int) -> Views:
     return Views(views.frames[:, :count], views.cameras[:, :count])
 

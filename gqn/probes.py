@@ -1,6 +1,5 @@
 """What a representation holds: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
 
-import copy
 import warnings
 from colorsys import rgb_to_hsv
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn import charts, plots
 from gqn.batch import Views
@@ -17,8 +16,7 @@ from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.evaluation import shared_out
 from gqn.extras import extra
-from gqn.gqn import GenerativeQueryNetwork
-from gqn.metrics import first_views, mean_with_interval, measures
+from gqn.metrics import first_views, mean_with_interval, measures, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import ExchangeTrial, exchange_trial
 
@@ -62,18 +60,15 @@ def probes(subject: Subject) -> Findings:
     except DatasetError as error:
         return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     options = subject.options
-    training = SceneDataset(subject.dataset, "train")
+    training = SceneDataset(subject.dataset, "train", size=subject.scenes.pixels)
     chosen = min(options.probe_scenes, len(training))
     truth = {
         "train": ground_truth(labels["train"][:chosen]),
         "test": ground_truth(labels["test"][: subject.total]),
     }
-    untrained = copy.deepcopy(subject.network)
-    torch.manual_seed(options.seed)
-    untrained.apply(reset)
     features: dict[str, dict[str, Array]] = {}
     for split, scenes, total in (("train", training, chosen), ("test", subject.scenes, subject.total)):
-        features[split] = representations(subject, scenes, total, untrained)
+        features[split] = representations(subject, scenes, total)
     found: dict[str, Any] = {
         "context": options.context,
         "training_scenes": chosen,
@@ -92,14 +87,7 @@ def probes(subject: Subject) -> Findings:
     return {"probes": found}, {}
 
 
-def reset(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        module.reset_parameters()
-
-
-def representations(
-    subject: Subject, scenes: Scenes, total: int, untrained: GenerativeQueryNetwork
-) -> dict[str, Array]:
+def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
     """Features (total, k) of the first scenes from as many context views as the options say."""
     options = subject.options
 
@@ -108,7 +96,7 @@ def representations(
         context = stack(drawn).to(subject.processes.device)
         return {
             "representation": subject.network.encode(context).flatten(1).float(),
-            "untrained_network": untrained.encode(context).flatten(1).float(),
+            "untrained_network": subject.untrained.encode(context).flatten(1).float(),
             "mean_of_frames": context.frames.mean(dim=1).flatten(1),
         }
 
@@ -185,13 +173,14 @@ def neighbours(subject: Subject) -> Findings:
         "chance": (each - 1) / (len(scene) - 1),
     }
     for name, r in rows.items():
-        nearest = torch.cdist(r, r).fill_diagonal_(float("inf")).argmin(dim=1)
-        right = (scene[nearest] == scene).double().unflatten(0, (total, each)).mean(dim=1)
-        found[f"accuracy_by_{name}"] = mean_with_interval(right, options.seed)
-    if not subject.processes.leads:
+        right = (shares(apart(r, r).fill_diagonal_(float("inf"))) * (scene == scene[:, None])).sum(dim=1)
+        found[f"accuracy_by_{name}"] = mean_with_interval(right.unflatten(0, (total, each)).mean(dim=1), options.seed)
+    r = rows["representation"]
+    # sklearn crashes where all points are one.
+    if not subject.processes.leads or (r == r[0]).all():
         return {"neighbours": found}, {}
     tsne = extra("sklearn.manifold").TSNE(perplexity=min(each, len(scene) - 1), random_state=options.seed)
-    points = tsne.fit_transform(rows["representation"].numpy())
+    points = tsne.fit_transform(r.numpy())
     return {"neighbours": found}, {"t-sne": charts.embedding(points, scene.numpy())}
 
 
@@ -260,18 +249,30 @@ def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, 
     own: the guess is one of A, B, C itself, which then is no candidate.
     """
     flat = guess.flatten(1)
-    to_d = torch.cdist(flat, d.flatten(1))  # (trials, trials)
-    to_others = torch.cdist(flat, others.flatten(1))
+    to_d = apart(flat, d.flatten(1))  # (trials, trials)
+    to_others = apart(flat, others.flatten(1))
     to_own = (abc.flatten(2) - flat[:, None]).norm(dim=2)
     if own:
         to_own = to_own[:, :2]
-    nearer = torch.cat([to_d, to_others, to_own], dim=1) < to_d.diagonal()[:, None]
-    rank = 1 + nearer.sum(dim=1)
+    candidates, right = torch.cat([to_d, to_others, to_own], dim=1), to_d.diagonal()[:, None]
+    nearer = (candidates < right).sum(dim=1).double()
+    tied = (candidates == right).sum(dim=1) - 1  # other than D itself
+
+    def among(first: int) -> dict[str, Any]:
+        """How often D is among the first, were those that tie in random order."""
+        return mean_with_interval(((first - nearer) / (1 + tied)).clamp(0, 1), seed)
+
     return {
-        "nearest": mean_with_interval((rank == 1).double(), seed),
-        "among_5_nearest": mean_with_interval((rank <= 5).double(), seed),
-        "median_rank": float(rank.double().median()),
+        "nearest": among(1),
+        "among_5_nearest": among(5),
+        "median_rank": float((1 + nearer + tied / 2).median()),
     }
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """Distances of all pairs of rows, (n, k) and (m, k) -> (n, m)."""
+    # By products of matrices, as torch does it for many rows, equal rows are not equally far apart.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def algebra_picture(trials: list[ExchangeTrial], frames: dict[str, Tensor], shown: int = 6) -> Any:

@@ -10,7 +10,7 @@ from gqn import charts, plots
 from gqn.batch import Views
 from gqn.extras import extra
 from gqn.likelihood import importance_bound, posterior_draws
-from gqn.metrics import first_views, mean_with_interval
+from gqn.metrics import first_views, mean_with_interval, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import HUES, HiddenTrial, MirrorTrial, hidden_trial, mirror_trial
 
@@ -58,7 +58,7 @@ def mental_rotation(subject: Subject) -> Findings:
     rows = subject.over_trials(lambda random: scores(mirror_trial(family, random, ANGLES)), "mental rotation")
     found: dict[str, Any] = {"trials": subject.options.trials, "angles": list(ANGLES), "context": 1}
     for name, values in rows.items():
-        right = (values[..., 0] > values[..., 1]).double() + 0.5 * (values[..., 0] == values[..., 1])
+        right = shares(-values)[..., 0]
         found[f"by_{name}"] = {
             "accuracy": [mean_with_interval(column, subject.options.seed) for column in right.T],
             "accuracy_at_all_angles": mean_with_interval(right.mean(dim=1), subject.options.seed),
@@ -105,8 +105,7 @@ def scene_behind_a_view(subject: Subject) -> Findings:
     rows = subject.over_scenes(work, "scene behind a view")
     found: dict[str, Any] = {"ways": ways, "context": subject.options.context, "chance": 1 / ways}
     for name, values in rows.items():
-        right = (values.argmax(dim=1) == 0).double()
-        found[f"by_{name}"] = mean_with_interval(right, subject.options.seed)
+        found[f"by_{name}"] = mean_with_interval(shares(-values)[:, 0], subject.options.seed)
     return {"scene_behind_a_view": found}, {}
 
 
@@ -139,12 +138,12 @@ def hidden_parts(subject: Subject) -> Findings:
         for name, context in (("hidden", trial.context), ("revealed", trial.revealing)):
             samples = imagined(context, trial)
             errors = (samples[:, None, None] - answers)[..., region].square().mean(dim=(-2, -1))  # (s, places, hues)
-            chosen = torch.bincount(errors.flatten(1).argmin(dim=1), minlength=errors[0].numel())
-            share = chosen.double().cpu().unflatten(0, (-1, HUES)) / count
+            chosen = shares(errors.flatten(1)).cpu().unflatten(1, (-1, HUES))
+            share, covered = chosen.mean(dim=0), 1 - (1 - chosen).prod(dim=0)
             deviation = samples.std(dim=0).mean(dim=0)
             error = (samples - trial.truth.to(device))[..., region].square().mean(dim=(1, 2)).sqrt()
             row |= {
-                f"{name}_answers_covered": (share[trial.possible] > 0).double().mean(),
+                f"{name}_answers_covered": covered[trial.possible].mean(),
                 f"{name}_share_on_possible_places": share[trial.possible].sum(),
                 f"{name}_share_on_the_truth": share[trial.place, near].sum(),
                 f"{name}_deviation_of_the_part_255": 255 * deviation[region].mean(),

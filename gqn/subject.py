@@ -73,6 +73,7 @@ class Subject:
     """A trained network and what it is examined on."""
 
     network: GenerativeQueryNetwork
+    untrained: GenerativeQueryNetwork  # the same before it learned anything
     scenes: SceneDataset
     baseline: Tensor  # mean image of the training scenes, (3, h, w)
     sigma: float  # of the pixels, as the network was trained at last

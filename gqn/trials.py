@@ -26,6 +26,10 @@ SEEN = 0.006  # share of a frame's pixels that a part which can be seen covers, 
 FORWARD = 15.0  # degrees between the context cameras of a trial
 
 
+class NoTrial(RuntimeError):
+    """A family of which no trial can be made; the message says why."""
+
+
 @dataclass(frozen=True)
 class MirrorTrial:
     """Is it the same object, seen from elsewhere, or its mirror image?"""
@@ -113,7 +117,7 @@ def hidden_trial(family: ShepardMetzler, random: np.random.Generator, attempts: 
 
     The places are the cells beside the others from which a walk can be made. Those that give the very same context
     frames are possible answers, each as likely as there are walks that make it. Any hue is possible, and as likely.
-    Raises RuntimeError where none is found.
+    Raises NoTrial where none is found.
     """
     for _ in range(attempts):
         positions, colours = family.object(random)
@@ -126,7 +130,7 @@ def hidden_trial(family: ShepardMetzler, random: np.random.Generator, attempts: 
         trial = _hidden_trial(family, positions, colours, hidden[0], first, context)
         if trial is not None:
             return trial
-    raise RuntimeError(f"no object of {family.parts} parts with a hidden part in {attempts} attempts")
+    raise NoTrial(f"no object of {family.parts} parts with a hidden part in {attempts} attempts")
 
 
 def _hidden_trial(

@@ -47,4 +47,4 @@ if __name__ == "__main__":
     except (CheckpointError, DatasetError, MissingExtra, ValueError, OSError) as error:
         sys.exit(f"evaluate: {error}")
     except KeyboardInterrupt:
-        sys.exit("evaluate: interrupted; nothing was written")
+        sys.exit("evaluate: interrupted; evaluation.json has the sections that were done")

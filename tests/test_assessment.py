@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 
 from gqn import checkpoint
-from gqn.assessment import RESULTS, assess
+from gqn.assessment import RESULTS, assess, prepare
 from gqn.config import QUICK
 from gqn.data.convert import convert
 from gqn.data.generate import generate
+from gqn.distributed import Processes
 from gqn.extras import MissingExtra, extra
 from gqn.subject import Options
+from gqn.trials import NoTrial
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 SMALL = Options(
@@ -33,19 +35,30 @@ FLAGS = shlex.split(
 )
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_run(folder: Path, **changes: Any) -> Path:
     """A run that was saved before it learned anything."""
-    folder = tmp_path_factory.mktemp("run")
     model = replace(QUICK.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2)
-    config = replace(QUICK, model=model, precision="float32")
+    config = replace(QUICK, model=model, precision="float32", **changes)
+    pixels = config.size or 16
     torch.manual_seed(0)
-    network = checkpoint.build(config, 16)
+    network = checkpoint.build(config, pixels)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
-        folder, config=config, pixels=16, step=1, seconds=2.0, network=network, averaged=network, optimizer=optimizer
+        folder,
+        config=config,
+        pixels=pixels,
+        step=1,
+        seconds=2.0,
+        network=network,
+        averaged=network,
+        optimizer=optimizer,
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_run(tmp_path_factory.mktemp("run"))
 
 
 def script(launcher: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -111,6 +124,16 @@ def test_what_the_network_knows_is_there(report: tuple[dict[str, Any], Path]) ->
     assert found["scene_algebra"]["candidates"] == 5 + 3 + 3
 
 
+def test_the_untrained_network_is_as_a_run_begins(run_folder: Path, scenes: Path) -> None:
+    """The run's own weights, where the seed is the run's."""
+    own = checkpoint.load(run_folder).state_dict()
+    for seed, same in ((0, True), (1, False)):
+        options = replace(SMALL, seed=seed)
+        subject, _ = prepare(run_folder, scenes, options, Processes(0, 1, torch.device("cpu")))
+        weights = subject.untrained.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in own.items()) == same
+
+
 def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
     run_folder: Path, scenes: Path, tmp_path: Path
 ) -> None:
@@ -122,6 +145,36 @@ def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
     for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
         assert "Shepard-Metzler" in found[name]["left_out"]
     assert found["scene_behind_a_view"]["ways"] == 2
+
+
+def test_frames_are_brought_to_the_size_that_the_run_was_trained_on(scenes: Path, tmp_path: Path) -> None:
+    run = saved_run(tmp_path, size=32)  # frames of 16 pixels
+    out = assess(run, scenes, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((out / RESULTS).read_text())
+    assert found["dataset"]["pixels"] == 32
+    for section in ("mental_rotation", "hidden_parts", "probes", "scene_algebra"):
+        assert "left_out" not in found[section]
+    with Image.open(out / "flight.gif") as flight:
+        assert flight.size[0] % (2 * 32) == 0
+
+
+def test_a_section_that_fails_loses_no_other(
+    run_folder: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_trial(*_: Any) -> None:
+        raise NoTrial("no part is ever hidden")
+
+    def broken(*_: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("gqn.rotation.hidden_trial", no_trial)
+    monkeypatch.setattr("gqn.probes.scene_labels", broken)
+    with pytest.raises(ValueError, match="broken"):
+        assess(run_folder, scenes, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
+    found = json.loads((tmp_path / "out" / RESULTS).read_text())
+    assert found["hidden_parts"] == {"left_out": "no part is ever hidden"}
+    assert len(found["likelihood"]) == 2
+    assert list(found["seconds"])[-1] == "hidden_parts"  # which comes before the probes
 
 
 def numbers(value: Any, path: str = "") -> dict[str, Any]:

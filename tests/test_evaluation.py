@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from gqn.batch import Batch, Views
 from gqn.data.batches import evaluation_batches
 from gqn.distributed import Processes
-from gqn.evaluation import evaluate, image_errors, mean_image, scalars
+from gqn.evaluation import evaluate, image_errors, mean_image, scalars, shared_out
 from gqn.generator import Prediction
 from gqn.plots import predictions
 
@@ -128,3 +129,26 @@ def test_picture_shows_samples_and_reconstruction_apart() -> None:
     row = [axes.images[0].get_array()[0, 0, 0] for axes in images[: len(titles)]]
     assert row[titles.index("mean of 4, another\nscene's context")] == pytest.approx(60 / 255)
     assert row[titles.index("truth")] == row[titles.index("prior sample 1")] == 0
+
+
+def test_a_failure_of_another_process_is_raised_here_too() -> None:
+    """Or this one would go on to the next section, and take what the other says there for an answer."""
+
+    met = []
+
+    class Two(Processes):
+        def gather(self, value: Any) -> list[Any]:
+            met.append(value)
+            return [value, ({}, RuntimeError("the other one"))]
+
+    def work(number: int) -> dict[str, Tensor]:
+        if number == 2:
+            raise RuntimeError("this one")
+        return {"row": torch.zeros(1)}
+
+    two = Two(0, 2, torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="the other one"):
+        shared_out(two, [0, 1, 1], work, seed=0, title="")
+    with pytest.raises(RuntimeError, match="this one"):
+        shared_out(two, [0, 1, 2], work, seed=0, title="")
+    assert len(met) == 2  # the other process does not wait in vain

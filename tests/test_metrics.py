@@ -19,6 +19,7 @@ from gqn.metrics import (
     measures,
     predictions,
     rank_correlation,
+    shares,
 )
 
 SIGMA, SCALE, LATENTS, PIXELS = 0.02, 0.5, 8, 12
@@ -141,3 +142,8 @@ def test_too_small_or_too_large_a_sigma_shows_in_the_coverage() -> None:
     sure = network.sample(item.batch.context, item.batch.query.cameras, 1)[:, :, 0].expand(20, -1, -1, -1, -1)
     rows = calibration(sure, item.batch.query.frames[:, 0], torch.full((30,), SIGMA))
     assert (rows["coverage"].mean(dim=0) < levels - 0.1).all()
+
+
+def test_answers_that_tie_share_the_choice() -> None:
+    found = shares(torch.tensor([[0.0, 1, 2], [1, 0, 0], [3, 3, 3]]))
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]).double())

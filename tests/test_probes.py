@@ -72,6 +72,14 @@ def test_retrieval_ranks_the_right_answer() -> None:
     assert near["nearest"]["mean"] == 1
 
 
+def test_a_representation_that_is_always_the_same_finds_by_chance() -> None:
+    r = torch.randn(1, 2, 4).repeat(50, 1, 1)
+    found = retrieval(r[:30], r[:30], r[:30, None].repeat(1, 3, 1, 1), r[:47], 0, own=False)
+    assert found["nearest"]["mean"] == pytest.approx(1 / 80)
+    assert found["among_5_nearest"]["mean"] == pytest.approx(5 / 80)
+    assert found["median_rank"] == 40.5  # of 30 + 47 + 3 candidates
+
+
 def test_separation_of_same_and_mirrored() -> None:
     scores = torch.tensor([0.0, 1, 2, 3])
     assert separation(scores + 10, scores) == 1

@@ -10,6 +10,7 @@ from gqn.camera import recorded_camera
 from gqn.scenes.shepard_metzler import CUBE, ShepardMetzler, walk
 from gqn.trials import (
     HUES,
+    NoTrial,
     centred,
     exchange_trial,
     hidden_trial,
@@ -77,6 +78,11 @@ def test_no_possible_answer_changes_what_was_seen_and_all_show_in_the_query() ->
         assert not torch.equal(trial.revealing.cameras[0, 2], trial.camera)
     again = hidden_trial(FAMILY, np.random.default_rng(seed))
     assert torch.equal(trial.truth, again.truth)
+
+
+def test_where_nothing_is_ever_hidden_there_is_no_trial() -> None:
+    with pytest.raises(NoTrial, match="no object of 5 parts with a hidden part in 0 attempts"):
+        hidden_trial(FAMILY, np.random.default_rng(0), attempts=0)
 
 
 def test_a_part_that_shows_is_no_hidden_part(monkeypatch: pytest.MonkeyPatch) -> None:
