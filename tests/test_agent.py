@@ -256,6 +256,21 @@ def test_runs_that_are_there_are_not_run_again(tmp_path: Path, monkeypatch: pyte
     assert {"commit", "command", "torch", "learning", "seconds"} <= runs[0].keys()
 
 
+def test_only_the_asked_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "train_agent", lambda *_: [{"steps": 0, "distance_cm": 50.0}])
+
+    def asked(layer: str, node: str, seeds: list[int]) -> list[tuple[str, str, str, int]]:
+        found = compare(tmp_path / "runs.jsonl", ["layer-2"], ["fixed"], seeds, layers={"layer-2": (layer, node)})
+        return [tuple(run[name] for name in ("observation", "layer", "node", "seed")) for run in found]
+
+    assert asked("one", "arm", [0, 1]) == [("layer-2", "one", "arm", 0), ("layer-2", "one", "arm", 1)]
+    assert asked("another", "arm", [0]) == [("layer-2", "another", "arm", 0)]
+    assert asked("one", "hand", [0]) == [("layer-2", "one", "hand", 0)]
+    assert asked("one", "arm", [1, 1]) == [("layer-2", "one", "arm", 1)]
+    compare(tmp_path / "runs.jsonl", ["state"], ["fixed"], [1])
+    assert len(read_json_lines(tmp_path / "runs.jsonl")) == 5
+
+
 def test_moves_to_a_threshold_and_what_is_told_of_runs(tmp_path: Path) -> None:
     def row(steps: int, distance: float) -> dict[str, float]:
         return {"steps": steps, "distance_cm": distance, "success_10_cm": 0.5, "success_5_cm": 0.25}
