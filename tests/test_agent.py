@@ -1,5 +1,7 @@
 """Properties of the reaching world and of agents in it, and how a frozen representation is observed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +299,12 @@ def test_refuses_an_option_out_of_range(option: str) -> None:
 def test_refuses_a_layer_that_is_not_named() -> None:
     with pytest.raises(ValueError, match="layer-1 needs the run of a graph"):
         train_agent("layer-1")
+
+
+@pytest.mark.parametrize("layer", ["layer-1", "layer-2"])
+def test_the_script_names_the_option_of_a_layer_before_anything_runs(layer: str, tmp_path: Path) -> None:
+    script = Path(__file__).parent.parent / "scripts/agent.py"
+    command = [sys.executable, str(script), str(tmp_path / "new/runs.jsonl"), "--observations", "expert", layer]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"agent: --observations {layer} needs --{layer} RUN\n")
+    assert not (tmp_path / "new").exists()
