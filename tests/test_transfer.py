@@ -16,6 +16,8 @@ from gqn.batch import Views
 from gqn.camera import camera_vector
 from gqn.checkpoint import load_graph
 from gqn.conditions import CONDITIONS, STATE, VISION, Condition, Draw, Standard, chosen_scenes, learn
+from gqn.data.convert import convert
+from gqn.data.generate import generate
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.files import append_json_line
 from gqn.recursive import RecursiveGQN
@@ -203,6 +205,18 @@ def test_more_labelled_scenes_than_there_are_are_refused(laboratory: Laboratory)
     asked = dataclasses.replace(EXPERIMENT, labelled=[10, 201])
     with pytest.raises(TransferError, match="201 labelled scenes of 200: lower labelled"):
         Laboratory(asked, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0)
+
+
+def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = generate("shepard_metzler_5_parts", tmp_path, 2, seed=0, size=8, workers=1, progress=False)
+    convert(folder, 2, workers=1, progress=False)
+    experiment = SCRIPT.parent.parent / "diagrams/transfer/layer-1.yaml"
+    command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"transfer.py: {folder}: no scenes of the arm with its target: draw some by ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "work").exists()
 
 
 def test_standards_undo_what_they_do() -> None:
