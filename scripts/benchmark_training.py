@@ -58,11 +58,12 @@ class Work(NamedTuple):
 
 
 def time_training(options: Train) -> None:
-    device = torch.device(options.device)
+    with processes(options.device) as group:
+        device = group.device
+        report: dict[str, Any] = {"provenance": provenance(group)}
     bfloat16 = computes_in_bfloat16("auto", device)
     kind = torch.bfloat16 if bfloat16 else torch.float32
-    with processes(options.device) as group:
-        report: dict[str, Any] = {"provenance": provenance(group), "precision": str(kind).removeprefix("torch.")}
+    report["precision"] = str(kind).removeprefix("torch.")
     report["gflop_a_second"] = rates = {
         "matrix_product": round(matrix_rate(device, kind) / 1e9),
         "convolution": round(convolution_rate(device, kind) / 1e9),

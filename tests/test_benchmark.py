@@ -16,6 +16,47 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scenes", "--families", "mazes", "foo"], "--families: no 'foo', only shepard_metzler_5_parts, "),
+        (["scenes", "--size", "0"], "--size must be positive"),
+        (["train", "--presets", "quick", "foo"], "--presets: no 'foo', only quick, "),
+        (["train", "--compile", "foo"], "--compile: no 'foo', only quick, "),
+        (["train", "--device", "tpu"], "--device tpu: must be cpu"),
+        (["scaling", "--batches", "4", "0"], "--batches must be positive"),
+        (["arm", "--seed", "-1"], "--seed must be 0 or more"),
+        (["arm", "--output", "/dev/null/arm.json"], "[Errno 17] File exists: '/dev/null'"),
+        (["arm", "--output", "/dev"], "--output: /dev is a folder: name a file"),
+        (["scaling", "--output", "/proc/scaling.json"], "[Errno "),
+    ],
+)
+def test_what_can_not_be_done_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *arguments)
+    assert str(stopped.value).startswith(f"benchmark: {message}")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("tensorflow", ["data"], "tensorflow"),
+        ("dm_control", ["arm"], "worlds"),
+        ("labmaze", ["scenes", "--families", "shepard_metzler_5_parts", "mazes"], "worlds"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, arguments: list[str], extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match=rf"^benchmark: .*: pip install 'gqn\[{extra}\]'$"):
+        run(monkeypatch, *arguments)
+    assert capsys.readouterr().out == ""
+
+
 def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
