@@ -3,9 +3,14 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+
+from gqn.config import PRESETS
 
 SCRIPT = Path(__file__).parent.parent / "scripts/benchmark.py"
 
@@ -115,3 +120,14 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
     assert min(row["megabytes"] for row in report["memory_megabytes"]) > 0
     for row in report["computed"]:
         assert 0 < row["efficiency"] < 1
+        assert row["batch"] % row["gpus"] == 0
+    assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
+
+
+def test_operations_are_those_of_any_number_of_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    timing = import_module("benchmark_training")
+    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), timing.Work(16, 5, 2, 1)
+    once, each = timing.operations(sizes, work)
+    assert once > 0
+    assert timing.Step(sizes, work, torch.device("cpu")).operations() == once + 5 * each
