@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -325,18 +326,20 @@ def compare(
     learning: Learning = Learning(),
     layers: dict[str, tuple[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The runs in a file that learned alike, after those that it lacked: each observation by camera and seed.
+    """The asked runs, one of each observation, camera and seed, after those that the file lacked were made.
 
     results: a JSON object a line, of a run that ended; run again, it goes on where it was stopped, and runs of another
-    `learning` are others. layers: run and node that an observation takes, by its name, see `train_agent`.
+    `learning`, layer or node are others. layers: run and node an observation takes, by its name, see `train_agent`.
     """
     results, layers = Path(results), layers or {}
     alike = json.loads(json.dumps({"learning": asdict(learning), "family": asdict(FAMILY)}))  # as they are read again
-    wanted = [(o, camera, seed) for seed in seeds for camera in cameras for o in observations]
-    for observation, camera, seed in wanted:
+    runs = []
+    for seed, camera, observation in dict.fromkeys(product(seeds, cameras, observations)):
         layer, node = layers.get(observation, (None, "vision"))
         run = {"observation": observation, "camera": camera, "seed": seed, "layer": layer, "node": node, **alike}
-        if any(run.items() <= known.items() for known in read_json_lines(results)):
+        known = next((known for known in read_json_lines(results) if run.items() <= known.items()), None)
+        if known:
+            runs.append(known)
             continue
         began = time.perf_counter()
         curve = train_agent(observation, camera, seed, learning, layer, node)
@@ -344,7 +347,8 @@ def compare(
         line = {**run, "seconds": seconds, **provenance(Processes(0, 1, CPU)), "curve": curve}
         results.parent.mkdir(parents=True, exist_ok=True)
         append_json_line(results, line)
-    return [run for run in read_json_lines(results) if alike.items() <= run.items()]
+        runs.append(line)
+    return runs
 
 
 def moves_to(curve: Curve, distance_cm: float) -> float:

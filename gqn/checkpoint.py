@@ -59,16 +59,19 @@ def save(
     save_tensors(folder / FILE, contents)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, named by its file, its run's folder, or one of `WEIGHTS`, with tensors on the CPU.
-
-    Raises CheckpointError.
-    """
+def found(path: Path) -> Path:
+    """The file of a checkpoint that is named by it, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
     if str(path) in WEIGHTS and not path.exists():
         path = shipped(str(path))
     path = path if path.suffix == ".pt" else path / FILE
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint, named as `found` has it, with tensors on the CPU. Raises CheckpointError."""
+    path = found(path)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types for a damaged file

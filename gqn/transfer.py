@@ -6,7 +6,8 @@ learning curve is one line of a file of results; a run that is in the file is no
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +85,9 @@ class Experiment:
             for name in names:
                 if name not in known:
                     raise TransferError(f"no {kind} '{name}': there are {', '.join(known)}")
+        for name in (name for pair in self.compare for name in pair):
+            if name not in self.conditions:
+                raise TransferError(f"compare: '{name}' is no condition of it: there are {', '.join(self.conditions)}")
         check_options(
             [
                 ("seeds", len(set(self.seeds)) == len(self.seeds) > 0, "different numbers"),
@@ -104,23 +108,36 @@ class Experiment:
             for task in self.tasks
         ]
 
+    def scalars(self) -> dict[str, Any]:
+        """What all its runs share, as their lines tell it."""
+        return {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
+
 
 def read_experiment(path: Path) -> Experiment:
-    """An experiment of a YAML file. Raises TransferError."""
+    """An experiment of a YAML file. Raises TransferError, in one line."""
     try:
         return dacite.from_dict(Experiment, yaml.safe_load(path.read_text()), dacite.Config(strict=True))
-    except (OSError, yaml.YAMLError, dacite.DaciteError, TypeError) as error:
-        raise TransferError(f"{path}: no experiment: {error}") from None
+    except (OSError, yaml.YAMLError, dacite.DaciteError, TypeError, ValueError) as error:
+        raise TransferError(f"{path}: no experiment: {' '.join(str(error).split())}") from None
 
 
-def read_results(path: Path, experiment: Experiment) -> dict[Cell, dict[str, Any]]:
+def read_results(path: Path, experiment: Experiment, layer_1: str | None = None) -> dict[Cell, dict[str, Any]]:
     """The runs of a file of results, a line each; none where there is no file.
 
-    Raises TransferError for runs that were evaluated after other steps, so that no table mixes two experiments.
+    layer_1: the checksum that the runs' layer 1 should have, by default that of any one. Raises TransferError for runs
+    of another experiment or layer 1, as far as their lines tell, so that no table mixes two.
     """
     runs = {Cell(*(run[name] for name in Cell._fields)): run for run in read_json_lines(path)}
-    if any(run["steps"] != experiment.pauses for run in runs.values()):
-        raise TransferError(f"{path} holds runs of other pauses than the experiment: give it another name")
+    wanted = experiment.scalars() | {"pauses": experiment.pauses}
+    for run in runs.values():
+        told = run.get("experiment", {}) | {"pauses": run["steps"]}  # old lines tell their steps alone
+        layer_1 = layer_1 or run.get("layer_1_sha256")
+        other = [name for name, value in told.items() if value != wanted.get(name)]
+        other += ["layer 1"] * (run.get("layer_1_sha256", layer_1) != layer_1)
+        if other:
+            raise TransferError(
+                f"{path} holds runs of other {', '.join(other)}: give the experiment's file another name"
+            )
     return runs
 
 
@@ -128,7 +145,7 @@ class Laboratory:
     """The scenes, a trained layer 1, and the runs that are made of them.
 
     scenes, held_out: with answers of all tasks, since a second layer learns from the others. layer_1: a graph with a
-    sense "vision"; layer_1_seconds: of its training.
+    sense "vision"; layer_1_seconds: of its training; layer_1_sha256: of its file, where there is one.
     """
 
     def __init__(
@@ -138,11 +155,15 @@ class Laboratory:
         held_out: TaskScenes,
         layer_1: RecursiveGQN,
         layer_1_seconds: float,
+        layer_1_sha256: str | None = None,
     ) -> None:
         self.experiment, self.scenes, self.held_out = experiment, scenes, held_out
+        self.layer_1_sha256 = layer_1_sha256
         views = scenes.frames.shape[1]
         if experiment.context > views:
             raise TransferError(f"{experiment.context} context views of scenes that have {views}: lower context")
+        if max(experiment.labelled) > len(scenes):
+            raise TransferError(f"{max(experiment.labelled)} labelled scenes of {len(scenes)}: lower labelled")
         with processes("cpu") as group:
             self.about = provenance(group)
         self.bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
@@ -166,7 +187,9 @@ class Laboratory:
     def open(cls, experiment: Experiment, data: Path, layer_1: Path, work: Path) -> "Laboratory":
         """data: a drawn dataset of the arm; layer_1: a run or checkpoint; work: a folder that keeps true answers."""
         scenes, held_out = (TaskScenes.read(data, split, list(TASKS), work) for split in ("train", "test"))
-        return cls(experiment, scenes, held_out, checkpoint.load_graph(layer_1), checkpoint.read(layer_1)["seconds"])
+        file = checkpoint.found(layer_1)
+        seconds, digest = checkpoint.read(file)["seconds"], sha256(file.read_bytes()).hexdigest()
+        return cls(experiment, scenes, held_out, checkpoint.load_graph(file), seconds, digest)
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Make one run: what its line of the results says."""
@@ -207,6 +230,8 @@ class Laboratory:
             "seconds": round(seconds, 2),
             "pretraining_seconds": round(pretraining, 1),
             "parameters": parameters,
+            "experiment": experiment.scalars(),
+            "layer_1_sha256": self.layer_1_sha256,
             **{key: self.about[key] for key in ("commit", "time", "device", "threads")},
         }
 
@@ -280,7 +305,7 @@ class Laboratory:
     def make(self, cells: Sequence[Cell], results: Path) -> Iterator[dict[str, Any]]:
         """Make the runs that the file of results lacks, and append each as it ends; several processes may share it."""
         for cell in cells:
-            if cell in read_results(results, self.experiment):
+            if cell in read_results(results, self.experiment, self.layer_1_sha256):
                 continue
             run = self.run(cell)
             append_json_line(results, run)

@@ -51,6 +51,9 @@ def main() -> None:
     layers = {name: (options.layer_1, "vision") for name in ("pixels", "random", "layer-1") if options.layer_1}
     if options.layer_2:
         layers["layer-2"] = (options.layer_2, options.node)
+    for name in ("layer-1", "layer-2"):
+        if name in options.observations and name not in layers:
+            raise ValueError(f"--observations {name} needs --{name} RUN")
     runs = compare(options.results, options.observations, options.cameras, options.seeds, options.learning, layers)
     folder = options.results.parent
     with whole_file(folder / "table.md") as file:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import tyro
 
+from gqn.config import PRESETS, check_options
 from gqn.data.generate import generate
 from gqn.distributed import processes
+from gqn.extras import MissingExtra
 from gqn.files import write_json
 from gqn.provenance import provenance
 from gqn.scenes import FAMILIES
@@ -56,6 +58,7 @@ class Arm:
 def main() -> None:
     commands: dict[str, Any] = {"train": Train, "scaling": Scaling, "scenes": Scenes, "arm": Arm, "data": Data}
     options = tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+    check(options)
     if isinstance(options, Train):
         time_training(options)
     elif isinstance(options, Scaling):
@@ -68,7 +71,28 @@ def main() -> None:
         count_successes(options)
 
 
+def check(options: Any) -> None:
+    """Raises ValueError or OSError, before any work, for what would fail after it; makes the output's folder."""
+    values = vars(options)
+    for name, value in values.items():
+        numbers = value if isinstance(value, tuple) else [value]
+        least = 0 if name in ("dataset", "seed") else 1e-9
+        fits = all(number >= least for number in numbers if isinstance(number, int | float))
+        check_options([(name, fits, "positive" if least else "0 or more")])
+    for name, known in (("families", FAMILIES), ("presets", PRESETS), ("compile", PRESETS)):
+        if unknown := [asked for asked in values.get(name, ()) if asked not in known]:
+            raise ValueError(f"--{name}: no '{unknown[0]}', only {', '.join(known)}")
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        if options.output.is_dir():
+            raise ValueError(f"--output: {options.output} is a folder: name a file")
+        with tempfile.TemporaryFile(dir=options.output.parent):
+            pass  # it can be written there
+
+
 def time_scenes(options: Scenes) -> None:
+    for name in options.families:
+        FAMILIES[name](size=options.size).setting(np.random.default_rng(0))  # what a family needs is there
     with processes("cpu") as group:
         report: dict[str, Any] = {"provenance": provenance(group), "size": options.size, "frames_a_second": {}}
     for name in options.families:
@@ -121,4 +145,9 @@ def count_successes(options: Arm) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ModuleNotFoundError, MissingExtra, ValueError, OSError) as error:
+        sys.exit(f"benchmark: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmark: interrupted")

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gqn.data.generate import generate
 from gqn.data.shards import Job, convert_file
 from gqn.data.tfrecord import decode_example, fill_frame, read_records, write_records
 from gqn.distributed import processes
+from gqn.extras import MissingExtra
 from gqn.files import write_json
 from gqn.objective import log_likelihood
 from gqn.provenance import provenance
@@ -62,6 +64,8 @@ class Decoded:
 
 
 def time_data(options: Data) -> None:
+    if find_spec("tensorflow") is None:
+        raise MissingExtra("tensorflow is not installed: pip install 'gqn[tensorflow]'")
     with processes("cpu") as group:
         report: dict[str, Any] = {"provenance": provenance(group), "scenes": options.scenes, "size": options.size}
     threads = torch.get_num_threads()

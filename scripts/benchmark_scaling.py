@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from gqn.checkpoint import build
 from gqn.config import PRESETS
-from gqn.distributed import processes
+from gqn.distributed import Processes, processes
 from gqn.files import write_json
 from gqn.provenance import provenance
+from gqn.training import resolved
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark_training import Step, Work, fastest
+from benchmark_training import Step, Work, fastest, operations
 
 
 @dataclass(frozen=True)
@@ -85,26 +87,29 @@ def measure_scaling(options: Scaling) -> None:
 def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
     """Seconds of a step whose scenes are shared out, and how much of it is work, from operations and bytes alone.
 
-    The preset's batch over the 8 GPUs of a machine, over 64 in eight machines, and eight times the batch over those.
+    The preset's batch over the 8 GPUs of a machine, over 64 in eight machines, and eight times the batch over those,
+    each rounded up as the trainer does. Every GPU works on its scenes, and once on the weights.
     Gradients, in float32, go round a ring of all GPUs, which is as fast as its slowest link, after all work is done:
     what overlaps makes it better.
     """
-    config = PRESETS[preset]
+    config, device = PRESETS[preset], torch.device("cpu")
     settings = config.training
     work = Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries)
-    step = Step(config.model, work, torch.device("cpu"), bfloat16=True)
-    operations = step.operations()
-    weights = sum(weight.numel() for weight in step.network.parameters())
+    once, each = operations(config.model, work)
+    weights = sum(weight.numel() for weight in build(config, options.pixels).parameters())
     rows = []
     for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
-        compute = operations * batch / gpus / (options.gpu_tflops * 1e12)
+        asked = replace(config, training=replace(settings, batch=batch))
+        taken = resolved(asked, preset, Processes(1, gpus, device)).training.batch  # one that the GPUs divide
+        compute = (once + each * taken / gpus) / (options.gpu_tflops * 1e12)
         rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
         exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
         row = {
             "preset": preset,
             "gpus": gpus,
-            "batch": batch,
-            "gflop_a_scene": round(operations / 1e9, 1),
+            "batch": taken,
+            "gflop_a_scene": round(each / 1e9, 1),
+            "gflop_once": round(once / 1e9, 1),
             "weights_millions": round(weights / 1e6, 1),
             "seconds_of_work": round(compute, 5),
             "seconds_of_exchange": round(exchange, 5),

@@ -58,11 +58,12 @@ class Work(NamedTuple):
 
 
 def time_training(options: Train) -> None:
-    device = torch.device(options.device)
+    with processes(options.device) as group:
+        device = group.device
+        report: dict[str, Any] = {"provenance": provenance(group)}
     bfloat16 = computes_in_bfloat16("auto", device)
     kind = torch.bfloat16 if bfloat16 else torch.float32
-    with processes(options.device) as group:
-        report: dict[str, Any] = {"provenance": provenance(group), "precision": str(kind).removeprefix("torch.")}
+    report["precision"] = str(kind).removeprefix("torch.")
     report["gflop_a_second"] = rates = {
         "matrix_product": round(matrix_rate(device, kind) / 1e9),
         "convolution": round(convolution_rate(device, kind) / 1e9),
@@ -94,12 +95,13 @@ def time_training(options: Train) -> None:
         work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
         step = Step(config.model, work, device, bfloat16=bfloat16)
         flops, taken = step.operations(), fastest(step.learn, options.repeats, device)
+        once, each = operations(config.model, work)
         scale = settings.batch / work.scenes
         report["presets"][name] = row = {
             "pixels": pixels,
             "scenes_timed": work.scenes,
             "seconds_a_step": round(scale * taken, 3),
-            "gflop_a_step": round(scale * flops / 1e9),
+            "gflop_a_step": round((once + settings.batch * each) / 1e9),
             "share_of_convolution_rate": round(flops / 1e9 / taken / rates["convolution"], 3),
             "share_of_time": step.shares(),
             "steps": settings.steps,
@@ -115,6 +117,14 @@ def time_training(options: Train) -> None:
         print(f"preset {name}: {row}", flush=True)
     if options.output:
         write_json(options.output, report)
+
+
+def operations(sizes: ModelConfig, work: Work) -> tuple[int, int]:
+    """Floating-point operations of a training step: once, on weights that it composes, and for each scene."""
+    one, two = (
+        Step(sizes, work._replace(scenes=scenes), torch.device("cpu"), bfloat16=True).operations() for scenes in (1, 2)
+    )
+    return 2 * one - two, two - one
 
 
 class Step:

@@ -4,12 +4,14 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, cast
 
 import numpy as np
 import tyro
 from matplotlib import pyplot
 
+from gqn.config import check_options
+from gqn.files import whole_file
 from gqn.scenes import FAMILIES
 from gqn.scenes.render import render
 from gqn.scenes.senses import depth_and_normals
@@ -38,7 +40,12 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options)
     if options.family not in FAMILIES:
-        sys.exit(f"contact-sheet: no family of scenes {options.family!r}, only {', '.join(FAMILIES)}")
+        raise ValueError(f"no family of scenes {options.family!r}, only {', '.join(FAMILIES)}")
+    if options.output.suffix != ".png":
+        raise ValueError(f"{options.output}: the sheet is a PNG: name a file that ends in .png")
+    check_options((name, getattr(options, name) > 0, "positive") for name in ("scenes", "views", "size", "samples"))
+    check_options([("seed", options.seed >= 0, "0 or more")])
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     family, random, rows = FAMILIES[options.family](), np.random.default_rng(options.seed), []
     for _ in range(options.scenes):
         setting = family.setting(random)
@@ -50,9 +57,12 @@ def main() -> None:
             near = np.where(depth > 0, 1 - depth / depth.max(), 0)[..., None].repeat(3, axis=-1)
             shown += [(255 * near).astype(np.uint8), (127.5 * (normals + 1)).astype(np.uint8)]
         rows += [np.concatenate(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=1) for row in shown]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    pyplot.imsave(options.output, np.concatenate(rows))
+    with whole_file(options.output) as file:
+        pyplot.imsave(cast(BinaryIO, file), np.concatenate(rows), format="png")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ModuleNotFoundError, ValueError, OSError) as error:
+        sys.exit(f"contact-sheet: {error}")

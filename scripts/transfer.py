@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, experiment: Experiment, results: Path) -> N
         print(f"{file}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s")
         return
     if options.again:
-        known = read_results(results, experiment)
+        known = read_results(results, experiment, laboratory.layer_1_sha256)
         differ = 0
         for cell in chosen:
             agrees, line = agreement(cell, laboratory.run(cell), known.get(cell))

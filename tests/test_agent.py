@@ -1,5 +1,7 @@
 """Properties of the reaching world and of agents in it, and how a frozen representation is observed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +258,21 @@ def test_runs_that_are_there_are_not_run_again(tmp_path: Path, monkeypatch: pyte
     assert {"commit", "command", "torch", "learning", "seconds"} <= runs[0].keys()
 
 
+def test_only_the_asked_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "train_agent", lambda *_: [{"steps": 0, "distance_cm": 50.0}])
+
+    def asked(layer: str, node: str, seeds: list[int]) -> list[tuple[str, str, str, int]]:
+        found = compare(tmp_path / "runs.jsonl", ["layer-2"], ["fixed"], seeds, layers={"layer-2": (layer, node)})
+        return [tuple(run[name] for name in ("observation", "layer", "node", "seed")) for run in found]
+
+    assert asked("one", "arm", [0, 1]) == [("layer-2", "one", "arm", 0), ("layer-2", "one", "arm", 1)]
+    assert asked("another", "arm", [0]) == [("layer-2", "another", "arm", 0)]
+    assert asked("one", "hand", [0]) == [("layer-2", "one", "hand", 0)]
+    assert asked("one", "arm", [1, 1]) == [("layer-2", "one", "arm", 1)]
+    compare(tmp_path / "runs.jsonl", ["state"], ["fixed"], [1])
+    assert len(read_json_lines(tmp_path / "runs.jsonl")) == 5
+
+
 def test_moves_to_a_threshold_and_what_is_told_of_runs(tmp_path: Path) -> None:
     def row(steps: int, distance: float) -> dict[str, float]:
         return {"steps": steps, "distance_cm": distance, "success_10_cm": 0.5, "success_5_cm": 0.25}
@@ -282,3 +299,12 @@ def test_refuses_an_option_out_of_range(option: str) -> None:
 def test_refuses_a_layer_that_is_not_named() -> None:
     with pytest.raises(ValueError, match="layer-1 needs the run of a graph"):
         train_agent("layer-1")
+
+
+@pytest.mark.parametrize("layer", ["layer-1", "layer-2"])
+def test_the_script_names_the_option_of_a_layer_before_anything_runs(layer: str, tmp_path: Path) -> None:
+    script = Path(__file__).parent.parent / "scripts/agent.py"
+    command = [sys.executable, str(script), str(tmp_path / "new/runs.jsonl"), "--observations", "expert", layer]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"agent: --observations {layer} needs --{layer} RUN\n")
+    assert not (tmp_path / "new").exists()

@@ -3,9 +3,14 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+
+from gqn.config import PRESETS
 
 SCRIPT = Path(__file__).parent.parent / "scripts/benchmark.py"
 
@@ -14,6 +19,47 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
     monkeypatch.setattr(sys, "path", [*sys.path])
     runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scenes", "--families", "mazes", "foo"], "--families: no 'foo', only shepard_metzler_5_parts, "),
+        (["scenes", "--size", "0"], "--size must be positive"),
+        (["train", "--presets", "quick", "foo"], "--presets: no 'foo', only quick, "),
+        (["train", "--compile", "foo"], "--compile: no 'foo', only quick, "),
+        (["train", "--device", "tpu"], "--device tpu: must be cpu"),
+        (["scaling", "--batches", "4", "0"], "--batches must be positive"),
+        (["arm", "--seed", "-1"], "--seed must be 0 or more"),
+        (["arm", "--output", "/dev/null/arm.json"], "[Errno 17] File exists: '/dev/null'"),
+        (["arm", "--output", "/dev"], "--output: /dev is a folder: name a file"),
+        (["scaling", "--output", "/proc/scaling.json"], "[Errno "),
+    ],
+)
+def test_what_can_not_be_done_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *arguments)
+    assert str(stopped.value).startswith(f"benchmark: {message}")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("tensorflow", ["data"], "tensorflow"),
+        ("dm_control", ["arm"], "worlds"),
+        ("labmaze", ["scenes", "--families", "shepard_metzler_5_parts", "mazes"], "worlds"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, arguments: list[str], extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match=rf"^benchmark: .*: pip install 'gqn\[{extra}\]'$"):
+        run(monkeypatch, *arguments)
+    assert capsys.readouterr().out == ""
 
 
 def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
@@ -74,3 +120,14 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
     assert min(row["megabytes"] for row in report["memory_megabytes"]) > 0
     for row in report["computed"]:
         assert 0 < row["efficiency"] < 1
+        assert row["batch"] % row["gpus"] == 0
+    assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
+
+
+def test_operations_are_those_of_any_number_of_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    timing = import_module("benchmark_training")
+    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), timing.Work(16, 5, 2, 1)
+    once, each = timing.operations(sizes, work)
+    assert once > 0
+    assert timing.Step(sizes, work, torch.device("cpu")).operations() == once + 5 * each

@@ -1,11 +1,14 @@
 """What holds for every family of scenes: the same bytes from the same seed, published sizes, cameras in the room."""
 
+import errno
 import json
 import runpy
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -129,6 +132,46 @@ def test_contact_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [str(script), "teapots", str(sheet)])
     with pytest.raises(SystemExit, match="no family of scenes 'teapots'"):
         runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mazes", "sheet.xyz"], "contact-sheet: sheet.xyz: the sheet is a PNG: name a file that ends in .png"),
+        (["mazes", "sheet.png", "--size=0"], "contact-sheet: --size must be positive"),
+        (["mazes", "sheet.png", "--scenes=0"], "contact-sheet: --scenes must be positive"),
+        (["mazes", "sheet.png", "--seed=-1"], "contact-sheet: --seed must be 0 or more"),
+        (["mazes", "/dev/null/sheet.png", "--size=8"], "contact-sheet: [Errno 17] File exists: '/dev/null'"),
+        (["jaco", "sheet.png", "--size=8"], "contact-sheet: the arm needs the files of dm_control: pip install "),
+    ],
+)
+def test_a_contact_sheet_that_can_not_be_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    script = Path(__file__).parent.parent / "scripts/contact-sheet.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "dm_control", None)
+    monkeypatch.setattr("sys.argv", [str(script), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(script), run_name="__main__")
+    assert str(stopped.value).startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_contact_sheet_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, sheet = Path(__file__).parent.parent / "scripts/contact-sheet.py", tmp_path / "sheet.png"
+    sheet.write_bytes(b"before")
+
+    def full(file: IO[bytes], *_: object, **__: object) -> None:
+        with file if hasattr(file, "write") else open(file, "wb") as opened:
+            opened.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pyplot, "imsave", full)
+    monkeypatch.setattr("sys.argv", [str(script), "mazes", str(sheet), "--scenes=1", "--views=1", "--size=8"])
+    with pytest.raises(SystemExit, match=r"^contact-sheet: .*No space left on device: .*sheet.png'$"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == [(sheet, b"before")]
 
 
 def test_labels_of_other_records_are_refused(tmp_path: Path) -> None:

@@ -203,6 +203,22 @@ def test_what_is_not_there_is_named(server: StoreServer, tmp_path: Path, monkeyp
         convert(tmp_path / "mazes", 4, progress=False, fetch=Fetch(f"file://{tmp_path}/none"))
 
 
+def test_a_source_without_the_dataset_is_refused_although_record_files_are_here(store: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(store, here)
+    for _ in range(2):  # converted or not
+        command = ["sh", str(REPOSITORY / "data.sh"), str(here), "4", "small", "--fetch", "--source", "file:///nope"]
+        done = subprocess.run(
+            command, env={**environment(), "PYTHON": sys.executable}, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 1
+        wanted = "file:///nope/small: no record files there: check --source and the dataset's name"
+        assert done.stderr == f"tfrecord-converter: {wanted}\n"
+        convert(here / "small", 4, workers=1, progress=False)
+    with pytest.raises(DatasetError, match="no record files there"):
+        convert(here / "small", 4, progress=False, splits=["test"], fetch=Fetch("file:///nope"))
+
+
 def test_data_sh_fetches_through_a_kill(server: StoreServer, tmp_path: Path) -> None:
     shutil.rmtree(server.root / "small/train")
     (server.root / "small/train").mkdir()

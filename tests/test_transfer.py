@@ -16,6 +16,8 @@ from gqn.batch import Views
 from gqn.camera import camera_vector
 from gqn.checkpoint import load_graph
 from gqn.conditions import CONDITIONS, STATE, VISION, Condition, Draw, Standard, chosen_scenes, learn
+from gqn.data.convert import convert
+from gqn.data.generate import generate
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.files import append_json_line
 from gqn.recursive import RecursiveGQN
@@ -172,10 +174,49 @@ def test_the_same_cell_gives_the_same_curve_and_is_made_once(laboratory: Laborat
         file.write('{"condition": "pix')
     append_json_line(results, made[0])
     assert set(read_results(results, EXPERIMENT)) == set(cells)
-    with pytest.raises(TransferError, match="other pauses"):
-        read_results(results, dataclasses.replace(EXPERIMENT, pauses=[0, 5]))
     assert "2 of 13" not in report(EXPERIMENT, read_results(results, EXPERIMENT))
     assert "3 of 13 runs" in report(EXPERIMENT, read_results(results, EXPERIMENT))
+
+
+def test_lines_of_another_experiment_or_layer_1_are_refused(laboratory: Laboratory, tmp_path: Path) -> None:
+    first = Laboratory(EXPERIMENT, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0, "one")
+    cell, results = Cell("state", "locate", 0, 1e-3, 0), tmp_path / "results.jsonl"
+    (run,) = first.make([cell], results)
+    changes = {"pauses": [0, 5], "batch": 7, "context": 2, "held_out": 19, "second_learning_rate": 1e-4}
+    for name, value in changes.items():
+        with pytest.raises(TransferError, match=f"results.jsonl holds runs of other {name}: give"):
+            read_results(results, dataclasses.replace(EXPERIMENT, **{name: value}))
+    more = dataclasses.replace(EXPERIMENT, seeds=[0, 1], thresholds=[0.5], tasks=["locate", "pose"])
+    assert read_results(results, more, "one") == {cell: run}
+    with pytest.raises(TransferError, match="holds runs of other layer 1"):
+        read_results(results, EXPERIMENT, "another")
+    append_json_line(results, {**run, "seed": 1, "layer_1_sha256": "another"})
+    with pytest.raises(TransferError, match="holds runs of other layer 1"):
+        read_results(results, EXPERIMENT)
+    # A line of before these were told goes with any but other pauses.
+    old = {name: value for name, value in run.items() if name not in ("experiment", "layer_1_sha256")}
+    (tmp_path / "old.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_results(tmp_path / "old.jsonl", dataclasses.replace(EXPERIMENT, batch=7), "one") == {cell: old}
+    with pytest.raises(TransferError, match="other pauses"):
+        read_results(tmp_path / "old.jsonl", dataclasses.replace(EXPERIMENT, pauses=[0, 5]))
+
+
+def test_more_labelled_scenes_than_there_are_are_refused(laboratory: Laboratory) -> None:
+    asked = dataclasses.replace(EXPERIMENT, labelled=[10, 201])
+    with pytest.raises(TransferError, match="201 labelled scenes of 200: lower labelled"):
+        Laboratory(asked, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0)
+
+
+def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = generate("shepard_metzler_5_parts", tmp_path, 2, seed=0, size=8, workers=1, progress=False)
+    convert(folder, 2, workers=1, progress=False)
+    experiment = SCRIPT.parent.parent / "diagrams/transfer/layer-1.yaml"
+    command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"transfer.py: {folder}: no scenes of the arm with its target: draw some by ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "work").exists()
 
 
 def test_standards_undo_what_they_do() -> None:
@@ -205,6 +246,7 @@ def test_answers_are_kept_for_the_scenes_that_they_are_of(tmp_path: Path) -> Non
         ({"pauses": [5, 2]}, "pauses"),
         ({"seeds": [1, 1]}, "seeds"),
         ({"colour": 1}, "colour"),
+        ({"compare": [["pixels", "pixls"]]}, "compare: 'pixls' is no condition of it: there are pixels"),
     ],
 )
 def test_a_wrong_experiment_is_refused_in_one_line(change: dict, message: str, tmp_path: Path) -> None:
@@ -214,6 +256,7 @@ def test_a_wrong_experiment_is_refused_in_one_line(change: dict, message: str, t
     with pytest.raises((TransferError, ValueError), match=message) as raised:
         read_experiment(file)
     assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith(f"{file}: no experiment: ")
 
 
 def test_the_shipped_experiments_are_sound() -> None:

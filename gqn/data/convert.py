@@ -132,8 +132,10 @@ def convert(
         else:
             where = f"{store.address}/{split}" if store else directory / split
             report.notes.append(f"{info.name}: no record files in {where}")
+    if store and not remote:
+        raise DatasetError(f"{store.address}: no record files there: check --source and the dataset's name")
     if not found:
-        raise DatasetError(f"{store.address}: no record files there" if store else how_to_fetch(info.name, directory))
+        raise DatasetError(how_to_fetch(info.name, directory))
     fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further)
     with claimed(place, share) as locks:
         work = [

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gqn.camera import camera_vector
-from gqn.data.dataset import SceneDataset
+from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.data.workers import quiet_start, worker_pool
 from gqn.files import save_tensors
@@ -36,6 +36,11 @@ class TaskScenes:
     def read(cls, directory: str | os.PathLike[str], split: str, tasks: Sequence[str], cache: Path) -> "TaskScenes":
         """A converted split. cache: a folder that keeps the answers, which may take minutes. Raises DatasetError."""
         scenes, labels = SceneDataset(directory, split), scene_labels(directory, split)
+        if not all(scene.get("joints") and scene.get("objects") for scene in labels):
+            raise DatasetError(
+                f"{directory}: no scenes of the arm with its target: draw some by scripts/generate-scenes.py jaco DIR "
+                "--scenes N --seed S, and convert them"
+            )
         frames, recorded = zip(*(scenes.scene(number) for number in range(len(scenes))), strict=True)
         description = json.loads((Path(directory) / "dataset.json").read_text())
         answers = {name: true_answers(name, labels, cache / f"{name}-{split}.pt", description) for name in tasks}
