@@ -12,7 +12,7 @@ from gqn.extras import extra
 from gqn.likelihood import importance_bound, posterior_draws
 from gqn.metrics import first_views, mean_with_interval, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
-from gqn.trials import HUES, HiddenTrial, MirrorTrial, hidden_trial, mirror_trial
+from gqn.trials import HiddenTrial, MirrorTrial, hidden_trial, mirror_trial
 
 ANGLES = tuple(range(0, 181, 18))  # degrees between the two views of a mirror trial
 IMPORTANCE = 10  # samples of the bound by which a view's likelihood is compared
@@ -113,9 +113,9 @@ def scene_behind_a_view(subject: Subject) -> Findings:
 def hidden_parts(subject: Subject) -> Findings:
     """Do samples cover the hues and places that a part may have which no context view shows, and only those?
 
-    Each prior sample is put down to the answer, a place (possible or not) and one of HUES hues, whose frame is nearest
-    to it over the values in which the possible answers differ. Beside it stands what draws from the true posterior
-    would give: any hue, and the places by their weight.
+    Each prior sample is put down to the answer, a place (possible or not) and a hue, whose frame is nearest to it over
+    the values in which the possible answers differ. Beside it stands what draws from the true posterior would give: any
+    hue of the family, and the places by their weight.
     """
     family = subject.objects
     if family is None:
@@ -130,33 +130,33 @@ def hidden_parts(subject: Subject) -> Findings:
     def work(random: np.random.Generator) -> dict[str, Tensor]:
         trial = hidden_trial(family, random)
         answers, possible = trial.answers.to(device), torch.from_numpy(trial.possible).to(device)
+        hues = answers.shape[1]
         spread = answers[possible].flatten(0, 1)
         region = (spread.amax(dim=0) - spread.amin(dim=0)).amax(dim=0) > 0.1  # (h, w)
         elsewhere = ~region & (trial.truth.to(device).amax(dim=0) > 0.1)
-        near = torch.tensor([(trial.hue + step) % HUES for step in (-1, 0, 1)])
         row: dict[str, Any] = {}
         for name, context in (("hidden", trial.context), ("revealed", trial.revealing)):
             samples = imagined(context, trial)
             errors = (samples[:, None, None] - answers)[..., region].square().mean(dim=(-2, -1))  # (s, places, hues)
-            chosen = shares(errors.flatten(1)).cpu().unflatten(1, (-1, HUES))
+            chosen = shares(errors.flatten(1)).cpu().unflatten(1, (-1, hues))
             share, covered = chosen.mean(dim=0), 1 - (1 - chosen).prod(dim=0)
             deviation = samples.std(dim=0).mean(dim=0)
             error = (samples - trial.truth.to(device))[..., region].square().mean(dim=(1, 2)).sqrt()
             row |= {
                 f"{name}_answers_covered": covered[trial.possible].mean(),
                 f"{name}_share_on_possible_places": share[trial.possible].sum(),
-                f"{name}_share_on_the_truth": share[trial.place, near].sum(),
+                f"{name}_share_on_the_truth": share[trial.place, trial.near].sum(),
                 f"{name}_deviation_of_the_part_255": 255 * deviation[region].mean(),
                 f"{name}_deviation_elsewhere_255": 255 * deviation[elsewhere].mean(),
                 f"{name}_rmse_of_a_sample_255": 255 * error.mean(),
                 f"{name}_rmse_of_the_best_sample_255": 255 * error.min(),
             }
-        chance = torch.from_numpy(trial.weight[trial.possible]) / HUES
+        chance = torch.from_numpy(trial.weight[trial.possible]) / hues
         row |= {
             "places": len(trial.possible),
             "possible_places": trial.possible.sum(),
             "true_posterior_answers_covered": (1 - (1 - chance) ** count).mean(),
-            "true_posterior_share_on_the_truth": trial.weight[trial.place] * len(near) / HUES,
+            "true_posterior_share_on_the_truth": trial.weight[trial.place] * len(trial.near) / hues,
         }
         return {name: torch.as_tensor(value).double().reshape(1) for name, value in row.items()}
 
@@ -175,11 +175,12 @@ def hidden_parts(subject: Subject) -> Findings:
 def picture(trial: HiddenTrial, samples: Tensor) -> Any:
     """One trial: what is seen, what may be there, and what the network imagines."""
     (places,) = np.nonzero(trial.possible)
+    answers = trial.answers[:, ::2] if trial.answers.shape[1] > 8 else trial.answers
     rows = {
         "context": trial.context.frames[0],
         "truth": trial.truth[None],
         **{
-            f"possible place {number}\nin {HUES // 2} hues": trial.answers[place, ::2]
+            f"possible place {number}\nin {answers.shape[1]} hues": answers[place]
             for number, place in enumerate(places[:PLACES_SHOWN], 1)
         },
         "prior samples": samples[:8],

@@ -21,7 +21,7 @@ from gqn.scenes.shepard_metzler import CUBE, RADIUS, STEPS, ShepardMetzler, cube
 Array = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
-HUES = 12  # of the possible answers, evenly round the circle
+HUES = 12  # of the possible answers, evenly round the circle, where the family has cubes of any hue
 SEEN = 0.006  # share of a frame's pixels that a part which can be seen covers, at least: 6 of 32 x 32
 FORWARD = 15.0  # degrees between the context cameras of a trial
 
@@ -47,12 +47,13 @@ class HiddenTrial:
     context: Views  # (1, 3, ...)
     revealing: Views  # (1, 3, ...) the same but for the last view, which shows the part
     camera: Tensor  # (7,) of the query
-    answers: Tensor  # (places, HUES, 3, h, w) the query's frame for each place and hue of the part
+    answers: Tensor  # (places, hues, 3, h, w) the query's frame for each place and hue of the part
     possible: NDArray[np.bool_]  # (places,) which places leave the context as it is
     weight: Array  # (places,) probability of each place under the family, given the context; 0 where not possible
     truth: Tensor  # (3, h, w)
     place: int  # of the truth
-    hue: int  # of HUES, nearest the truth's
+    hue: int  # of the answers' hues, nearest the truth's
+    near: Cells  # hues that count as the truth's: the family's own hue, or three of any
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,10 @@ def hidden_trial(family: ShepardMetzler, random: np.random.Generator, attempts: 
     """Three context views in which one part is hidden, and a query that shows it wherever it may be.
 
     The places are the cells beside the others from which a walk can be made. Those that give the very same context
-    frames are possible answers, each as likely as there are walks that make it. Any hue is possible, and as likely.
-    Raises NoTrial where none is found.
+    frames are possible answers, each as likely as there are walks that make it. Any hue of the family is possible, and
+    as likely. Raises NoTrial where none is found.
     """
+    check_hues(family)
     for _ in range(attempts):
         positions, colours = family.object(random)
         first = 360 * random.random()
@@ -158,18 +160,20 @@ def _hidden_trial(
     if least[best] < SEEN:
         return None
     query = around[best : best + 1]
+    hues = family.hues or HUES
     answers = []
     for changed in objects:
         painted = colours.copy()
         frames = []
-        for hue in range(HUES):
-            painted[part] = hsv_to_rgb(hue / HUES, 1, 1)
+        for hue in range(hues):
+            painted[part] = hsv_to_rgb(hue / hues, 1, 1)
             frames.append(views(family, centred(changed), painted, query).frames[0, 0])
         answers.append(torch.stack(frames))
     # A context camera nearby shows the part too, but not from where the query asks.
     near = int(np.argsort(least)[-2])
     revealing = np.concatenate([context[:2], around[near : near + 1]])
     truth = views(family, positions, colours, query)
+    true_hue = round(rgb_to_hsv(*colours[part])[0] * hues) % hues
     chance = np.where(possible, weight, 0)
     return HiddenTrial(
         context=views(family, positions, colours, context),
@@ -180,8 +184,15 @@ def _hidden_trial(
         weight=chance / chance.sum(),
         truth=truth.frames[0, 0],
         place=next(i for i, o in enumerate(objects) if np.array_equal(o, cells)),
-        hue=round(rgb_to_hsv(*colours[part])[0] * HUES) % HUES,
+        hue=true_hue,
+        near=(true_hue + np.array([0] if family.hues else [-1, 0, 1])) % hues,
     )
+
+
+def check_hues(family: ShepardMetzler) -> None:
+    """Raises NoTrial for a family of a single hue: which of one it is, is no question."""
+    if family.hues == 1:
+        raise NoTrial("all cubes are of one hue")
 
 
 def centred(cells: Cells) -> Array:
@@ -208,10 +219,19 @@ def walks_through(cells: Cells) -> int:
 
 
 def exchange_trial(family: ShepardMetzler, random: np.random.Generator, context: int) -> ExchangeTrial:
-    """Two shapes and two hues, a third of the circle or more apart, each object of one hue; random cameras."""
+    """Two shapes and two hues, a third of the circle or more apart, each object of one hue; random cameras.
+
+    Raises NoTrial for a family of a single hue.
+    """
+    check_hues(family)
     shapes = [centred(walk(family.parts, random)) for _ in range(2)]
-    hue = random.random()
-    hues = [hue, (hue + random.uniform(1 / 3, 2 / 3)) % 1]
+    if count := family.hues:
+        away = [step for step in range(count) if count <= 3 * step <= 2 * count]
+        number = random.integers(count)
+        hues = [number / count, (number + random.choice(away)) % count / count]
+    else:
+        hue = random.random()
+        hues = [hue, (hue + random.uniform(1 / 3, 2 / 3)) % 1]
     colours = [np.tile(hsv_to_rgb(h, 1, 1), (family.parts, 1)) for h in hues]
     cameras = ring(360 * random.random(context + 1), family.elevation)
     drawn = [views(family, shapes[s], colours[c], cameras) for s, c in ((0, 0), (0, 1), (1, 1), (1, 0))]

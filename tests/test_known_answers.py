@@ -20,7 +20,7 @@ from gqn.probes import neighbours, representations, scene_algebra
 from gqn.rotation import hidden_parts, mental_rotation, scene_behind_a_view
 from gqn.scenes.shepard_metzler import ShepardMetzler
 from gqn.subject import Options, Subject
-from gqn.trials import HUES, ExchangeTrial, HiddenTrial, MirrorTrial
+from gqn.trials import ExchangeTrial, HiddenTrial, MirrorTrial
 
 PIXELS, SCENES, VIEWS = 12, 10, 8
 IDENTITY, ELSE = 0, 1  # channels of a frame: what it is of, and what else makes its pixels differ
@@ -131,46 +131,51 @@ def test_mental_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
         assert row["accuracy_at_all_angles"]["mean"] == pytest.approx(np.mean(right))
 
 
-def hand_made_trial() -> HiddenTrial:
+def hand_made_trial(hues: int, near: list[int]) -> HiddenTrial:
     """Three places, each a row of the frame; the second would show in the context. A body is below them."""
-    hues = torch.tensor([hsv_to_rgb(hue / HUES, 1, 1) for hue in range(HUES)])
-    answers = torch.zeros(3, HUES, 3, PIXELS, PIXELS)
+    colours = torch.tensor([hsv_to_rgb(hue / hues, 1, 1) for hue in range(hues)])
+    answers = torch.zeros(3, hues, 3, PIXELS, PIXELS)
     answers[..., 3:, :] = 0.5
     for place in range(3):
-        answers[place, :, :, place] = hues[..., None]
+        answers[place, :, :, place] = colours[..., None]
     return HiddenTrial(
         context=views((0.0, 0.0)), revealing=views((1.0, 0.0)), camera=torch.zeros(7), answers=answers,
-        possible=np.array([True, False, True]), weight=np.array([0.25, 0, 0.75]), truth=answers[2, 5], place=2, hue=5,
+        possible=np.array([True, False, True]), weight=np.array([0.25, 0, 0.75]), truth=answers[2, 1], place=2, hue=1,
+        near=np.array(near),
     )  # fmt: skip
 
 
 class Guesses:
     """Four samples: the truth where the part was shown, and guesses where it was not."""
 
+    def __init__(self, trial: HiddenTrial) -> None:
+        self.trial = trial
+
     def sample(self, context: Views, cameras: Tensor, count: int) -> Tensor:
-        guesses = [(2, 5), (2, 6), (0, 5), (1, 3)] if context.frames.max() == 0 else [(2, 5)] * 4
-        answers = hand_made_trial().answers
-        return torch.stack([answers[place, hue] for place, hue in guesses])[:, None, None]
+        guesses = [(2, 1), (2, 2), (0, 1), (1, 0)] if context.frames.max() == 0 else [(2, 1)] * 4
+        return torch.stack([self.trial.answers[place, hue] for place, hue in guesses])[:, None, None]
 
 
-def test_hidden_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gqn.rotation.hidden_trial", lambda *_: hand_made_trial())
-    row = hidden_parts(subject(cast(Stub, Guesses())))[0]["hidden_parts"]
+@pytest.mark.parametrize(("hues", "near", "on_the_truth"), [(12, [0, 1, 2], 0.5), (3, [1], 0.25)])
+def test_hidden_parts(hues: int, near: list[int], on_the_truth: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = hand_made_trial(hues, near)
+    monkeypatch.setattr("gqn.rotation.hidden_trial", lambda *_: trial)
+    row = hidden_parts(subject(cast(Stub, Guesses(trial))))[0]["hidden_parts"]
     found = {name: value["mean"] for name, value in row.items() if isinstance(value, dict)}
     assert found["places"] == 3
     assert found["possible_places"] == 2
-    assert found["hidden_answers_covered"] == pytest.approx(3 / (2 * HUES))
+    assert found["hidden_answers_covered"] == pytest.approx(3 / (2 * hues))
     assert found["hidden_share_on_possible_places"] == 0.75
-    assert found["hidden_share_on_the_truth"] == 0.5  # the neighbouring hue is one too
+    assert found["hidden_share_on_the_truth"] == on_the_truth
     assert found["hidden_rmse_of_the_best_sample_255"] == 0
     assert found["hidden_deviation_elsewhere_255"] == 0
     assert found["hidden_deviation_of_the_part_255"] > 50
-    assert found["revealed_answers_covered"] == pytest.approx(1 / (2 * HUES))
+    assert found["revealed_answers_covered"] == pytest.approx(1 / (2 * hues))
     assert found["revealed_share_on_possible_places"] == found["revealed_share_on_the_truth"] == 1
     assert found["revealed_deviation_of_the_part_255"] == found["revealed_rmse_of_a_sample_255"] == 0
-    covered = [1 - (1 - weight / HUES) ** 4 for weight in (0.25, 0.75)]
+    covered = [1 - (1 - weight / hues) ** 4 for weight in (0.25, 0.75)]
     assert found["true_posterior_answers_covered"] == pytest.approx(np.mean(covered))
-    assert found["true_posterior_share_on_the_truth"] == pytest.approx(0.75 * 3 / HUES)
+    assert found["true_posterior_share_on_the_truth"] == pytest.approx(0.75 * len(near) / hues)
 
 
 def test_scene_algebra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Trials whose answers are known: the answers are what they are said to be."""
 
 from colorsys import rgb_to_hsv
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,12 +74,37 @@ def test_no_possible_answer_changes_what_was_seen_and_all_show_in_the_query() ->
         assert trial.answers.shape == (len(trial.possible), HUES, 3, 32, 32)
         nearest = (trial.answers[trial.place] - trial.truth).square().mean(dim=(1, 2, 3)).argmin()
         assert nearest == trial.hue
+        assert set(trial.near.tolist()) == {(trial.hue + step) % HUES for step in (-1, 0, 1)}
         for answers in trial.answers[trial.possible]:
             assert (answers.amax(dim=0) - answers.amin(dim=0)).amax(dim=0).gt(0.1).sum() >= 6  # pixels
         assert torch.equal(trial.context.frames[:, :2], trial.revealing.frames[:, :2])
         assert not torch.equal(trial.revealing.cameras[0, 2], trial.camera)
     again = hidden_trial(FAMILY, np.random.default_rng(seed))
     assert torch.equal(trial.truth, again.truth)
+
+
+def test_only_the_hues_of_the_family_are_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = replace(FAMILY, hues=5)
+    trial = hidden_trial(family, np.random.default_rng(0))
+    assert trial.answers.shape[1] == 5
+    assert trial.near.tolist() == [trial.hue]
+    assert torch.equal(trial.answers[trial.place, trial.hue], trial.truth)
+    hues = set()
+
+    def watched(family: ShepardMetzler, positions: np.ndarray, colours: np.ndarray, cameras: np.ndarray) -> np.ndarray:
+        hues.update(5 * rgb_to_hsv(*colour)[0] for colour in colours.tolist())
+        return seen(family, positions, colours, cameras)
+
+    monkeypatch.setattr("gqn.trials.seen", watched)
+    for seed in range(20):
+        hues.clear()
+        exchange_trial(family, np.random.default_rng(seed), context=1)
+        one, other = sorted(hues)
+        assert [one, other] == pytest.approx([round(one), round(other)])
+        assert round(other - one) in (2, 3)  # a third of the circle or more
+    for trials in (hidden_trial, partial(exchange_trial, context=1)):
+        with pytest.raises(NoTrial, match="of one hue"):
+            trials(replace(FAMILY, hues=1), np.random.default_rng(0))
 
 
 def test_where_nothing_is_ever_hidden_there_is_no_trial() -> None:
