@@ -180,6 +180,27 @@ def test_what_is_no_conversion_is_named(tmp_path: Path, data: bytes, cause: str)
     assert "\n" not in str(error.value)
 
 
+def test_another_dataset_is_neither_mixed_in_nor_overwritten(genuine_like, tmp_path: Path, monkeypatch) -> None:
+    for source, scenes in (("a", genuine_like[:2]), ("b", genuine_like[2:4])):
+        save(tmp_path / source / "train/1.pt", tuples(scenes), monkeypatch, old=False)
+    drawn = generate("shepard_metzler_5_parts", tmp_path, 2, seed=0, size=8, workers=1, progress=False)
+    imported = import_conversion(tmp_path / "a", tmp_path / "ours", progress=False)
+    bare = tmp_path / "bare"
+    (bare / "train").mkdir(parents=True)
+    for folder, cause in (
+        (drawn, "another dataset"),
+        (imported, "another dataset"),
+        (bare, "files but no dataset.json"),
+    ):
+        before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        with pytest.raises(DatasetError, match=f"{folder} holds {cause}.*choose another name or folder") as error:
+            import_conversion(tmp_path / "b", folder, progress=False)
+        assert "\n" not in str(error.value)
+        assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    (tmp_path / "a").rename(tmp_path / "moved")
+    import_conversion(tmp_path / "moved", imported, progress=False)
+
+
 def test_a_folder_without_any_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no \.pt or \.pt\.gz files"):
         import_conversion(tmp_path, tmp_path / "ours")

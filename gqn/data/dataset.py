@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gqn.data.tfrecord import Damage, fill_frame
+from gqn.files import write_json
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -65,6 +66,30 @@ DATASETS: dict[str, DatasetInfo] = dict(
         _deepmind("shepard_metzler_7_parts", train=900, test=100, pixels=64, views=15),
     ]
 )
+
+
+def claim(folder: Path, description: dict[str, Any]) -> None:
+    """Write `dataset.json`, or see that it is what is there. Raises DatasetError for another's folder."""
+    path = folder / "dataset.json"
+    if path.exists():
+        try:
+            there, asked = _flat(json.loads(path.read_text())), _flat(description)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path}: not a dataset's description ({error})") from error
+        for option in asked | there:
+            if option not in there or option not in asked or there[option] != asked[option]:
+                values = f"{option} is {there.get(option)!r} there and {asked.get(option)!r} here"
+                raise DatasetError(f"{folder} holds another dataset: {values}; choose another name or folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise DatasetError(f"{folder} holds files but no dataset.json: choose another name or folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, description)
+
+
+def _flat(description: dict[str, Any]) -> dict[str, Any]:
+    # The options come first, so that a refusal names the option and not what follows from it.
+    return description.get("options", {}) | {key: value for key, value in description.items() if key != "options"}
 
 
 def record_file_name(index: int, count: int) -> str:

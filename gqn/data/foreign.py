@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from gzip import BadGzipFile, GzipFile
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gqn.data.dataset import CAMERA_RECORDED, SPLITS, DatasetError, record_file_name
+from gqn.data.dataset import CAMERA_RECORDED, SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
-from gqn.files import write_json
 
 FOREIGN_FILE = re.compile(r".+\.pt(\.gz)?")
 LARGEST = 2**31  # bytes of a file, unzipped
@@ -55,17 +55,21 @@ def import_conversion(source: str | os.PathLike[str], directory: str | os.PathLi
 
     Its frames come as they are where they are JPEGs; decoded ones become JPEGs of the best quality, with an error of a
     level or two of 255. Run again, it writes what is missing. Raises DatasetError, which names the file, where one is
-    damaged or holds something else; nothing in it is executed.
+    damaged or holds something else, and where `directory` holds another dataset; nothing in a file is executed.
     """
     source, directory = Path(source), Path(directory)
     files = {split: sorted(_foreign_files(source / split), key=_natural) for split in SPLITS}
     if not any(files.values()):
         raise DatasetError(f"{source}: no .pt or .pt.gz files in its train or test folder")
-    first = read_foreign(next(file for split in SPLITS for file in files[split]))
+    every = [file for split in SPLITS for file in files[split]]
+    first = read_foreign(every[0])
     jpegs, cameras = scene_of(first[0])
     pixels, _ = jpeg_size(jpegs[0])
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "dataset.json", {"name": directory.name, "pixels": pixels, "views": len(cameras)})
+    # All names and sizes, and the first file: enough to tell sources apart without reading all of them.
+    source_of = sha256(repr([(str(file.relative_to(source)), file.stat().st_size) for file in every]).encode())
+    source_of.update(every[0].read_bytes())
+    known = {"name": directory.name, "pixels": pixels, "views": len(cameras), "source_sha256": source_of.hexdigest()}
+    claim(directory, known)
     together = SCENES_PER_FILE if len(first) == 1 else 1
     groups = [
         (split, files[split][start : start + together], start // together + 1, -(-len(files[split]) // together))

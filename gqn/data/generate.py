@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from gqn.data.dataset import SPLITS, DatasetError, labels_file, record_file_name
+from gqn.data.dataset import SPLITS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import quiet_start, worker_pool
-from gqn.files import whole_file, write_json
+from gqn.files import whole_file
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 
@@ -77,7 +77,7 @@ def generate(
         "options": asdict(drawn),
     }
     description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
-    _claim(folder, description)
+    claim(folder, description)
     counts = (scenes, test_scenes)
     files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
     missing = [file for file in files if not (file.path.exists() and labels_file(file.path).exists())]
@@ -103,30 +103,6 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         return FAMILIES[name](**options)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{name}: {error}") from error
-
-
-def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Write `dataset.json`, or see that what is there is the same."""
-    path = folder / "dataset.json"
-    if path.exists():
-        try:
-            there, asked = _flat(json.loads(path.read_text())), _flat(description)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path}: not a dataset's description ({error})") from error
-        for option in asked | there:
-            if option not in there or option not in asked or there[option] != asked[option]:
-                values = f"{option} is {there.get(option)!r} there and {asked.get(option)!r} here"
-                raise DatasetError(f"{folder} holds another dataset: {values}; choose another name or folder")
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise DatasetError(f"{folder} holds files but no dataset.json: choose another name or folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, description)
-
-
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    # The options come first, so that a refusal names the option and not what follows from it.
-    return description["options"] | {key: value for key, value in description.items() if key != "options"}
 
 
 def _files(folder: Path, family: Family, seed: int, split: int, scenes: int) -> Iterator[_File]:
