@@ -22,7 +22,7 @@ from gqn.data.generate import generate
 from gqn.data.labels import scene_labels
 from gqn.data.tfrecord import decode_jpeg, encode_jpeg
 from gqn.data.workers import worker_pool
-from gqn.scenes import FAMILIES
+from gqn.scenes import FAMILIES, jaco
 from gqn.scenes.rooms import HALF
 
 # World units that no camera leaves, along x and y and upward.
@@ -150,6 +150,7 @@ def test_a_contact_sheet_that_can_not_be_is_refused_in_one_line(
 ) -> None:
     script = Path(__file__).parent.parent / "scripts/contact-sheet.py"
     monkeypatch.chdir(tmp_path)
+    jaco._arm.cache_clear()  # which another test may have built
     monkeypatch.setitem(sys.modules, "dm_control", None)
     monkeypatch.setattr("sys.argv", [str(script), *arguments])
     with pytest.raises(SystemExit) as stopped:
