@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -122,13 +124,14 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
 def recipes(histories: dict[str, list[list[dict[str, float]]]]) -> Figure:
     """What runs were like at their evaluations, a line for each run and a colour for each recipe."""
     figure, places = panels(2)
-    for number, (name, runs) in enumerate(histories.items()):
+    colours = colormaps["turbo"](np.linspace(0, 1, max(len(histories), 2)))
+    for (name, runs), colour in zip(histories.items(), colours, strict=False):
         for seed, run in enumerate(runs):
             minutes = [report["minutes"] for report in run]
             for place, key in zip(places, ("prior_sample", "context_gain_db"), strict=True):
                 values = [report[key] for report in run]
                 title = None if seed else name
-                place.plot(minutes, values, "o-", color=f"C{number}", markersize=2, linewidth=1, label=title)
+                place.plot(minutes, values, "o-", color=colour, markersize=2, linewidth=1, label=title)
     if histories:
         (run, *_), *_ = histories.values()
         places[0].axhline(run[-1]["mean_image"], color="k", linestyle=":", linewidth=1, label="mean image")
