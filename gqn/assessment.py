@@ -38,7 +38,6 @@ from gqn.metrics import (
     PREDICTIONS,
     calibration,
     calibration_in_figures,
-    first_views,
     in_figures,
     mean_with_interval,
     measures,
@@ -212,7 +211,7 @@ def drawn(subject: Subject, context: int) -> Draws:
 
     def work(numbers: range) -> dict[str, Tensor]:
         batch = subject.batch(numbers).batch
-        r = subject.network.encode(first_views(batch.context, context))
+        r = subject.network.encode(batch.context.part(slice(context)))
         draws = posterior_draws(subject.network, r, batch.query, count)
         return {"squares": draws.squares, "ratio": draws.ratio, "kl": draws.kl}
 
@@ -288,8 +287,8 @@ def pictures(subject: Subject) -> Findings:
     """Predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
     options = subject.options
     item = subject.batch(range(min(8, subject.total)))
-    batch = Batch(first_views(item.batch.context, options.context), item.batch.query)
-    foreign = first_views(item.foreign, options.context)
+    batch = Batch(item.batch.context.part(slice(options.context)), item.batch.query)
+    foreign = item.foreign.part(slice(options.context))
     few = Batch(batch.context[:4], batch.query[:4])
     around = plots.flight_cameras(subject.scenes.scene(0)[1], FLIGHT_FRAMES)
     mean, spread = plots.flight(subject.network, batch.context[:1], around, samples=options.samples, seed=options.seed)

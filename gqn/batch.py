@@ -34,6 +34,10 @@ class Views:
         """Views of some of the scenes: an index of the first axis."""
         return self._each(lambda tensor: tensor[scenes])
 
+    def part(self, some: slice) -> "Views":
+        """Some of the views of every scene: an index of the second axis."""
+        return self._each(lambda tensor: tensor[:, some])
+
     def known(self) -> Tensor:
         """The frames, with zeros for those that are not there, whatever stood in their place."""
         if self.present is None:
@@ -109,8 +113,4 @@ def split_views(views: Views, context: int, queries: int) -> Batch:
     have = views.cameras.shape[1]
     if context < 0 or queries < 1 or context + queries > have:
         raise ValueError(f"{context} context and {queries} query views asked of scenes that have {have} views")
-
-    def part(some: slice) -> Views:
-        return views._each(lambda tensor: tensor[:, some])
-
-    return Batch(part(slice(context)), part(slice(context, context + queries)))
+    return Batch(views.part(slice(context)), views.part(slice(context, context + queries)))

@@ -124,8 +124,8 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
 def recipes(histories: dict[str, list[list[dict[str, float]]]]) -> Figure:
     """What runs were like at their evaluations, a line for each run and a colour for each recipe."""
     figure, places = panels(2)
-    colours = colormaps["turbo"](np.linspace(0, 1, max(len(histories), 2)))
-    for (name, runs), colour in zip(histories.items(), colours, strict=False):
+    colours = colormaps["turbo"](np.linspace(0, 1, len(histories)))
+    for (name, runs), colour in zip(histories.items(), colours, strict=True):
         for seed, run in enumerate(runs):
             minutes = [report["minutes"] for report in run]
             for place, key in zip(places, ("prior_sample", "context_gain_db"), strict=True):

@@ -119,16 +119,16 @@ def shared_out(
     """The rows that `work` gives of each piece, one after another, on the CPU; on all processes alike.
 
     The pieces are dealt to the processes. Noise follows from the seed and the piece's number alone, so that any number
-    of processes gives the same rows. A RuntimeError of one process is raised on all.
+    of processes gives the same rows. An exception of one process is raised on all.
     """
     mine: dict[int, dict[str, Tensor]] = {}
-    failure: RuntimeError | None = None
+    failure: Exception | None = None
     numbers = range(processes.rank, len(pieces), processes.count)
     try:
         for number in tqdm(numbers, desc=title, disable=not processes.leads):
             torch.manual_seed(seed * 1_000_003 + number)
             mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
-    except RuntimeError as error:
+    except Exception as error:
         failure = error  # the others wait for what this process has
     done: dict[int, dict[str, Tensor]] = {}
     for rows, failed in processes.gather((mine, failure)):

@@ -76,12 +76,11 @@ def write_json(path: str | os.PathLike[str], values: Any) -> None:
 
 def append_json_line(path: Path, values: Any) -> None:
     """One more line of JSON, on the disk before this returns; several processes may share the file."""
-    with locked(path, patience=60.0) as file:
+    with locked(path, patience=60.0), path.open("ab") as file:
         unfinished = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        with os.fdopen(os.dup(file), "ab") as line:  # which raises where os.write would write a part
-            line.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")
-            line.flush()
-            os.fsync(file)
+        file.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_json_lines(path: Path) -> list[Any]:

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gqn.batch import Views
 from gqn.data.batches import EvaluationBatch
 from gqn.evaluation import image_errors
 from gqn.extras import extra
@@ -41,7 +40,7 @@ def predictions(
     a context; shuffled_... come from another scene's context, cameras and all. Also returns the prior samples
     (samples, b, c, h, w).
     """
-    own, foreign = first_views(item.batch.context, context), first_views(item.foreign, context)
+    own, foreign = item.batch.context.part(slice(context)), item.foreign.part(slice(context))
     query = item.batch.query
     truth = query.frames[:, 0]
     reconstruction = network.generator(query.cameras, network.encode(own), query.frames).mean[:, 0]
@@ -69,10 +68,6 @@ def shares(distances: Tensor) -> Tensor:
     """Which answer is nearest, (..., k) -> (..., k) that sum to 1: those that tie share the choice evenly."""
     nearest = distances == distances.amin(dim=-1, keepdim=True)
     return nearest.double() / nearest.sum(dim=-1, keepdim=True)
-
-
-def first_views(views: Views, count: int) -> Views:
-    return Views(views.frames[:, :count], views.cameras[:, :count])
 
 
 def measures(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -218,8 +218,10 @@ def check_look(name: str, spec: Spec) -> None:
         return
     for key in node.inputs:
         read = spec[key]
-        volume = read.kind == "sense" and read.network == "volume"
-        if volume != node.options.get("look", False) and read.kind == "sense":
+        if read.kind != "sense":
+            continue
+        volume = read.network == "volume"
+        if volume != node.options.get("look", False):
             raise GraphError(
                 f"task '{name}' reads '{key}', a {read.network}: give it look exactly where that is a volume"
             )

@@ -16,7 +16,7 @@ from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.evaluation import shared_out
 from gqn.extras import extra
-from gqn.metrics import first_views, mean_with_interval, measures, shares
+from gqn.metrics import mean_with_interval, measures, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import ExchangeTrial, exchange_trial
 
@@ -205,7 +205,7 @@ def scene_algebra(subject: Subject) -> Findings:
         return {"r": subject.network.encode(trials[number].contexts.to(device)).float()[None]}
 
     def held_out(numbers: range) -> dict[str, Tensor]:
-        context = first_views(subject.batch(numbers).batch.context, options.context)
+        context = subject.batch(numbers).batch.context.part(slice(options.context))
         return {"r": subject.network.encode(context).float()}
 
     r = shared_out(subject.processes, range(len(trials)), encode, seed=options.seed, title="scene algebra")["r"]

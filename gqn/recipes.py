@@ -143,14 +143,11 @@ def run(study: Study, cell: Cell, seconds: float, data: Path, work: Path) -> dic
     name = f"{slug(cell.recipe)}-{cell.seed}"
     config = replace(planned(study, cell, seconds), data=str(data), runs=str(work), name=name)
     folder = work / name
-    begun, done = (folder / checkpoint.FILE).exists(), 0
-    if begun:
-        saved = checkpoint.read(folder)
-        if differing := differences(told(config), saved["config"]):
-            raise RecipeError(f"{folder} holds a run with another {differing}: remove it")
-        done = saved["step"]
+    begun = (folder / checkpoint.FILE).exists()
+    if begun and (differing := differences(told(config), checkpoint.read(folder)["config"])):
+        raise RecipeError(f"{folder} holds a run with another {differing}: remove it")
     # A run that is at its end but not among the results was stopped between the two.
-    if done < config.training.steps or not at_end(folder, done):
+    if not (begun and at_end(folder, config.training.steps)):
         train(config, resume=begun)
     metrics = json.loads((folder / METRICS).read_text())
     return {
@@ -187,7 +184,8 @@ def planned(study: Study, cell: Cell, seconds: float) -> Config:
 
 def told(config: Config) -> dict[str, Any]:
     """What the results keep of a configuration."""
-    return {part: to_dict(config)[part] for part in ("model", "training")}
+    values = to_dict(config)
+    return {part: values[part] for part in ("model", "training")}
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from gqn import charts, plots
 from gqn.batch import Views
 from gqn.extras import extra
 from gqn.likelihood import importance_bound, posterior_draws
-from gqn.metrics import first_views, mean_with_interval, shares
+from gqn.metrics import mean_with_interval, shares
 from gqn.subject import NO_OBJECTS, Findings, Subject
 from gqn.trials import HiddenTrial, MirrorTrial, hidden_trial, mirror_trial
 
@@ -88,7 +88,7 @@ def scene_behind_a_view(subject: Subject) -> Findings:
         size, total = len(numbers), subject.total
         query = subject.batch(numbers).batch.query
         others = [
-            first_views(subject.batch(range(n % total, n % total + 1)).batch.context, subject.options.context)
+            subject.batch(range(n % total, n % total + 1)).batch.context.part(slice(subject.options.context))
             for n in range(numbers.start, numbers.stop + ways - 1)
         ]
         r = torch.cat([subject.network.encode(context) for context in others])

@@ -94,7 +94,7 @@ def time_training(options: Train) -> None:
         scenes = options.batch if name in ("paper", "best") else settings.batch
         work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
         step = Step(config.model, work, device, bfloat16=bfloat16)
-        flops, taken = step.operations(), fastest(step.learn, options.repeats, device)
+        taken = fastest(step.learn, options.repeats, device)
         once, each = operations(config.model, work)
         scale = settings.batch / work.scenes
         report["presets"][name] = row = {
@@ -102,7 +102,7 @@ def time_training(options: Train) -> None:
             "scenes_timed": work.scenes,
             "seconds_a_step": round(scale * taken, 3),
             "gflop_a_step": round((once + settings.batch * each) / 1e9),
-            "share_of_convolution_rate": round(flops / 1e9 / taken / rates["convolution"], 3),
+            "share_of_convolution_rate": round((once + scenes * each) / 1e9 / taken / rates["convolution"], 3),
             "share_of_time": step.shares(),
             "steps": settings.steps,
             "hours": round(scale * taken * settings.steps / 3600, 2),

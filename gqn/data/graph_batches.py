@@ -169,7 +169,7 @@ def gather(
             senses[name] = observed(data, slice(count))
     tasks: dict[str, Views | None] = {}
     for name, data in asked.tasks.items():
-        if scenes.observations(data):
+        if lengths[data]:
             tasks[name] = observed(data, slice(first[data], None))
         else:
             answers = [scenes.answer(data, scene) for scene, _ in drawn]
