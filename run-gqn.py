@@ -18,13 +18,13 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from gqn import checkpoint
-from gqn.config import PRESETS, Config, from_dict, to_dict
+from gqn.core.signals import Interrupted
 from gqn.data.dataset import DatasetError
 from gqn.data.prepare import made_scenes
-from gqn.graph_training import train_graph
-from gqn.signals import Interrupted
-from gqn.training import METRICS, TrainingError, train
+from gqn.training import checkpoint
+from gqn.training.config import PRESETS, Config, from_dict, to_dict
+from gqn.training.graph_training import train_graph
+from gqn.training.trainer import METRICS, TrainingError, train
 
 
 @dataclass(frozen=True)

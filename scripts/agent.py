@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train agents that reach, by what they observe, and compare how many moves each takes to learn it.
 
-python scripts/agent.py diagrams/transfer/agent/runs.jsonl --observations expert chance state
-python scripts/agent.py diagrams/transfer/agent/runs.jsonl --layer-1 runs/layer-1 --layer-2 runs/layer-2
+python scripts/agent.py results/transfer/agent/runs.jsonl --observations expert chance state
+python scripts/agent.py results/transfer/agent/runs.jsonl --layer-1 runs/layer-1 --layer-2 runs/layer-2
 
 RUNS.jsonl gets a line when a run ends, and runs that it holds are not run again; beside it lie table.md and curves.png.
 """
@@ -14,13 +14,13 @@ from typing import Annotated
 
 import tyro
 
-from gqn.checkpoint import CheckpointError
-from gqn.extras import MissingExtra
-from gqn.files import whole_file
-from gqn.nodes import GraphError
+from gqn.core.extras import MissingExtra
+from gqn.core.files import whole_file
+from gqn.models.nodes import GraphError
+from gqn.training.checkpoint import CheckpointError
 
 try:
-    from gqn.agent import Camera, Learning, Observation, compare, picture, table
+    from gqn.studies.agent import Camera, Learning, Observation, compare, picture, table
 except MissingExtra as error:
     sys.exit(f"agent: {error}")
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import tyro
 
-from gqn.config import PRESETS, check_options
+from gqn.core.distributed import processes
+from gqn.core.extras import MissingExtra
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
 from gqn.data.generate import generate
-from gqn.distributed import processes
-from gqn.extras import MissingExtra
-from gqn.files import write_json
-from gqn.provenance import provenance
 from gqn.scenes import FAMILIES
 from gqn.scenes.arm import TASKS
+from gqn.training.config import PRESETS, check_options
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from benchmark_data import Data, time_data

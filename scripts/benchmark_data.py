@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn.checkpoint import build
-from gqn.config import PRESETS
+from gqn.core.distributed import processes
+from gqn.core.extras import MissingExtra
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
 from gqn.data.batches import Scenes, TrainingBatches
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset, dataset_info
 from gqn.data.generate import generate
 from gqn.data.shards import Job, convert_file
 from gqn.data.tfrecord import decode_example, fill_frame, read_records, write_records
-from gqn.distributed import processes
-from gqn.extras import MissingExtra
-from gqn.files import write_json
-from gqn.objective import log_likelihood
-from gqn.provenance import provenance
-from gqn.training import computes_in_bfloat16
+from gqn.models.losses import log_likelihood
+from gqn.training.checkpoint import build
+from gqn.training.config import PRESETS
+from gqn.training.trainer import computes_in_bfloat16
 
 
 @dataclass(frozen=True)

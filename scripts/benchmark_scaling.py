@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from gqn.checkpoint import build
-from gqn.config import PRESETS
-from gqn.distributed import Processes, processes
-from gqn.files import write_json
-from gqn.provenance import provenance
-from gqn.training import resolved
+from gqn.core.distributed import Processes, processes
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
+from gqn.training.checkpoint import build
+from gqn.training.config import PRESETS
+from gqn.training.trainer import resolved
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from benchmark_training import Step, Work, fastest, operations

@@ -13,15 +13,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from gqn.batch import Batch, Views
-from gqn.config import PRESETS, ModelConfig
-from gqn.distributed import processes
-from gqn.files import write_json
-from gqn.generator import Prediction
-from gqn.gqn import GenerativeQueryNetwork
-from gqn.objective import log_likelihood
-from gqn.provenance import provenance
-from gqn.training import computes_in_bfloat16
+from gqn.core.distributed import processes
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
+from gqn.core.views import Batch, Views
+from gqn.models.generator import Prediction
+from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.losses import log_likelihood
+from gqn.training.config import PRESETS, ModelConfig
+from gqn.training.trainer import computes_in_bfloat16
 
 # The literal generator is the tests' reference; it is no part of the library.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))

@@ -10,11 +10,11 @@ import numpy as np
 import tyro
 from matplotlib import pyplot
 
-from gqn.config import check_options
-from gqn.files import whole_file
+from gqn.core.files import whole_file
 from gqn.scenes import FAMILIES
 from gqn.scenes.render import render
 from gqn.scenes.senses import depth_and_normals
+from gqn.training.config import check_options
 
 
 @dataclass(frozen=True)

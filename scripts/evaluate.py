@@ -12,11 +12,11 @@ from typing import Annotated
 
 import tyro
 
-from gqn.assessment import assess
-from gqn.checkpoint import CheckpointError
+from gqn.core.extras import MissingExtra
 from gqn.data.dataset import DatasetError
-from gqn.extras import MissingExtra
-from gqn.subject import Options
+from gqn.evaluation.report import assess
+from gqn.evaluation.subject import Options
+from gqn.training.checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)

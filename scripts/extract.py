@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from gqn.checkpoint import CheckpointError, extract
-from gqn.recursive import GraphError
+from gqn.models.graph import GraphError
+from gqn.training.checkpoint import CheckpointError, extract
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Which recipe learns to use its context soonest? Runs a study of gqn.recipes and reports it.
+"""Which recipe learns to use its context soonest? Runs a study of gqn.studies.recipes and reports it.
 
-python scripts/recipes.py diagrams/recipes/sphere-32.yaml --data data/NAME --measure    time a step of each, alone
-python scripts/recipes.py diagrams/recipes/sphere-32.yaml --data data/NAME              make the runs that are missing
-python scripts/recipes.py diagrams/recipes/sphere-32.yaml                               table and figure alone
+python scripts/recipes.py results/recipes/sphere-32.yaml --data data/NAME --measure    time a step of each, alone
+python scripts/recipes.py results/recipes/sphere-32.yaml --data data/NAME              make the runs that are missing
+python scripts/recipes.py results/recipes/sphere-32.yaml                               table and figure alone
 
 The times, results, table and figure lie beside the study's file: NAME.seconds.json, NAME.jsonl, NAME.md, NAME.png.
 """
@@ -14,18 +14,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gqn.core.distributed import processes
+from gqn.core.files import whole_file, write_json
+from gqn.core.provenance import provenance
+from gqn.core.signals import Interrupted
 from gqn.data.dataset import DatasetError
-from gqn.distributed import processes
-from gqn.files import whole_file, write_json
-from gqn.provenance import provenance
-from gqn.recipes import RecipeError, Study, cells, curves, make, read_results, read_study, report, step_seconds
-from gqn.signals import Interrupted
-from gqn.training import TrainingError
+from gqn.studies.recipes import RecipeError, Study, cells, curves, make, read_results, read_study, report, step_seconds
+from gqn.training.trainer import TrainingError
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="a YAML file of gqn.recipes.Study")
+    parser.add_argument("study", type=Path, help="a YAML file of gqn.studies.recipes.Study")
     parser.add_argument("--data", type=Path, help="converted dataset to train on")
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"), help="keeps the runs (%(default)s)")
     parser.add_argument("--measure", action="store_true", help="only time the steps, with nothing else running")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Does what one task taught make another cheaper? Runs an experiment of gqn.transfer and reports it.
+"""Does what one task taught make another cheaper? Runs an experiment of gqn.studies.transfer and reports it.
 
-python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco_reduced     make the runs that are missing
-python scripts/transfer.py diagrams/transfer/layer-1.yaml --report       tables and figures from the results alone
-python scripts/transfer.py diagrams/transfer/layer-1.yaml --data data/jaco_reduced \\
+python scripts/transfer.py results/transfer/layer-1.yaml --data data/jaco_reduced     make the runs that are missing
+python scripts/transfer.py results/transfer/layer-1.yaml --report       tables and figures from the results alone
+python scripts/transfer.py results/transfer/layer-1.yaml --data data/jaco_reduced \\
     --conditions pixels --tasks locate --seeds 3 --again                 one cell anew, compared with the results
 python scripts/transfer.py --smoke                                          everything at toy size
 
@@ -16,24 +16,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gqn.checkpoint import CheckpointError, read, save_graph
-from gqn.conditions import CONDITIONS
+from gqn.core.extras import MissingExtra
+from gqn.core.files import whole_file, write_json
 from gqn.data.dataset import DatasetError
-from gqn.extras import MissingExtra
-from gqn.files import whole_file, write_json
-from gqn.recursive import GraphError
+from gqn.models.graph import GraphError
 from gqn.scenes.arm import TASKS
-from gqn.transfer import Experiment, Laboratory, TransferError, read_experiment, read_results
-from gqn.transfer_probes import linear_probes
-from gqn.transfer_report import agreement, curves, report
-from gqn.transfer_smoke import smoke
+from gqn.studies.conditions import CONDITIONS
+from gqn.studies.transfer import Experiment, Laboratory, TransferError, read_experiment, read_results
+from gqn.studies.transfer_probes import linear_probes
+from gqn.studies.transfer_report import agreement, curves, report
+from gqn.studies.transfer_smoke import smoke
+from gqn.training.checkpoint import CheckpointError, read, save_graph
 
 LAYER_1 = "layer-1.pt"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", type=Path, nargs="?", help="a YAML file of gqn.transfer.Experiment")
+    parser.add_argument("experiment", type=Path, nargs="?", help="a YAML file of gqn.studies.transfer.Experiment")
     parser.add_argument("--data", type=Path, help="converted dataset of the arm, drawn by scripts/generate-scenes.py")
     parser.add_argument(
         "--layer-1", type=Path, help="run or checkpoint trained on it by rendering alone (layer-1.pt beside EXPERIMENT)"

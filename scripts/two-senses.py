@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What vision, touch and both tell of held-out views: train one graph on both, and give it either or both.
 
-python scripts/two-senses.py WORK_DIR diagrams/two-senses
+python scripts/two-senses.py WORK_DIR results/two-senses
 
 Touch first learns by itself, from what a probe elsewhere feels; then the whole graph learns to render from either sense
 and from both. WORK_DIR takes the scenes and the two runs; the second folder gets two-senses.json and table.md.
@@ -18,20 +18,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gqn import checkpoint
-from gqn.batch import GraphBatch, Views
-from gqn.config import PRESETS, Config
+from gqn.core.files import whole_file, write_json
+from gqn.core.views import GraphBatch, Views
 from gqn.data.convert import convert
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.generate import generate
 from gqn.data.graph_batches import Asked, graph_evaluation_batches
 from gqn.data.graph_scenes import LabelledScenes
-from gqn.evaluation import mean_image
-from gqn.files import whole_file, write_json
-from gqn.graph_training import train_graph
-from gqn.heads import negative_elbo
-from gqn.objective import log_likelihood
-from gqn.recursive import RecursiveGQN
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import negative_elbo
+from gqn.models.losses import log_likelihood
+from gqn.training import checkpoint
+from gqn.training.config import PRESETS, Config
+from gqn.training.graph_training import train_graph
+from gqn.training.validation import mean_image
 
 GRAPH = Path(__file__).resolve().parent.parent / "diagrams/graphs/two-senses.yaml"
 COUNTS = (1, 2, 3, 5, 8)

@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from gqn import checkpoint, diagram
-from gqn.files import whole_file
-from gqn.nodes import GraphError
-from gqn.recursive import RecursiveGQN
+from gqn.core.files import whole_file
+from gqn.models import diagram
+from gqn.models.graph import RecursiveGQN
+from gqn.models.nodes import GraphError
+from gqn.training import checkpoint
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from gqn.batch import Batch, Views
-from gqn.generator import Generator, Prediction, Step
-from gqn.objective import Gaussian
+from gqn.core.views import Batch, Views
+from gqn.models.generator import Generator, Prediction, Step
+from gqn.models.losses import Gaussian
 
 
 class LinearGenerator(Generator):

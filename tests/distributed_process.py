@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from gqn.core.distributed import processes
 from gqn.data.batches import TrainingBatches
 from gqn.data.dataset import SceneDataset
-from gqn.distributed import processes
-from gqn.evaluation import evaluate, mean_image
-from gqn.gqn import GenerativeQueryNetwork
-from gqn.objective import log_likelihood
+from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.losses import log_likelihood
+from gqn.training.validation import evaluate, mean_image
 
 
 def main(dataset: str, out: str) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gqn.batch import GraphBatch, Views
-from gqn.recursive import RecursiveGQN
+from gqn.core.views import GraphBatch, Views
+from gqn.models.graph import RecursiveGQN
 
 CORES = {"hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2, "shared": True, "kernel": 3}
 

@@ -1,4 +1,4 @@
-"""The ConvDRAW generator as the paper writes it, step by step, slow and literal: what `gqn.generator` must equal.
+"""The ConvDRAW generator as the paper writes it, step by step, slow and literal: what `gqn.models.generator` equals.
 
 Every input is concatenated and convolved at every step, states start as zeros, the canvas is kept in full size. Its
 weights are those of the fast generator, the parts of each convolution put side by side.
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gqn.generator import Generator
-from gqn.layers import ConvLSTMCell
+from gqn.models.generator import Generator
+from gqn.models.layers import ConvLSTMCell
 
 
 def literal_generator(

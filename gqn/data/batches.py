@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gqn.batch import Batch, GraphBatch, Views, split_views
-from gqn.camera import camera_vector
-from gqn.signals import leave_signals_to_parent
+from gqn.core.camera import camera_vector
+from gqn.core.signals import leave_signals_to_parent
+from gqn.core.views import Batch, GraphBatch, Views, split_views
 
 Item = TypeVar("Item", Batch, GraphBatch)
 

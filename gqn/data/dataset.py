@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
-from gqn.files import write_json
 
 SPLITS = ("train", "test")
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch

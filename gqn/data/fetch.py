@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import google_crc32c
 
+from gqn.core.files import whole_file
 from gqn.data.dataset import BUCKET, DATASETS, RECORD_FILE, DatasetError, record_file_name
-from gqn.files import whole_file
 
 BLOCK = 2**23  # bytes of one request
 TRIES = 4  # of a request

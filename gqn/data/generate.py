@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import quiet_start, worker_pool
-from gqn.files import whole_file
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 

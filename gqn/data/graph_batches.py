@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn.batch import EncodedViews, GraphBatch, Views
+from gqn.core.views import EncodedViews, GraphBatch, Views
 from gqn.data.batches import StepBatches, pieces
 
 

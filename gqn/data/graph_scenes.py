@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gqn.camera import camera_vector
+from gqn.core.camera import camera_vector
 from gqn.data.dataset import SceneDataset
 
 FRAMES = "frames"

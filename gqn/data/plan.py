@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from gqn.core.files import locked, whole_file, write_json
 from gqn.data.dataset import SPLITS, DatasetError, Index, RecordFile, Shard, read_index
 from gqn.data.shards import stem
-from gqn.files import locked, whole_file, write_json
 
 SHARD_FILE = re.compile(r"\d+-of-\d+\.\d{4,}\.pt(\.partial)?")
 PART_FILE = re.compile(r"index\.\d+-of-\d+\.json")  # of a run that shares the work with others

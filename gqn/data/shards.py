@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gqn.core.files import save_tensors
 from gqn.data.dataset import DatasetError, DatasetInfo, RecordFile, Shard
 from gqn.data.tfrecord import Damage, Record, RecordError, decode_example, decode_scene, scan_records
-from gqn.files import save_tensors
 
 MOST_BYTES = 2**24  # of a shard, so that memory stays flat whatever the batch
 REFUSED = 100  # sound records in a row that are no scenes, from the first: another dataset, not a damaged one

@@ -9,8 +9,8 @@ import torch
 from matplotlib.image import imsave
 from torch import Tensor
 
+from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, DatasetError, SceneDataset, read_index
-from gqn.files import whole_file
 
 CAMERA = ("x", "y", "z", "yaw", "pitch")
 LOOKED_AT = 1000  # scenes of a split, spread over it, whose cameras are read

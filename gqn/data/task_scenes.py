@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gqn.camera import camera_vector
+from gqn.core.camera import camera_vector
+from gqn.core.files import save_tensors
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.data.workers import quiet_start, worker_pool
-from gqn.files import save_tensors
 from gqn.scenes.arm import TASKS
 
 PIECE = 50  # scenes that a process solves at once

@@ -24,8 +24,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
+from gqn.core.files import whole_file
 from gqn.data.stream import CHUNK, Stream, unzipped
-from gqn.files import whole_file
 
 HEADER = struct.Struct("<QI")  # length, its checksum
 CHECKSUM = struct.Struct("<I")

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.camera import look_at
+from gqn.core.camera import look_at
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
 from gqn.scenes.render import BRIGHT, World

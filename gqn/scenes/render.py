@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gqn.camera import axes
+from gqn.core.camera import axes
 from gqn.scenes.textures import look_up
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.camera import look_at
+from gqn.core.camera import look_at
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gqn.camera import axes, look_at
+from gqn.core.camera import axes, look_at
 from gqn.scenes.render import PIXELS_AT_ONCE, World, trace
 
 Array = NDArray[np.float64]

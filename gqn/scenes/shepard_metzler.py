@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.camera import axes
+from gqn.core.camera import axes
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import World
 from gqn.scenes.solids import boxes, place_boxes

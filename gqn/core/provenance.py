@@ -1,0 +1,37 @@
+"""Where a figure comes from: what a reader of it must know to make it again."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gqn import __version__
+from gqn.core.distributed import Processes
+
+
+def provenance(group: Processes) -> dict[str, Any]:
+    """Command, version, commit, time, libraries and machine, as plain values."""
+    cuda = group.device.type == "cuda"
+    processor = torch.cpu.get_capabilities().get("cpu_name", "CPU")
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "version": __version__,
+        "commit": commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(group.device) if cuda else processor,
+        "processes": group.count,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this runs from, marked where files differ from it."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,119 @@
+"""How likely a network finds held-out frames: the ELBO, tighter bounds, and the sigma that fits the pixels best.
+
+All of them are functions of a few numbers a draw (`Draws`), so that one pass over the scenes serves every sigma and
+every bound.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gqn.core.views import Views
+from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.losses import Gaussian, gaussian_kl, promote
+
+LEVELS = 255  # steps between the darkest and the brightest 8-bit value
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What K draws of the latents from the posterior say of each of n frames."""
+
+    squares: Tensor  # (n, K) squared error of the frame that the latents give, summed over its values
+    ratio: Tensor  # (n, K) log q(z|x) - log p(z) of the latents as they were drawn
+    kl: Tensor  # (n, L) KL of posterior to prior at each step, mean over the draws
+    values: int  # numbers of a frame, c h w
+
+
+@torch.no_grad()
+def posterior_draws(network: GenerativeQueryNetwork, r: Tensor, query: Views, count: int, *, rows: int = 512) -> Draws:
+    """`count` draws for the one query view of each of n scenes, of which r (n, c, h', w') are the representations.
+
+    rows: most frames that are drawn at a time, for want of memory.
+    """
+    n = len(r)
+    squares, ratios, kls = [], [], []
+    step = max(1, rows // n)
+    for first in range(0, count, step):
+        k = min(step, count - first)
+        # As many queries for the same frame: r is placed once for all of them.
+        cameras, frames = query.cameras.repeat(1, k, 1), query.frames.repeat(1, k, 1, 1, 1)
+        ratio, kl = [], []
+        for drawn in network.generator.steps(cameras, r, frames):
+            assert drawn.posterior is not None
+            ratio.append(log_density(drawn.latent, drawn.posterior) - log_density(drawn.latent, drawn.prior))
+            kl.append(gaussian_kl(drawn.posterior, drawn.prior).sum(dim=(1, 2, 3)))
+        error = network.generator.paint(drawn.canvas).unflatten(0, (n, k)) - frames
+        squares.append(error.square().sum(dim=(2, 3, 4)))
+        ratios.append(torch.stack(ratio).sum(dim=0).unflatten(0, (n, k)))
+        kls.append(torch.stack(kl, dim=-1).unflatten(0, (n, k)).sum(dim=1))
+    values = math.prod(query.frames.shape[-3:])
+    return Draws(torch.cat(squares, dim=1), torch.cat(ratios, dim=1), torch.stack(kls).sum(dim=0) / count, values)
+
+
+def log_density(value: Tensor, gaussian: Gaussian) -> Tensor:
+    """log N(value) in nats of each item of the first axis, summed over the others, in float32 or better."""
+    value, mean, log_variance = (promote(t) for t in (value, *gaussian))
+    squares = (value - mean).square() * (-log_variance).exp()
+    return -0.5 * (squares + log_variance + math.log(2 * math.pi)).flatten(1).sum(dim=1)
+
+
+def negative_elbo(draws: Draws, sigma: float | Tensor) -> Tensor:
+    """KL - E_q[log p(x|z)] of each frame in nats, (n,); the mean over the draws stands for E_q.
+
+    sigma: of the pixels, one for all frames or (n,) for each its own.
+    """
+    return draws.kl.sum(dim=1) + draws.squares.mean(dim=1) / (2 * sigma**2) + floor(draws, sigma)
+
+
+def importance_bound(draws: Draws, sigma: float | Tensor, k: int) -> Tensor:
+    """The bound E[log mean of k weights] on log p(x), in nats, (n,) (Burda et al. 2016, equation 8).
+
+    The draws are taken in groups of k, and the mean over the groups stands for the expectation; so, over one set of
+    draws, a k that is a multiple of another never gives less. Raises ValueError for k that does not divide the draws.
+    """
+    count = draws.squares.shape[1]
+    if k < 1 or count % k:
+        raise ValueError(f"groups of {k} importance samples do not divide {count} draws")
+    sigma = torch.as_tensor(sigma, dtype=draws.squares.dtype, device=draws.squares.device).reshape(-1, 1)
+    weights = -draws.squares / (2 * sigma**2) - draws.ratio
+    bound: Tensor = (weights.unflatten(1, (-1, k)).logsumexp(dim=2) - math.log(k)).mean(dim=1)
+    return bound - floor(draws, sigma[:, 0])
+
+
+def floor(draws: Draws, sigma: float | Tensor) -> Tensor:
+    """Negative log-likelihood of frames that are predicted without error, (n,) or of one number."""
+    sigma = torch.as_tensor(sigma, dtype=draws.squares.dtype, device=draws.squares.device)
+    return draws.values * (sigma.log() + 0.5 * math.log(2 * math.pi))
+
+
+def fitted_sigma(squares: Tensor, values: int) -> float:
+    """The sigma at which the ELBO is greatest while the latents stay as they are: the root mean square error.
+
+    The KL does not depend on sigma, and KL + S / (2 sigma^2) + D log sigma is least at sigma^2 = S / D.
+    """
+    return math.sqrt(squares.mean().item() / values)
+
+
+def sigma_of_others(squares: Tensor, values: int, folds: int = 2) -> Tensor:
+    """For each scene the sigma that fits the others best, (n,): scenes are dealt to `folds`, none fits its own fold.
+
+    So all scenes are evaluated, and none at a sigma that has seen it. One scene alone is fitted to itself.
+    """
+    n = len(squares)
+    if n == 1:
+        return torch.full((1,), fitted_sigma(squares, values), dtype=squares.dtype)
+    fold = torch.arange(n) % folds
+    sigmas = [fitted_sigma(squares[fold != number], values) for number in range(folds)]
+    return torch.tensor(sigmas, dtype=squares.dtype)[fold]
+
+
+def bits_per_dimension(nats: float, values: int) -> float:
+    """Bits for each 8-bit value of a frame whose density, over values of 0 to 1, costs so many nats.
+
+    The probability of a level is taken as the density there times the width of a level, 1/255: good while sigma is
+    much wider than that.
+    """
+    return (nats / values + math.log(LEVELS)) / math.log(2)

@@ -1,0 +1,293 @@
+"""What a representation holds: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
+
+import warnings
+from colorsys import rgb_to_hsv
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gqn.core.extras import extra
+from gqn.core.views import Views
+from gqn.data.batches import Scenes, draw_views, pieces, stack
+from gqn.data.dataset import DatasetError, SceneDataset
+from gqn.data.labels import scene_labels
+from gqn.evaluation.metrics import mean_with_interval, measures, shares
+from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
+from gqn.evaluation.subject import NO_OBJECTS, Findings, Subject
+from gqn.figures import curves as charts
+from gqn.figures import predictions as plots
+from gqn.training.validation import shared_out
+
+HUES = 6  # sixths of the circle of hues, for the probe of colours
+COMPONENTS = 128  # principal components of r that the probes read
+NEIGHBOUR_SCENES, NEIGHBOUR_VIEWS = 12, 16
+
+Array = NDArray[np.float64]
+
+
+def ground_truth(labels: list[dict[str, Any]]) -> dict[str, Array]:
+    """What probes are asked for of each scene, (n, k) each; it is of the scene alone, no camera plays a part.
+
+    count: objects or parts. colours: how many there are in each sixth of the circle of hues. layout: second moments of
+    their positions about the middle (xx, yy, zz, xy, xz, yz). colours_in_place: the sum over them of position times
+    colour, about the means (9 numbers): which colour lies on which side.
+    """
+    found: dict[str, list[Array]] = {"count": [], "colours": [], "layout": [], "colours_in_place": []}
+    for scene in labels:
+        position = np.array([item["position"] for item in scene["objects"]], np.float64).reshape(-1, 3)
+        colour = np.array([item["colour"] for item in scene["objects"]], np.float64).reshape(-1, 3)
+        hues = [int(rgb_to_hsv(*rgb)[0] * HUES) % HUES for rgb in colour.tolist()]
+        away = position - position.mean(axis=0)
+        moments = away.T @ away
+        found["count"].append(np.array([len(position)], np.float64))
+        found["colours"].append(np.bincount(hues, minlength=HUES).astype(np.float64))
+        found["layout"].append(moments[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
+        found["colours_in_place"].append((away.T @ (colour - colour.mean(axis=0))).ravel())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+@torch.no_grad()
+def probes(subject: Subject) -> Findings:
+    """How much of the ground truth a linear and a small nonlinear probe read from r, as R^2 on held-out scenes.
+
+    The probes learn from training scenes. Controls: the same network before it learned anything, and the mean of the
+    context frames. What is the same in all scenes can't be probed.
+    """
+    try:
+        labels = {split: scene_labels(subject.dataset, split) for split in ("train", "test")}
+    except DatasetError as error:
+        return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
+    options = subject.options
+    training = SceneDataset(subject.dataset, "train", size=subject.scenes.pixels)
+    chosen = min(options.probe_scenes, len(training))
+    truth = {
+        "train": ground_truth(labels["train"][:chosen]),
+        "test": ground_truth(labels["test"][: subject.total]),
+    }
+    features: dict[str, dict[str, Array]] = {}
+    for split, scenes, total in (("train", training, chosen), ("test", subject.scenes, subject.total)):
+        features[split] = representations(subject, scenes, total)
+    found: dict[str, Any] = {
+        "context": options.context,
+        "training_scenes": chosen,
+        "r_squared": {"linear": {}, "mlp": {}},
+        "constant": [name for name, values in truth["train"].items() if np.ptp(values, axis=0).max() == 0],
+    }
+    if subject.processes.leads:
+        for source in features["train"]:
+            readable = reduced(features["train"][source], features["test"][source], options.seed)
+            for kind in ("linear", "mlp"):
+                found["r_squared"][kind][source] = {
+                    name: r_squared(kind, readable, truth["train"][name], truth["test"][name], options.seed)
+                    for name in truth["train"]
+                    if name not in found["constant"]
+                }
+    return {"probes": found}, {}
+
+
+def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
+    """Features (total, k) of the first scenes from as many context views as the options say."""
+    options = subject.options
+
+    def work(numbers: range) -> dict[str, Tensor]:
+        drawn = [draw_views(scenes, n, options.context, [options.seed, n]) for n in numbers]
+        context = stack(drawn).to(subject.processes.device)
+        return {
+            "representation": subject.network.encode(context).flatten(1).float(),
+            "untrained_network": subject.untrained.encode(context).flatten(1).float(),
+            "mean_of_frames": context.frames.mean(dim=1).flatten(1),
+        }
+
+    rows = shared_out(subject.processes, pieces(total, options.batch), work, seed=options.seed, title="probes")
+    return {name: values.numpy() for name, values in rows.items()}
+
+
+def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:
+    """Principal components of the training features, of unit variance each."""
+    # With as many components as scenes all scenes are equally far apart, and no penalty is better than another.
+    count = min(components, len(train) // 2, train.shape[1])
+    analysis = extra("sklearn.decomposition").PCA(count, whiten=True, svd_solver="randomized", random_state=seed)
+    return analysis.fit_transform(train), analysis.transform(test)
+
+
+def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Array, seed: int) -> dict[str, Any]:
+    """Share of the variance of the targets (n, k), mean over k, that a probe explains on the test scenes.
+
+    1 - (mean square error) / (mean square distance from the training scenes' mean), with an interval over scenes.
+    """
+    spread = train.std(axis=0)
+    varies = spread > 0
+    middle, scale = train.mean(axis=0)[varies], spread[varies]
+    train, test = (train[:, varies] - middle) / scale, (test[:, varies] - middle) / scale
+    if kind == "linear":
+        probe = extra("sklearn.linear_model").RidgeCV(alphas=np.logspace(-1, 5, 13))
+    else:
+        probe = extra("sklearn.neural_network").MLPRegressor(
+            hidden_layer_sizes=(128,), alpha=1.0, early_stopping=True, max_iter=200, random_state=seed
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that so few steps may not converge: the held-out part says when to stop
+        predicted = probe.fit(features[0], train).predict(features[1]).reshape(test.shape)
+    error, whole = np.square(test - predicted).mean(axis=1), np.square(test).mean(axis=1)
+
+    def explained(a: Array, b: Array) -> float:
+        return float(1 - a.mean() / b.mean())
+
+    result: dict[str, Any] = {"value": explained(error, whole)}
+    if len(test) > 1:
+        interval = extra("scipy.stats").bootstrap(
+            (error, whole), explained, n_resamples=1000, method="percentile", paired=True, vectorized=False,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval  # fmt: skip
+        result["interval_95"] = [float(interval.low), float(interval.high)]
+    return result
+
+
+@torch.no_grad()
+def neighbours(subject: Subject) -> Findings:
+    """Whether representations of one scene from different views lie together: t-SNE, and the nearest neighbour.
+
+    Each of a few scenes is encoded from each of several views by itself. Accuracy: how often the nearest other
+    representation is of the same scene; as a control, the nearest other frame.
+    """
+    options, scenes = subject.options, subject.scenes
+    total, each = min(NEIGHBOUR_SCENES, subject.total), min(NEIGHBOUR_VIEWS, scenes.views)
+
+    def work(numbers: range) -> dict[str, Tensor]:
+        drawn = stack([draw_views(scenes, n, each, [options.seed, n]) for n in numbers])
+        alone = Views(drawn.frames.flatten(0, 1)[:, None], drawn.cameras.flatten(0, 1)[:, None])
+        alone = alone.to(subject.processes.device)
+        return {
+            "representation": subject.network.encode(alone).flatten(1).float(),
+            "pixels": alone.frames.flatten(1),
+        }
+
+    rows = shared_out(subject.processes, pieces(total, 1), work, seed=options.seed, title="neighbours")
+    scene = torch.arange(total).repeat_interleave(each)
+    found: dict[str, Any] = {
+        "scenes": total,
+        "representations_of_each": each,
+        "context": 1,
+        "chance": (each - 1) / (len(scene) - 1),
+    }
+    for name, r in rows.items():
+        right = (shares(apart(r, r).fill_diagonal_(float("inf"))) * (scene == scene[:, None])).sum(dim=1)
+        found[f"accuracy_by_{name}"] = mean_with_interval(right.unflatten(0, (total, each)).mean(dim=1), options.seed)
+    r = rows["representation"]
+    # sklearn crashes where all points are one.
+    if not subject.processes.leads or (r == r[0]).all():
+        return {"neighbours": found}, {}
+    tsne = extra("sklearn.manifold").TSNE(perplexity=min(each, len(scene) - 1), random_state=options.seed)
+    points = tsne.fit_transform(r.numpy())
+    return {"neighbours": found}, {"t-sne": charts.embedding(points, scene.numpy())}
+
+
+@torch.no_grad()
+def scene_algebra(subject: Subject) -> Findings:
+    """r(A) - r(B) + r(C) for shape 1 in colour 1, the same in colour 2, and shape 2 in colour 2: is it D's r?
+
+    D, shape 2 in colour 1, is sought by the distance of representations among A, B, C and D themselves, the other
+    trials' D and the held-out scenes; and the sum is rendered from a camera that was not shown, beside D's own r.
+    Controls: A, B and C of other trials at random; and r(C) as it is.
+    """
+    family = subject.objects
+    if family is None:
+        return {"scene_algebra": NO_OBJECTS}, {}
+    options, device = subject.options, subject.processes.device
+    trials: list[ExchangeTrial] = [
+        exchange_trial(family, np.random.default_rng([options.seed, number]), options.context)
+        for number in range(options.trials)
+    ]
+
+    def encode(number: int) -> dict[str, Tensor]:
+        return {"r": subject.network.encode(trials[number].contexts.to(device)).float()[None]}
+
+    def held_out(numbers: range) -> dict[str, Tensor]:
+        context = subject.batch(numbers).batch.context.part(slice(options.context))
+        return {"r": subject.network.encode(context).float()}
+
+    r = shared_out(subject.processes, range(len(trials)), encode, seed=options.seed, title="scene algebra")["r"]
+    others = subject.over_scenes(held_out, "held-out scenes")["r"]
+    a, b, c, d = r.unbind(dim=1)
+    random = np.random.default_rng(options.seed)
+    picked = [values[torch.from_numpy(random.permutation(len(values)))] for values in (a, b, c)]
+    sums = {
+        "algebra": a - b + c,
+        "random_triple": picked[0] - picked[1] + picked[2],
+        "c_alone": c,
+        "d_itself": d,
+    }
+    found: dict[str, Any] = {"trials": len(trials), "candidates": len(others) + len(trials) + 3}
+    for name in ("algebra", "random_triple", "c_alone"):
+        found[name] = retrieval(
+            sums[name], d, torch.stack([a, b, c], dim=1), others, options.seed, own=name == "c_alone"
+        )
+
+    def render(numbers: range) -> dict[str, Tensor]:
+        cameras = torch.cat([trials[n].query.cameras for n in numbers]).to(device)
+        truth = torch.cat([trials[n].query.frames for n in numbers]).to(device)[:, 0]
+        rows = {"truth": truth}
+        for name, values in sums.items():
+            chosen = values[numbers.start : numbers.stop].to(device)
+            drawn = subject.network.generator(cameras.repeat(1, options.samples, 1), chosen).mean
+            rows[name] = drawn.unflatten(1, (options.samples, 1)).mean(dim=1)[:, 0]
+        return rows
+
+    groups = pieces(len(trials), max(1, options.batch // 4))
+    frames = shared_out(subject.processes, groups, render, seed=options.seed, title="scene algebra, rendered")
+    for name in sums:
+        psnr = measures(frames[name], frames["truth"])[:, 1]
+        found.setdefault(name, {})["psnr_db_of_its_rendering"] = mean_with_interval(psnr, options.seed)
+    return {"scene_algebra": found}, {"scene-algebra": algebra_picture(trials, frames)}
+
+
+def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, *, own: bool) -> dict[str, Any]:
+    """Where the D of each trial stands among the candidates by its distance from the guess, 1 for the nearest.
+
+    own: the guess is one of A, B, C itself, which then is no candidate.
+    """
+    flat = guess.flatten(1)
+    to_d = apart(flat, d.flatten(1))  # (trials, trials)
+    to_others = apart(flat, others.flatten(1))
+    to_own = (abc.flatten(2) - flat[:, None]).norm(dim=2)
+    if own:
+        to_own = to_own[:, :2]
+    candidates, right = torch.cat([to_d, to_others, to_own], dim=1), to_d.diagonal()[:, None]
+    nearer = (candidates < right).sum(dim=1).double()
+    tied = (candidates == right).sum(dim=1) - 1  # other than D itself
+
+    def among(first: int) -> dict[str, Any]:
+        """How often D is among the first, were those that tie in random order."""
+        return mean_with_interval(((first - nearer) / (1 + tied)).clamp(0, 1), seed)
+
+    return {
+        "nearest": among(1),
+        "among_5_nearest": among(5),
+        "median_rank": float((1 + nearer + tied / 2).median()),
+    }
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """Distances of all pairs of rows, (n, k) and (m, k) -> (n, m)."""
+    # By products of matrices, as torch does it for many rows, equal rows are not equally far apart.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def algebra_picture(trials: list[ExchangeTrial], frames: dict[str, Tensor], shown: int = 6) -> Any:
+    """A view of A, B and C, and D's query: the truth and what is rendered from the sum, from D's r and from others."""
+    few = trials[:shown]
+
+    def first(which: int) -> Tensor:
+        return torch.stack([trial.contexts.frames[which, 0] for trial in few])
+
+    titles = {"algebra": "A - B + C", "d_itself": "r(D)", "random_triple": "random\ntriple", "c_alone": "r(C)"}
+    return plots.grid(
+        [
+            [plots.Column(f"{name}, a\ncontext view", first(i)) for i, name in enumerate("ABC")],
+            [plots.Column("D, truth", frames["truth"][:shown])],
+            [plots.Column(f"from\n{title}", frames[name][:shown]) for name, title in titles.items()],
+        ]
+    )

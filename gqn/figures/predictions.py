@@ -1,0 +1,170 @@
+"""Pictures of what a network predicts."""
+
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from gqn.core.camera import axes, camera_vector, orbit
+from gqn.core.modes import evaluating
+from gqn.core.views import Batch, Views
+from gqn.models.gqn import GenerativeQueryNetwork
+
+SPREAD = 2  # by which standard deviations are multiplied to be seen
+
+
+class Column(NamedTuple):
+    title: str
+    frames: Tensor  # (b, c, h, w)
+
+
+@torch.no_grad()
+def predictions(
+    network: GenerativeQueryNetwork, batch: Batch, foreign: Views, *, samples: int = 8, shown: int = 3, seed: int = 0
+) -> Figure:
+    """One row a scene: its context, the truth, prior samples, their mean, and apart from them a reconstruction.
+
+    The last column shows what the network imagines from another scene's context (`foreign`): a network that uses its
+    context differs there; for a single scene, which has no other, it is left out.
+    """
+    torch.manual_seed(seed)
+    with evaluating(network):
+        imagined = network.sample(batch.context, batch.query.cameras, samples)[:, :, 0]
+        shuffled = network.sample(foreign, batch.query.cameras, samples)[:, :, 0]
+        reconstruction = network(batch).mean[:, 0]
+    context = batch.context.frames
+    groups = [
+        [Column(f"context {i + 1}", context[:, i]) for i in range(context.shape[1])],
+        [Column("truth", batch.query.frames[:, 0])],
+        [Column(f"prior sample {i + 1}", imagined[i]) for i in range(min(shown, samples))]
+        + [Column(f"mean of {samples}\nprior samples", imagined.mean(dim=0))]
+        + ([Column(f"their standard\ndeviation × {SPREAD}", SPREAD * imagined.std(dim=0))] if samples > 1 else []),
+        [Column("reconstruction\n(saw the truth)", reconstruction)],
+    ]
+    if len(context) > 1:
+        groups.append([Column(f"mean of {samples}, another\nscene's context", shuffled.mean(dim=0))])
+    return grid(groups)
+
+
+def grid(groups: list[list[Column]]) -> Figure:
+    """Columns of frames under their titles, with a gap between groups."""
+    rows = len(groups[0][0].frames)
+    widths = [1.0 if column is not None else 0.25 for column in spaced(groups)]
+    figure = Figure(figsize=(1.15 * sum(widths), 1.15 * rows + 0.45), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, len(widths), squeeze=False, gridspec_kw={"width_ratios": widths})
+    for row in range(rows):
+        for place, column in zip(axes[row], spaced(groups), strict=True):
+            place.set_axis_off()
+            if column is None:
+                continue
+            show(place, column.frames[row])
+            if row == 0:
+                place.set_title(column.title, fontsize=7)
+    return figure
+
+
+def show(place: Axes, frame: Tensor) -> None:
+    place.imshow(frame.clamp(0, 1).permute(1, 2, 0).float().cpu().numpy(), interpolation="nearest")
+
+
+def spaced(groups: list[list[Column]]) -> list[Column | None]:
+    """The columns of all groups, None standing for the gap between two groups."""
+    columns: list[Column | None] = []
+    for group in groups:
+        columns += [None, *group] if columns else group
+    return columns
+
+
+@torch.no_grad()
+def canvases(network: GenerativeQueryNetwork, batch: Batch, *, seed: int = 0) -> Figure:
+    """The canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample."""
+    torch.manual_seed(seed)
+    with evaluating(network):
+        r = network.encode(batch.context)
+        generator, query = network.generator, batch.query
+        groups = [[Column("truth", query.frames[:, 0])]]
+        for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):
+            steps = generator.steps(query.cameras[:, :1], r, target)
+            groups.append(
+                [Column(f"{kind}\nstep {number}", generator.paint(step.canvas)) for number, step in enumerate(steps, 1)]
+            )
+    return grid(groups)
+
+
+@torch.no_grad()
+def flight(
+    network: GenerativeQueryNetwork, context: Views, recorded: Tensor, *, samples: int = 8, seed: int = 0
+) -> Tensor:
+    """Mean and standard deviation, times SPREAD, of prior samples along a flight past one scene, (2, frames, c, h, w).
+
+    context: (1, m, ...). recorded: cameras of the flight, (frames, 5).
+    """
+    torch.manual_seed(seed)
+    cameras = camera_vector(recorded).to(context.cameras)[None]
+    with evaluating(network):
+        imagined = network.sample(context, cameras, samples)[:, 0]
+    return torch.stack([imagined.mean(dim=0), SPREAD * imagined.std(dim=0)])
+
+
+def flight_cameras(recorded: Tensor, count: int) -> Tensor:
+    """A way round a scene from its recorded cameras (views, 5), as recorded cameras (count, 5).
+
+    Where they all look at the origin, a circle at their mean distance and height. Else a turn on the spot in the middle
+    of them.
+    """
+    cameras = recorded.double().numpy()
+    distance = np.linalg.norm(cameras[:, :3], axis=1, keepdims=True)
+    if np.allclose(cameras[:, :3], -distance * axes(cameras)[0], atol=1e-2 * distance.max()):
+        elevation = np.rad2deg(np.arcsin((cameras[:, 2:3] / distance).mean()))
+        way: NDArray[np.float64] = orbit(float(distance.mean()), float(elevation), count)
+    else:
+        way = np.repeat(cameras.mean(axis=0, keepdims=True), count, axis=0)
+        way[:, 3] = 2 * np.pi * np.arange(count) / count
+    return torch.from_numpy(way).float()
+
+
+def strip(rows: dict[str, Tensor]) -> Figure:
+    """Frames (n, c, h, w) of each title in a row of their own, from left to right."""
+    count = max(len(frames) for frames in rows.values())
+    figure = Figure(figsize=(0.8 * count, 0.85 * len(rows) + 0.1), dpi=110, layout="constrained")
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for (title, frames), places in zip(rows.items(), axes, strict=True):
+        for number, place in enumerate(places):
+            place.set_xticks([])
+            place.set_yticks([])
+            place.set_frame_on(False)
+            if number < len(frames):
+                show(place, frames[number])
+        places[0].set_ylabel(title, fontsize=7)
+    return figure
+
+
+def animation(file: IO[bytes], frames: Tensor, *, enlarged: int = 4, milliseconds: int = 100) -> None:
+    """Write frames (n, c, h, w) as a GIF that runs for ever."""
+    pictures = (255 * frames.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    size = (enlarged * pictures.shape[2], enlarged * pictures.shape[1])
+    images = [Image.fromarray(picture).resize(size, Image.Resampling.NEAREST) for picture in pictures]
+    images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+
+
+def curves(history: list[dict[str, Any]]) -> Figure:
+    """A graph's tasks on held-out scenes against the step, each beside the same under another scene's observations."""
+    names = list(history[-1]["tasks"])
+    figure = Figure(figsize=(2.6 * len(names), 2.3), dpi=110, layout="constrained")
+    for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        known = [(report["step"], report["tasks"][name]) for report in history if report["tasks"].get(name)]
+        steps = [step for step, _ in known]
+        for key, label in (("negative_elbo", "own scene"), ("shuffled_negative_elbo", "another scene's")):
+            place.plot(steps, [found[key] for _, found in known], marker=".", label=label)
+        place.set_title(name, fontsize=8)
+        place.set_xlabel("step", fontsize=7)
+        place.tick_params(labelsize=6)
+    first = figure.axes[0]
+    first.set_ylabel("negative ELBO, nats", fontsize=7)
+    first.legend(fontsize=6)
+    return figure

@@ -1,0 +1,215 @@
+"""The ConvDRAW generator: from a representation and a query camera to a frame, through a sequence of latents.
+
+Eslami et al. 2018, supplementary section 2 and figure S2. One recurrence serves training and sampling: at each step the
+latent z comes from the posterior where the target frame is given, and from the prior where it is not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gqn.core.camera import CAMERA_NUMBERS
+from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
+from gqn.models.losses import Gaussian, gaussian_kl, promote
+from gqn.models.volume import FIELD_OF_VIEW, RADIUS, SIDE, LookThrough
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a generator says of q query views of b scenes."""
+
+    mean: Tensor  # (b, q, c, h, w) mean of the frames' normal distribution, in pixel values of 0 to 1
+    kl: Tensor  # (b, q, L) KL of posterior to prior at each step, in nats; zero where no target was given
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the recurrence, for n = b * q frames."""
+
+    prior: Gaussian  # of z, (n, latent, h', w')
+    posterior: Gaussian | None  # the same; None where no target was given
+    latent: Tensor  # z as it was drawn, (n, latent, h', w')
+    canvas: Tensor  # after this step, (n, hidden, h', w'); `Generator.paint` makes frames of it
+
+
+class Generator(nn.Module):
+    """ConvDRAW, L steps of: prior, inference core, posterior, z, generation core, canvas.
+
+    pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
+    representation_channels, representation_grid: shape of r; a grid of 1 is placed on the cores' grid by a learned
+        transposed convolution, as the camera is.
+    look: r is a volume, which each query's camera looks through (`gqn.models.volume`); field_of_view in degrees and
+        radius in world units as the volume has them, seen_channels what becomes of it on the cores' grid.
+    hidden, canvas, latent: channels of the cores' states, of the canvas and of z.
+    generation_steps: L. shared: one pair of cores for all steps, else a pair for each.
+    kernel: size of the cores' convolutions, odd.
+    recompute: the cores' activations are computed again for the gradient instead of kept: less memory, more time.
+
+    Inputs that do not change over the steps (r, camera, frame) are convolved once for all steps, and the canvas is kept
+    as the sum of hidden states: growing it is linear, so growing and shrinking it is one linear map of each cell.
+    tests/reference.py has the literal form, which gives the same numbers.
+
+    Differs from the paper: the layers that place r and the camera, grow and shrink the canvas, and read the prior and
+    the posterior are shared by all steps, whether or not the cores are.
+    """
+
+    SCALE = 4
+
+    def __init__(
+        self,
+        *,
+        pixels: int,
+        representation_channels: int = 256,
+        representation_grid: int = 1,
+        hidden: int = 128,
+        canvas: int = 128,
+        latent: int = 3,
+        generation_steps: int = 12,
+        shared: bool = False,
+        kernel: int = 5,
+        cameras: int = CAMERA_NUMBERS,
+        frame_channels: int = 3,
+        look: bool = False,
+        field_of_view: float = FIELD_OF_VIEW,
+        radius: float = RADIUS,
+        seen_channels: int = 128,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        if pixels % self.SCALE:
+            raise ValueError(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
+        grid = pixels // self.SCALE
+        self.look: LookThrough | None = None
+        if look:
+            if representation_grid != SIDE:
+                raise ValueError(f"a representation on a grid of {representation_grid} is no volume to look through")
+            self.look = LookThrough(
+                channels=representation_channels,
+                out_channels=seen_channels,
+                grid=grid,
+                cameras=cameras,
+                field_of_view=field_of_view,
+                radius=radius,
+            )
+            representation_channels = seen_channels
+        elif representation_grid not in (1, grid):
+            raise ValueError(f"a representation on a grid of {representation_grid}: the generator takes 1 or {grid}")
+        cores = 1 if shared else generation_steps
+        padding = kernel // 2
+        static = representation_channels + cameras
+        inference_inputs = hidden + canvas + frame_channels + static + hidden
+        generation_inputs = latent + static + hidden
+        self.hidden, self.generation_steps, self.shared, self.recompute = hidden, generation_steps, shared, recompute
+
+        self.place_camera = nn.ConvTranspose2d(cameras, cameras, grid, bias=False)
+        self.place_representation: nn.Module = nn.Identity()
+        if representation_grid == 1 and not look:
+            self.place_representation = nn.ConvTranspose2d(
+                representation_channels, representation_channels, grid, bias=False
+            )
+        self.shrink_frame = nn.Conv2d(frame_channels, frame_channels, self.SCALE, stride=self.SCALE, bias=False)
+        self.shrink_canvas = nn.Conv2d(canvas, canvas, self.SCALE, stride=self.SCALE, bias=False)
+        self.grow_canvas = nn.ConvTranspose2d(hidden, canvas, self.SCALE, stride=self.SCALE, bias=False)
+
+        # Gates of all steps' cores from what does not change: 4 x hidden channels a core.
+        def representation_gates(fan_in: int) -> nn.Conv2d:
+            conv = nn.Conv2d(representation_channels, cores * 4 * hidden, kernel, padding=padding)
+            initialise_part(conv, fan_in)
+            return conv
+
+        self.inference_representation = representation_gates(inference_inputs)
+        self.generation_representation = representation_gates(generation_inputs)
+        self.inference_camera = CameraConv2d(cameras, cores * 4 * hidden, kernel, inference_inputs)
+        self.generation_camera = CameraConv2d(cameras, cores * 4 * hidden, kernel, generation_inputs)
+        self.inference_frame = nn.Conv2d(frame_channels, cores * 4 * hidden, kernel, padding=padding, bias=False)
+        initialise_part(self.inference_frame, inference_inputs)
+
+        # A core for the first step alone has no weights for what is zero then: the states and the canvas.
+        lone = [not shared and core == 0 for core in range(cores)]
+        self.inference = nn.ModuleList(
+            ConvLSTMCell(0 if first else hidden + canvas, hidden, kernel, inference_inputs, first=first)
+            for first in lone
+        )
+        self.generation = nn.ModuleList(
+            ConvLSTMCell(latent, hidden, kernel, generation_inputs, first=first) for first in lone
+        )
+        self.prior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
+        self.posterior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
+        self.observe = nn.Conv2d(canvas, frame_channels, 1)
+
+    def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
+        """cameras (b, q, k), r (b, c, h', w'), target (b, q, 3, h, w) or None."""
+        divergences = []
+        for step in self.steps(cameras, r, target):
+            if step.posterior is None:
+                divergences.append(step.latent.new_zeros(len(step.latent)))
+            else:
+                divergences.append(gaussian_kl(step.posterior, step.prior).sum(dim=(1, 2, 3)))
+        shape = cameras.shape[:2]
+        return Prediction(
+            self.paint(step.canvas).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape)
+        )
+
+    def paint(self, canvas: Tensor) -> Tensor:
+        """The means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
+        return promote(self.observe(self.grow_canvas(canvas)))
+
+    def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
+        """The recurrence of `forward`, step by step: for who needs the latents or the canvas on its way."""
+        b, q = cameras.shape[:2]
+        placed = self.place_representation(r) if self.look is None else self.look(r, cameras)
+        each = b * q // len(placed)  # a volume looks different to each query
+        patterns = self.place_camera.weight
+        flat_cameras = cameras.flatten(0, 1)
+        gates = self.generation_representation(placed).repeat_interleave(each, 0)
+        generation_static = self._by_core(gates + self.generation_camera(flat_cameras, patterns))
+        inference_static = None
+        if target is not None:
+            gates = self.inference_representation(placed).repeat_interleave(each, 0)
+            gates = gates + self.inference_camera(flat_cameras, patterns)
+            frame = self.shrink_frame(target.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+            inference_static = self._by_core(gates + self.inference_frame(frame))
+
+        # shrink(grow(h)) of one cell of the grid: kernels do not overlap, so it is a matrix.
+        rewrite = torch.einsum("ouyx,iuyx->oi", self.shrink_canvas.weight, self.grow_canvas.weight)[:, :, None, None]
+        inferred: LSTMState | None = None
+        generated: LSTMState | None = None
+        total: Tensor | None = None  # sum of the generation core's hidden states: the canvas before it is grown
+        for number in range(self.generation_steps):
+            core = 0 if self.shared else number
+            prior = self._prior(generated, generation_static[core])
+            posterior = None
+            if inference_static is not None:
+                seen: list[Tensor] = []
+                if generated is not None and total is not None:
+                    seen = [generated.hidden, nn.functional.conv2d(total, rewrite)]
+                inferred = self._advance(self.inference[core], seen, inferred, inference_static[core])
+                posterior = self._gaussian(self.posterior(inferred.hidden))
+            z = (posterior or prior).sample()
+            generated = self._advance(self.generation[core], [z], generated, generation_static[core])
+            total = generated.hidden if total is None else total + generated.hidden
+            yield Step(prior, posterior, z, total)
+
+    def _advance(self, core: nn.Module, inputs: list[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(LSTMState, checkpoint(core, inputs, state, static, use_reentrant=False))
+        return core(inputs, state, static)
+
+    def _prior(self, generated: LSTMState | None, like: Tensor) -> Gaussian:
+        if generated is not None:
+            return self._gaussian(self.prior(generated.hidden))
+        # The state starts at zero, whose convolution is the bias.
+        assert self.prior.bias is not None
+        return self._gaussian(self.prior.bias[None, :, None, None].expand(like.shape[0], -1, *like.shape[2:]))
+
+    @staticmethod
+    def _gaussian(parameters: Tensor) -> Gaussian:
+        return Gaussian(*promote(parameters).chunk(2, dim=1))
+
+    def _by_core(self, gates: Tensor) -> tuple[Tensor, ...]:
+        """(n, cores * 4 * hidden, h, w) -> one tensor (n, 4 * hidden, h, w) a core."""
+        return gates.split(4 * self.hidden, dim=1)

@@ -1,0 +1,369 @@
+"""The recursive GQN: a graph of senses, representations and tasks, each a node with a name.
+
+    senses             observations encoded, and summed over views     layer 1
+    representations    other nodes encoded, and fused                  layer 2 and up
+    tasks              decoded from a sense or a representation        leaves
+
+The flat GQN is one sense and one task. Every edit is checked when it is made; where it raises GraphError, the graph is
+as it was. What an edit does not name keeps its weights to the bit.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from gqn.core.views import EncodedViews, GraphBatch, Views
+from gqn.models import diagram
+from gqn.models.fusion import Fusion, Value
+from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.graph_file import read_graph_file, write_graph_file
+from gqn.models.heads import Answer, Head
+from gqn.models.nodes import (
+    SECTIONS,
+    Description,
+    GraphError,
+    Node,
+    Trial,
+    attempt,
+    below,
+    build,
+    check_limits,
+    check_look,
+    check_sizes,
+    check_views,
+    from_plain,
+    listed,
+    node_from_plain,
+    ordered,
+    renamed,
+    to_plain,
+    with_owner,
+)
+from gqn.models.senses import Sense, encode_views
+
+
+class RecursiveGQN(nn.Module):
+    """A graph of senses, representations and tasks; empty at first.
+
+    spec: what each node is, by name. trials: its shapes and costs. nodes: its module.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec: dict[str, Node] = {}
+        self.trials: dict[str, Trial] = {}
+        self.nodes = nn.ModuleDict()
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "RecursiveGQN":
+        """The untrained graph that `to_dict` tells of. Raises GraphError."""
+        graph = cls()
+        spec = from_plain(values)
+        for name in spec:
+            graph._check_free(name)
+        graph._settle(spec)
+        return graph
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The graph without its weights, as plain values: nodes by name, by section."""
+        return to_plain(self.spec)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "RecursiveGQN":
+        """The untrained graph of a YAML or JSON file. Raises GraphError, which names the file."""
+        values = read_graph_file(path)
+        try:
+            return cls.from_dict(values)
+        except GraphError as error:
+            raise GraphError(f"{path}: {error}") from None
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the graph without its weights as YAML, or as JSON where the name ends so."""
+        write_graph_file(path, self.to_dict())
+
+    @classmethod
+    def from_flat(cls, network: GenerativeQueryNetwork) -> "RecursiveGQN":
+        """The same network as a graph of a sense `vision` and a task `render`; the weights are the same tensors."""
+        graph = cls()
+        graph.add_sense("vision", **network.sense)
+        graph.add_task("render", "render", ["vision"], **network.render)
+        graph.nodes["vision"].encoder = network.representation
+        graph.nodes["render"].generator = network.generator
+        return graph.train(network.training)
+
+    def describe(self) -> Description:
+        """The graph as it is now, for `gqn.models.diagram`."""
+        return Description(dict(self.spec), dict(self.trials))
+
+    def _repr_svg_(self) -> str:
+        """The picture by which a notebook shows the graph."""
+        return diagram.picture(diagram.draw(self.describe()), "svg").decode()
+
+    # Growing
+
+    def add_sense(self, name: str, encoder: str = "", **options: Any) -> None:
+        """A sense, by the name of its encoder in `gqn.models.senses.SENSES` and these options:
+
+        frame: shape of an observation. pose: numbers of the pose that it is made from (7).
+        aggregate, normalise: how views become one, see `gqn.models.senses.aggregate_views`; and the encoder's own.
+        shares, data, frozen: see `gqn.models.nodes.Node`.
+        """
+        self._add("sense", name, {"encoder": encoder, **options})
+
+    def add_representation(self, name: str, inputs: Iterable[str], encoder: str = "mlp", **options: Any) -> None:
+        """A representation of the nodes `inputs`, by its encoder's name in `gqn.models.fusion.ENCODERS` and options:
+
+        channels, fusion, dropout: see `gqn.models.fusion.Fusion`; and the encoder's own.
+        frozen: see `gqn.models.nodes.Node`.
+        """
+        self._add("representation", name, {"encoder": encoder, "inputs": inputs, **options})
+
+    def add_task(self, name: str, head: str = "", inputs: Iterable[str] = (), **options: Any) -> None:
+        """A task on the sum of the nodes `inputs`, by the name of its head in `gqn.models.heads.HEADS` and options:
+
+        target: shape of an answer. query: numbers of a question (0); and the head's own.
+        senses, shares, data, weight, frozen: see `gqn.models.nodes.Node`.
+        """
+        self._add("task", name, {"head": head, "inputs": inputs, **options})
+
+    def _add(self, kind: Any, name: str, values: dict[str, Any]) -> None:
+        self._check_free(name)
+        self._settle({**self.spec, name: node_from_plain(kind, name, values)})
+
+    # Editing
+
+    def attach(self, name: str, *inputs: str) -> None:
+        """Let a representation or a task read further nodes; a representation gets an encoder for each."""
+        node = self._node(name)
+        if again := [key for key in inputs if key in node.inputs]:
+            raise GraphError(f"'{name}' reads {listed(again)} already")
+        self._settle({**self.spec, name: replace(node, inputs=(*node.inputs, *inputs))})
+
+    def detach(self, name: str, *inputs: str) -> None:
+        """Let a representation or a task no longer read some nodes; a representation loses their encoders."""
+        node = self._node(name)
+        if unread := [key for key in inputs if key not in node.inputs]:
+            raise GraphError(f"'{name}' does not read {listed(unread)}; it reads {listed(node.inputs)}")
+        self._settle({**self.spec, name: replace(node, inputs=tuple(k for k in node.inputs if k not in inputs))})
+
+    def replace(self, name: str, network: str = "", **options: Any) -> None:
+        """Give a node another network, or other options, and new weights in any case; its place in the graph stays.
+
+        network: none for the node's own, whose options stay where no others are given. The shapes of the data (frame,
+        pose, target, query) stay in any case where no others are given. Who reads the node must find the same shape.
+        """
+        node = self._node(name)
+        if node.shares:
+            raise GraphError(f"'{name}' has no network of its own: replace '{node.shares}', whose weights it shares")
+        shapes = {key: node.options[key] for key in ("frame", "pose", "target", "query") if key in node.options}
+        kept = shapes if network else node.options
+        options = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+        node = replace(node, network=network or node.network, options={**kept, **options}, frozen=False)
+        self._settle({**self.spec, name: node}, anew=name)
+
+    def remove(self, *names: str) -> None:
+        """Remove nodes that no other node needs."""
+        for name in names:
+            self._node(name)
+        for key, node in self.spec.items():
+            needed = [name for name in names if name in (*node.inputs, *node.senses, node.shares)]
+            if needed and key not in names:
+                raise GraphError(f"'{key}' needs {listed(needed)}: remove it too, or detach it first")
+        self._settle({key: node for key, node in self.spec.items() if key not in names})
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a node another name, wherever it is named."""
+        self._node(old)
+        self._check_free(new)
+
+        self.spec = renamed(self.spec, old, new)
+        self.trials = {
+            key: trial._replace(inputs=dict(zip(self.spec[key].inputs, trial.inputs.values(), strict=True)))
+            for key, trial in zip(self.spec, self.trials.values(), strict=True)
+        }
+        self.nodes = _renamed(self.nodes, old, new)
+        for module in self.nodes.values():
+            if isinstance(module, Fusion):
+                module.encoders = _renamed(module.encoders, old, new)
+
+    def freeze(self, *names: str) -> None:
+        """Let nodes no longer learn, all where none is named: no gradient, evaluation mode, no change of a buffer.
+
+        A node that is frozen together with all that it reads runs without autograd, and a frozen sense can be encoded
+        beforehand (`encode_views`).
+        """
+        self._freeze(names, True)
+
+    def unfreeze(self, *names: str) -> None:
+        """Let nodes learn again, all where none is named."""
+        self._freeze(names, False)
+
+    def _freeze(self, names: Iterable[str], frozen: bool) -> None:
+        owners = {self._node(name).shares or name for name in names} or set(self.spec)
+        self._settle({k: replace(node, frozen=frozen) if k in owners else node for k, node in self.spec.items()})
+
+    def _node(self, name: str) -> Node:
+        if name not in self.spec:
+            raise GraphError(f"no node '{name}'; there are {listed(self.spec)}")
+        return self.spec[name]
+
+    def _check_free(self, name: str) -> None:
+        if name in self.spec:
+            raise GraphError(f"there is a node '{name}' already: choose another name, or replace or rename that one")
+        if not re.fullmatch(r"[\w+-]+", name) or hasattr(nn.ModuleDict(), name):
+            raise GraphError(
+                f"no node can be named '{name}': use letters, digits, _, + and -, and no word of PyTorch's"
+            )
+
+    def _settle(self, spec: Mapping[str, Node], anew: str = "") -> None:
+        """Make the graph what `spec` says, or raise GraphError; `anew`: a node that gets new weights."""
+        # In a file's order, so that a graph and its copy from a file number their weights alike: optimizers do.
+        kinds = list(SECTIONS.values())
+        in_order = sorted(spec.items(), key=lambda item: kinds.index(item[1].kind))
+        spec = {name: with_owner(name, node, spec) for name, node in in_order}
+        order = ordered(spec)
+        trials: dict[str, Trial] = {}
+        for name in order:
+            trials[name] = self._try(name, spec, trials, anew)
+            check_limits(name, spec)
+            check_look(name, spec)
+        modules: dict[str, nn.Module] = {}
+        for name in order:
+            node = spec[name]
+            modules[name] = modules[node.shares] if node.shares else self._module(name, node, trials[name], anew)
+        self.spec, self.trials = spec, {name: trials[name] for name in spec}
+        self.nodes = nn.ModuleDict({name: modules[name] for name in spec})
+        for name, node in spec.items():
+            self.nodes[name].requires_grad_(not node.frozen)
+        self.train(self.training)
+
+    def _try(self, name: str, spec: Mapping[str, Node], trials: Mapping[str, Trial], anew: str) -> Trial:
+        """A node's trial, or what is known of it; it must still read the sizes that its weights were made for."""
+        node = spec[name]
+        inputs = {key: trials[key].shape for key in node.inputs}
+        made = self.trials.get(name) if name != anew else None
+        if made:
+            before = self.spec[name]
+            if (before.network, before.options, made.inputs) == (node.network, node.options, inputs):
+                return made
+        trial = attempt(name, node, inputs)
+        if owner := trials.get(node.shares) or made:
+            check_sizes(name, node, owner, trial)
+        return trial
+
+    def _module(self, name: str, node: Node, trial: Trial, anew: str) -> nn.Module:
+        """A node's module: the one that it has, or a new one with what can be kept of the old."""
+        kept = self.nodes[name] if name in self.nodes and name != anew else None
+        reads = set(kept.encoders) if isinstance(kept, Fusion) else set()
+        if kept is not None and (node.kind == "task" or reads == set(node.inputs)):
+            return kept  # a task reads the sum of its inputs, whichever they are
+        module = build(node, trial.inputs).to(next(self.parameters(), torch.empty(0)))
+        if isinstance(kept, Fusion) and isinstance(module, Fusion):
+            module.encoders.update({key: part for key, part in kept.encoders.items() if key in node.inputs})
+        return module
+
+    def train(self, mode: bool = True) -> "RecursiveGQN":
+        """Training or evaluation mode; frozen nodes stay in evaluation mode."""
+        super().train(mode)
+        for name, node in self.spec.items():
+            if node.frozen:
+                self.nodes[name].eval()
+        return self
+
+    def learning(self) -> list[str]:
+        """The tasks by which something would learn: a head, or what it reads."""
+        tasks = (name for name, node in self.spec.items() if node.kind == "task")
+        return [name for name in tasks if any(not self.spec[key].frozen for key in below(self.spec, name))]
+
+    def check_whole(self) -> None:
+        """Raises GraphError where a sense or a representation leads to no task, or there is none."""
+        read = set().union(*(below(self.spec, name) for name, node in self.spec.items() if node.kind == "task"))
+        if orphans := [name for name in self.spec if name not in read]:
+            raise GraphError(f"{listed(orphans)} lead to no task: add one that reads them, or remove them")
+        if not read:
+            raise GraphError("the graph has no task: add one")
+
+    # Computing
+
+    def forward(self, batch: GraphBatch) -> dict[str, Answer]:
+        """Answers of the tasks that the batch asks, by name; for training, since a posterior sees the target."""
+        memory: Memory = {}
+        answers = {}
+        for name, views in batch.tasks.items():
+            check_views(name, self._node(name), "task", self.trials[name].shape, views)
+            r = self._read(name, batch.senses, views.cameras, memory)
+            with self._autograd(name):
+                answers[name] = self.nodes[name](views.cameras, r, views.known())
+        return answers
+
+    @torch.no_grad()
+    def sample(self, name: str, senses: Mapping[str, Views], query: Tensor, samples: int = 1) -> Tensor:
+        """Answers of a task to query (b, q, k) without sight of a target, (samples, b, q, ...)."""
+        r = self._read(name, senses, query, {})
+        head = cast(Head, self.nodes[name])
+        return torch.stack([head.sample(query, r) for _ in range(samples)])
+
+    def encode(self, name: str, senses: Mapping[str, Views]) -> Tensor:
+        """The representation of a sense or a representation node, (b, c, h, w), from at least one sense's views."""
+        if not senses or self._node(name).kind == "task":
+            raise GraphError(f"'{name}' can't be encoded: name a sense or a representation, and give views")
+        return self._value(name, senses, next(iter(senses.values())).cameras, {}).r
+
+    @torch.no_grad()
+    def encode_views(self, senses: Mapping[str, Views]) -> dict[str, Views]:
+        """The views of frozen senses encoded beforehand, which can be kept for a dataset; others as they are."""
+        return {
+            name: EncodedViews(encode_views(cast(Sense, self.nodes[name]).encoder, views), views.cameras, views.present)
+            if self._node(name).frozen and not isinstance(views, EncodedViews)
+            else views
+            for name, views in senses.items()
+        }
+
+    def _read(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Tensor:
+        """What a task reads: the sum of its inputs, (b, c, h, w)."""
+        node = self._node(name)
+        for key, views in senses.items():
+            check_views(key, self._node(key), "sense", self.trials[key].shape, views)
+        seen = {key: views for key, views in senses.items() if key in (node.senses or senses)}
+        first, *others = (self._value(key, seen, like, memory).r for key in node.inputs)
+        return sum(others, start=first)
+
+    def _value(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Value:
+        """What a node knows from these senses; like: any tensor (b, ...) of the batch."""
+        key = name, frozenset(below(self.spec, name).intersection(senses))
+        if key not in memory:
+            memory[key] = self._compute(name, senses, like, memory)
+        return memory[key]
+
+    def _compute(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Value:
+        node, module = self.spec[name], self.nodes[name]
+        if node.kind == "representation":
+            inputs = {key: self._value(key, senses, like, memory) for key in node.inputs}
+            with self._autograd(name):
+                return module(inputs)
+        scenes = len(like)
+        if name not in senses:  # as if it had no views
+            r = like.new_zeros((scenes, *self.trials[name].shape))
+            return Value(r, torch.zeros(scenes, dtype=torch.bool, device=like.device))
+        views = senses[name]
+        every = torch.ones(views.cameras.shape[:2], dtype=torch.bool, device=views.cameras.device)
+        present = every if views.present is None else views.present
+        with self._autograd(name):
+            return Value(module(views), present.any(dim=1))
+
+    def _autograd(self, name: str) -> torch.set_grad_enabled:
+        """Off where a node and all below it are frozen."""
+        fixed = all(self.spec[key].frozen for key in below(self.spec, name))
+        return torch.set_grad_enabled(torch.is_grad_enabled() and not fixed)
+
+
+Memory = dict[tuple[str, frozenset[str]], Value]
+
+
+def _renamed(modules: nn.ModuleDict, old: str, new: str) -> nn.ModuleDict:
+    return nn.ModuleDict({new if name == old else name: module for name, module in modules.items()})

@@ -1,0 +1,257 @@
+"""Heads: what a task decodes a representation with. All of them learn by one objective, `negative_elbo`.
+
+A head answers queries (b, q, k) on representations (b, c, h, w) with distributions over targets (b, q, ...). One of
+your own subclasses `Head`, takes the keywords inputs, query and target beside its options, and goes into `HEADS`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+
+from gqn.core.views import Views
+from gqn.models.generator import Generator, Prediction
+from gqn.models.losses import likelihood_floor, promote
+from gqn.models.senses import Shape
+
+
+@dataclass(frozen=True)
+class Answer(Prediction):
+    """A prediction of any task: beside a mean and the KL of its latents, the distribution of the answer."""
+
+    distribution: Distribution  # batch shape (b, q), event shape the target's
+
+
+def negative_elbo(answer: Answer, target: Tensor) -> Tensor:
+    """KL - log p(target), in nats, (b, q); without latents it is the negative log-likelihood."""
+    return answer.kl.sum(dim=-1) - answer.distribution.log_prob(target)
+
+
+def mean_loss(answer: Answer, asked: Views) -> Tensor:
+    """The mean of `negative_elbo` over the queries of which the answers are known; zero where there is none."""
+    return mean_known(negative_elbo(answer, asked.known()), asked.present)
+
+
+def mean_known(values: Tensor, present: Tensor | None) -> Tensor:
+    """The mean of values (b, q) where present, all where it is None; zero where none is."""
+    return values.mean() if present is None else torch.where(present, values, 0).sum() / present.sum().clamp(min=1)
+
+
+class Head(nn.Module):
+    """What every head offers; `forward` is the one thing to write.
+
+    A head is made with keywords inputs, the shape (c, h, w) of the representation; query, the numbers of a query, 0 for
+    none; target, the shape of an answer; and its own options.
+    """
+
+    measure = "squared_error"
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        """query (b, q, k), r (b, c, h, w), target (b, q, ...) where it may be seen, for a posterior."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def sample(self, query: Tensor, r: Tensor) -> Tensor:
+        """One answer to each query, (b, q, ...)."""
+        return self(query, r).distribution.sample()
+
+    def floor(self) -> float:
+        """Nats below which no loss can go, where a standard deviation is fixed."""
+        return 0.0
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """How wrong an answer is in other terms than nats, of which `measure` is the name, (b, q)."""
+        return (answer.mean - target).square().reshape(*target.shape[:2], -1).mean(dim=-1)
+
+
+class Render(Head):
+    """Frames by the ConvDRAW generator, of which the other arguments are.
+
+    sigma: standard deviation of the pixels, for values of 0 to 1; training sets it by its schedule.
+    """
+
+    sigma: Tensor
+
+    def __init__(self, *, inputs: Shape, query: int, target: Shape, sigma: float = 0.7, **options: Any) -> None:
+        super().__init__()
+        if len(target) != 3 or target[1] != target[2]:
+            raise ValueError(f"a target of shape {tuple(target)}: a frame is (channels, pixels, pixels)")
+        self.pixels = math.prod(target)
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
+        self.generator = Generator(
+            pixels=target[1],
+            representation_channels=inputs[0],
+            representation_grid=inputs[1],
+            cameras=query,
+            frame_channels=target[0],
+            **options,
+        )
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        prediction = self.generator(query, r, target)
+        pixels = Normal(prediction.mean, self.sigma.expand_as(prediction.mean), validate_args=False)
+        return Answer(prediction.mean, prediction.kl, _over(pixels, 3))
+
+    @torch.no_grad()
+    def sample(self, query: Tensor, r: Tensor) -> Tensor:
+        """The mean frame under one draw of the latents, without the pixels' noise, as the paper shows it."""
+        return self.generator(query, r).mean
+
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma.item(), self.pixels)
+
+
+class Picture(Head):
+    """Frames without latents and without a query, from a grid of a quarter of their size: what an autoencoder needs.
+
+    sigma: standard deviation of the pixels, for values of 0 to 1.
+    """
+
+    def __init__(self, *, inputs: Shape, query: int, target: Shape, hidden: int = 64, sigma: float = 0.2) -> None:
+        super().__init__()
+        if query or target[1:] != (4 * inputs[1], 4 * inputs[2]):
+            raise ValueError(f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs}")
+        self.pixels, self.sigma = math.prod(target), sigma
+        self.grow = nn.Sequential(
+            nn.ConvTranspose2d(inputs[0], hidden, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(hidden, target[0], 4, stride=2, padding=1),
+        )
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        frames = promote(self.grow(r))[:, None].expand(-1, query.shape[1], -1, -1, -1)
+        pixels = Normal(frames, torch.full_like(frames, self.sigma), validate_args=False)
+        return Answer(frames, no_latents(query), _over(pixels, 3))
+
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma, self.pixels)
+
+
+class QueryMLP(nn.Module):
+    """Three layers of a representation and a query together; the first is computed once a scene, for all queries."""
+
+    def __init__(self, *, inputs: Shape, query: int, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(math.prod(inputs), hidden)
+        self.ask = nn.Linear(query, hidden, bias=False) if query else None
+        self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, query: Tensor, r: Tensor) -> Tensor:
+        """query (b, q, k), r (b, c, h, w) -> (b, q, outputs), in float32 or better."""
+        read = self.read(r.flatten(1))[:, None]
+        asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
+        return promote(self.rest(asked))
+
+
+class Vector(Head):
+    """Numbers with a Gaussian each.
+
+    sigma: its standard deviation, fixed; None to learn it as a function of query and representation.
+    """
+
+    def __init__(
+        self, *, inputs: Shape, query: int, target: Shape, hidden: int = 256, sigma: float | None = None
+    ) -> None:
+        super().__init__()
+        self.target, self.sigma = target, sigma
+        outputs = math.prod(target) * (2 if sigma is None else 1)
+        self.network = QueryMLP(inputs=inputs, query=query, outputs=outputs, hidden=hidden)
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        outputs = self.network(query, r)
+        if self.sigma is None:
+            mean, spread = (x.reshape(*query.shape[:2], *self.target) for x in outputs.chunk(2, dim=-1))
+            sigma = deviation(spread)
+        else:
+            mean = outputs.reshape(*query.shape[:2], *self.target)
+            sigma = torch.full_like(mean, self.sigma)
+        return Answer(mean, no_latents(outputs), _over(Normal(mean, sigma, validate_args=False), len(self.target)))
+
+    def floor(self) -> float:
+        return likelihood_floor(self.sigma, math.prod(self.target)) if self.sigma else 0.0
+
+
+class Classify(Head):
+    """One of so many classes; targets are their numbers, of shape () or several to a query.
+
+    The answer's mean is the classes' probabilities, (b, q, ..., classes).
+    """
+
+    measure = "share_wrong"
+
+    def __init__(self, *, inputs: Shape, query: int, target: Shape, classes: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.target, self.classes = target, classes
+        self.network = QueryMLP(inputs=inputs, query=query, outputs=math.prod(target) * classes, hidden=hidden)
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        outputs = self.network(query, r)
+        classes = Categorical(logits=outputs.unflatten(-1, (*self.target, self.classes)), validate_args=False)
+        return Answer(classes.probs, no_latents(outputs), _over(classes, len(self.target)))
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """The share of classes that are not the likeliest one."""
+        wrong = answer.mean.argmax(dim=-1) != target
+        return wrong.float().reshape(*target.shape[:2], -1).mean(dim=-1)
+
+
+class Density(Head):
+    """Several possible answers: a mixture of Gaussians (Bishop 1994), for targets of one axis.
+
+    components: Gaussians of the mixture, each with its own mean and standard deviations.
+    """
+
+    def __init__(self, *, inputs: Shape, query: int, target: Shape, components: int = 8, hidden: int = 256) -> None:
+        super().__init__()
+        if len(target) != 1:
+            raise ValueError(f"a target of shape {tuple(target)}: a density is over a vector")
+        self.numbers, self.components = target[0], components
+        outputs = components * (1 + 2 * self.numbers)
+        self.network = QueryMLP(inputs=inputs, query=query, outputs=outputs, hidden=hidden)
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        outputs = self.network(query, r).unflatten(-1, (self.components, 1 + 2 * self.numbers))
+        logits, mean, spread = outputs.split([1, self.numbers, self.numbers], dim=-1)
+        mixture = MixtureSameFamily(
+            Categorical(logits=logits.squeeze(-1), validate_args=False),
+            _over(Normal(mean, deviation(spread), validate_args=False), 1),
+            validate_args=False,
+        )
+        return Answer(mixture.mean, no_latents(outputs[..., 0]), mixture)
+
+    def error(self, answer: Answer, target: Tensor) -> Tensor:
+        """Of the likeliest component's mean: that of the mixture may be an answer that is none."""
+        mixture = cast(MixtureSameFamily, answer.distribution)
+        likeliest = mixture.mixture_distribution.probs.argmax(dim=-1)[..., None, None]
+        means = mixture.component_distribution.mean
+        best = means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
+        return (best - target).square().mean(dim=-1)
+
+
+# Heads by name, and the place to register one's own.
+HEADS: dict[str, Callable[..., Head]] = {
+    "render": Render,
+    "vector": Vector,
+    "classify": Classify,
+    "density": Density,
+    "picture": Picture,
+}
+
+
+def no_latents(like: Tensor) -> Tensor:
+    """The KL of a head without latents, for outputs (b, q, ...): (b, q, 0)."""
+    return like.new_zeros((*like.shape[:2], 0))
+
+
+def deviation(spread: Tensor) -> Tensor:
+    """A learned standard deviation: positive, about 1 at the start, and never so small that a density explodes."""
+    return nn.functional.softplus(spread + 0.54) + 1e-3
+
+
+def _over(distribution: Distribution, axes: int) -> Distribution:
+    """One distribution over the last axes together."""
+    return Independent(distribution, axes, validate_args=False) if axes else distribution

@@ -1,0 +1,327 @@
+"""The nodes of a graph: what a file says of them, their modules, and a trial of those on PyTorch's meta device.
+
+The trial knows shapes and counts operations but computes no numbers, so that an edit which does not fit is found before
+it is made.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple
+
+import dacite
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gqn.core.camera import CAMERA_NUMBERS
+from gqn.core.views import EncodedViews, Views
+from gqn.models.encoders import REPRESENTATIONS
+from gqn.models.fusion import ENCODERS, Fusion, Value
+from gqn.models.heads import HEADS, negative_elbo
+from gqn.models.senses import SENSES, Sense, Shape
+from gqn.models.volume import FIELD_OF_VIEW, RADIUS
+
+Kind = Literal["sense", "representation", "task"]
+Spec = Mapping[str, "Node"]
+NETWORKS: dict[Kind, Mapping[str, Callable[..., nn.Module]]] = {
+    "sense": SENSES,
+    "representation": ENCODERS,
+    "task": HEADS,
+}
+WORDS: dict[Kind, str] = {"sense": "encoder", "representation": "encoder", "task": "head"}
+SECTIONS: dict[str, Kind] = {"senses": "sense", "representations": "representation", "tasks": "task"}
+
+
+class GraphError(ValueError):
+    """An edit or a file that makes no graph, or data that do not fit it; the message names the nodes."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a file says of a node.
+
+    network: a name of `SENSES`, `ENCODERS` or `HEADS`. options: its arguments, in which a sense has the shape `frame`
+    and the numbers `pose` of an observation, and a task the shape `target` and the numbers `query` of a question.
+    inputs: the nodes that a representation or a task reads; a task reads the sum of several.
+    senses: the senses that a task is limited to, as if the others had observed nothing; none for all.
+    shares: the sense or task whose weights this one uses, instead of a network and options of its own.
+    data: what a dataset calls the observations or the answers; none for the node's name, and frames for vision.
+    weight: of a task's loss. frozen: the node does not learn.
+    """
+
+    kind: Kind
+    network: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    senses: tuple[str, ...] = ()
+    shares: str = ""
+    data: str = ""
+    weight: float = 1.0
+    frozen: bool = False
+
+
+def data_of(name: str, node: Node) -> str:
+    """What a dataset calls the observations of a sense or the answers of a task."""
+    return node.data or ("frames" if node.network in (*REPRESENTATIONS, "render") else name)
+
+
+class Trial(NamedTuple):
+    """What a node is like."""
+
+    inputs: Mapping[str, Shape]  # what it reads
+    shape: Shape  # of its representation, (c, h, w), or of a task's answer
+    parameters: int
+    # Floating-point operations forward, of one view, one scene, or one query with its posterior: by part of the node's
+    # module, which has the name of its class, and "Global" for all.
+    operations: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Operations of the whole node."""
+        return self.operations.get("Global", 0)
+
+    @property
+    def reads(self) -> Shape:
+        """What a task's head is made for: the sum of its inputs, where one cell is laid on every cell of a grid."""
+        return tuple(torch.broadcast_shapes(*self.inputs.values()))
+
+
+class Description(NamedTuple):
+    """A graph at one moment, without weights."""
+
+    spec: Mapping[str, Node]
+    trials: Mapping[str, Trial]
+
+
+def attempt(name: str, node: Node, inputs: Mapping[str, Shape]) -> Trial:
+    """Build a node and run it on the meta device; inputs: the shapes of what it reads. Raises GraphError."""
+    networks = NETWORKS[node.kind]
+    if node.network not in networks:
+        word = WORDS[node.kind]
+        raise GraphError(f"{node.kind} '{name}': no {word} '{node.network}'; there are {listed(networks)}")
+    reading = " and ".join(f"'{key}' {shape}" for key, shape in inputs.items())
+    if node.kind == "task":
+        try:
+            torch.broadcast_shapes(*inputs.values())
+        except RuntimeError:
+            raise GraphError(
+                f"task '{name}' reads {reading}, whose sizes differ: put a representation on them and let it read that"
+            ) from None
+    try:
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module = build(node, inputs).eval()
+            shape = _run(node, module, inputs)
+    except Exception as error:  # whatever a network says that is given what it can't take
+        reason = (str(error) or type(error).__name__).splitlines()[0].split("__init__() ")[-1]
+        about = f"{node.kind} '{name}' ({node.network}{f' on {reading}' if reading else ''})"
+        raise GraphError(f"{about}: {reason}") from error
+    operations = {part: sum(counts.values()) for part, counts in counter.get_flop_counts().items()}
+    return Trial(dict(inputs), shape, sum(p.numel() for p in module.parameters()), operations)
+
+
+def build(node: Node, inputs: Mapping[str, Shape]) -> nn.Module:
+    """The untrained module of a node."""
+    if node.kind == "representation":
+        return Fusion(inputs, encoder=node.network, **node.options)
+    if node.kind == "task":
+        return HEADS[node.network](inputs=torch.broadcast_shapes(*inputs.values()), **node.options)
+    options = dict(node.options)
+    around = {key: options.pop(key) for key in ("aggregate", "normalise") if key in options}
+    return Sense(SENSES[node.network](**options), **around)
+
+
+def _run(node: Node, module: nn.Module, inputs: Mapping[str, Shape]) -> Shape:
+    """The shape of what a node's module makes of one view, one scene or one query."""
+    if node.kind == "task":
+        query, target = torch.zeros(1, 1, node.options["query"]), torch.zeros(1, 1, *node.options["target"])
+        r = torch.zeros(1, *torch.broadcast_shapes(*inputs.values()))
+        loss = negative_elbo(module(query, r, target), target)
+        if loss.shape != (1, 1):
+            raise ValueError(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
+        return tuple(node.options["target"])
+    if isinstance(module, Fusion):
+        present = torch.ones(1, dtype=torch.bool)
+        r = module({name: Value(torch.zeros(1, *shape), present) for name, shape in inputs.items()}).r
+    else:
+        r = module(Views(torch.zeros(1, 1, *node.options["frame"]), torch.zeros(1, 1, node.options["pose"])))
+    if r.dim() != 4:
+        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
+    return tuple(r.shape[1:])
+
+
+def with_owner(name: str, node: Node, spec: Spec) -> Node:
+    """A node that shares another's weights, with that one's network. Raises GraphError."""
+    if not node.shares:
+        return node
+    owner = spec.get(node.shares)
+    if owner is None or owner.kind != node.kind or owner.shares or owner.kind == "representation":
+        raise GraphError(f"'{name}' can't share the weights of '{node.shares}': name another {node.kind} with its own")
+    return replace(node, network=owner.network, options=owner.options, frozen=owner.frozen)
+
+
+def ordered(spec: Spec) -> list[str]:
+    """The names with every node after those that it needs. Raises GraphError."""
+    done: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise GraphError(f"cycle: {' reads '.join(map(repr, (*path[path.index(name) :], name)))}")
+        if name in done:
+            return
+        node = spec[name]
+        if bool(node.inputs) == (node.kind == "sense"):
+            what = "reads nothing: name its inputs" if node.kind != "sense" else "is a sense and reads no other node"
+            raise GraphError(f"{node.kind} '{name}' {what}")
+        if len(set(node.inputs)) < len(node.inputs):
+            raise GraphError(f"{node.kind} '{name}' reads a node twice: name each of its inputs once")
+        for key in node.inputs:
+            if key not in spec:
+                raise GraphError(f"'{name}' reads '{key}', which is no node; there are {listed(spec)}")
+            if spec[key].kind == "task":
+                raise GraphError(f"'{name}' reads '{key}', which is a task: read what that task reads")
+            visit(key, (*path, name))
+        if node.shares:
+            visit(node.shares, path)
+        done.append(name)
+
+    for name in spec:
+        visit(name, ())
+    return done
+
+
+def check_sizes(name: str, node: Node, made: Trial, trial: Trial) -> None:
+    """Raises GraphError where a node that keeps its weights would read other sizes than it was made for."""
+    if node.kind == "task":
+        sizes = {"": (made.reads, trial.reads)}
+    else:
+        sizes = {f" of '{key}'": (made.inputs[key], shape) for key, shape in trial.inputs.items() if key in made.inputs}
+    for of, (was, would) in sizes.items():
+        if was != would:
+            raise GraphError(
+                f"{node.kind} '{name}' was made for size {was}{of} and would read {would}: "
+                "keep that size, or remove it first"
+            )
+
+
+def check_limits(name: str, spec: Spec) -> None:
+    """Raises GraphError where a task is limited to what is no sense below it."""
+    senses = {key for key in below(spec, name) if spec[key].kind == "sense"}
+    if strange := [key for key in spec[name].senses if key not in senses]:
+        read = listed(sorted(senses))
+        raise GraphError(f"task '{name}' can't be limited to {listed(strange)}: it reads the senses {read}")
+
+
+def check_look(name: str, spec: Spec) -> None:
+    """Raises GraphError where `render` reads a volume as a picture, looks through a picture, or sees otherwise."""
+    node = spec[name]
+    if node.kind != "task" or node.network != "render":
+        return
+    for key in node.inputs:
+        read = spec[key]
+        if read.kind != "sense":
+            continue
+        volume = read.network == "volume"
+        if volume != node.options.get("look", False):
+            raise GraphError(
+                f"task '{name}' reads '{key}', a {read.network}: give it look exactly where that is a volume"
+            )
+        for option, default in (("field_of_view", FIELD_OF_VIEW), ("radius", RADIUS)):
+            ours, theirs = node.options.get(option, default), read.options.get(option, default)
+            if volume and ours != theirs:
+                raise GraphError(f"task '{name}' has {option} {ours:g} and '{key}', which it looks through, {theirs:g}")
+
+
+def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views) -> None:
+    """Raises GraphError where views are not those of a sense, or questions not those of a task, by their shapes."""
+    if node.kind != kind:
+        raise GraphError(f"'{name}' is a {node.kind} and no {kind}")
+    shape, numbers = ("frame", "pose") if kind == "sense" else ("target", "query")
+    wanted = tuple(node.options[shape]), node.options[numbers]
+    given = tuple(views.frames.shape[2:]), views.cameras.shape[2]
+    if isinstance(views, EncodedViews):
+        wanted = encoded, given[1]
+    if given != wanted:
+        raise GraphError(
+            f"{kind} '{name}' has {shape} {wanted[0]} and {numbers} {wanted[1]}, "
+            f"and was given {given[0]} and {given[1]}"
+        )
+
+
+def renamed(spec: Spec, old: str, new: str) -> dict[str, Node]:
+    """The nodes with another name for one of them, wherever it stands."""
+
+    def named(*names: str) -> tuple[str, ...]:
+        return tuple(new if name == old else name for name in names)
+
+    return {
+        named(key)[0]: replace(
+            node, inputs=named(*node.inputs), senses=named(*node.senses), shares=named(node.shares)[0]
+        )
+        for key, node in spec.items()
+    }
+
+
+def below(spec: Spec, name: str) -> set[str]:
+    """A node and all that it reads, directly or not."""
+    return {name}.union(*(below(spec, key) for key in spec[name].inputs))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message."""
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def to_plain(spec: Spec) -> dict[str, dict[str, dict[str, Any]]]:
+    """Nodes as a file has them: by section, plain values, without those that are the default."""
+
+    def plain(node: Node) -> dict[str, Any]:
+        told = {f.name: getattr(node, f.name) for f in fields(Node)[3:] if getattr(node, f.name) != f.default}
+        own = {WORDS[node.kind]: node.network, **node.options}
+        if node.shares:
+            own = {}
+            told.pop("frozen", None)
+        inputs = {"inputs": told.pop("inputs")} if "inputs" in told else {}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in (inputs | own | told).items()}
+
+    sections = {s: {n: plain(node) for n, node in spec.items() if node.kind == kind} for s, kind in SECTIONS.items()}
+    return {section: nodes for section, nodes in sections.items() if nodes}
+
+
+def from_plain(values: Any) -> dict[str, Node]:
+    """The inverse of `to_plain`. Raises GraphError for what is not expected there."""
+    if not isinstance(values, Mapping) or not set(values) <= set(SECTIONS):
+        raise GraphError(f"a graph has {listed(SECTIONS)}, each with nodes by name; found {values!r:.80}")
+    spec: dict[str, Node] = {}
+    for section, kind in SECTIONS.items():
+        nodes = {} if values.get(section) is None else values[section]
+        if not isinstance(nodes, Mapping):
+            raise GraphError(f"'{section}' has nodes by name; found {nodes!r:.80}")
+        for name, told in nodes.items():
+            if name in spec:
+                raise GraphError(f"'{name}' is the name of two nodes")
+            spec[str(name)] = node_from_plain(kind, str(name), told)
+    return spec
+
+
+def node_from_plain(kind: Kind, name: str, values: Any) -> Node:
+    """One node from the values that a file or a call names. Raises GraphError."""
+    if not isinstance(values, Mapping):
+        raise GraphError(f"{kind} '{name}': expected its {WORDS[kind]} and options by name, found {values!r:.80}")
+    known = {f.name for f in fields(Node)[3:]}
+    told = {key: value for key, value in values.items() if key in known}
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key not in known}
+    network = options.pop(WORDS[kind], "")
+    for key in {"inputs", "senses"} & set(told):
+        told[key] = (told[key],) if isinstance(told[key], str) else told[key]
+    if told.get("shares") and (network or options):
+        own = listed(key for key in values if key not in known)
+        raise GraphError(f"{kind} '{name}' shares the weights of '{told['shares']}' and takes no {own} of its own")
+    if kind == "sense":
+        options.setdefault("pose", CAMERA_NUMBERS)
+    if kind == "task":
+        options.setdefault("query", 0)
+    plain = {"kind": kind, "network": network, "options": options, **told}
+    try:
+        return dacite.from_dict(Node, plain, dacite.Config(strict=True, cast=[tuple]))
+    except (dacite.DaciteError, TypeError) as error:
+        raise GraphError(f"{kind} '{name}': {error}") from None

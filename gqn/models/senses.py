@@ -1,0 +1,123 @@
+"""Senses: an encoder of one observation and the pose that it was made from, and how the views of a scene become one r.
+
+Each encoder maps frames (n, ...) and cameras (n, k) to (n, channels, h', w'). Vision's: `gqn.models.encoders`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gqn.core.views import EncodedViews, Views
+from gqn.models.encoders import REPRESENTATIONS, Vision
+
+Shape = tuple[int, ...]
+Aggregate = Literal["sum", "mean"]
+
+
+class VectorEncoder(nn.Module):
+    """A vector of readings (touch, proprioception) and the probe's pose through three layers, to one cell."""
+
+    def __init__(self, *, frame: Shape, pose: int, channels: int = 128, hidden: int = 256) -> None:
+        super().__init__()
+        if len(frame) != 1:
+            raise ValueError(f"frames of shape {tuple(frame)}: a vector has one axis")
+        self.layers = nn.Sequential(
+            nn.Linear(frame[0] + pose, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, channels),
+        )
+
+    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
+        return self.layers(torch.cat([frames, cameras], dim=1))[:, :, None, None]
+
+
+class SpectrogramEncoder(nn.Module):
+    """Sound as a map (channels, frequencies, times) and the listener's pose, to one cell.
+
+    Three convolutions of stride 2; then the mean over time, but not over frequency, since pitch matters more than when.
+    """
+
+    def __init__(self, *, frame: Shape, pose: int, channels: int = 128, hidden: int = 256) -> None:
+        super().__init__()
+        if len(frame) != 3:
+            raise ValueError(f"frames of shape {tuple(frame)}: a spectrogram has axes channels, frequencies, times")
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(frame[0], 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
+        heard = 64 * -(-frame[1] // 8)
+        self.layers = nn.Sequential(nn.Linear(heard + pose, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
+        heard = self.convolutions(frames).mean(dim=3).flatten(1)
+        return self.layers(torch.cat([heard, cameras], dim=1))[:, :, None, None]
+
+
+def vision(network: Vision) -> Callable[..., nn.Module]:
+    """One of `gqn.models.encoders`'s networks with the arguments of a sense, and its own."""
+
+    def build(*, frame: Shape, pose: int, **options: Any) -> nn.Module:
+        if len(frame) != 3 or frame[1] != frame[2]:
+            raise ValueError(f"frames of shape {tuple(frame)}: vision takes (channels, pixels, pixels)")
+        return network(pixels=frame[1], cameras=pose, frame_channels=frame[0], **options)
+
+    return build
+
+
+# Encoders by name, and the place to register one's own: keywords frame (shape of an observation), pose (numbers).
+SENSES: dict[str, Callable[..., nn.Module]] = {
+    **{name: vision(network) for name, network in REPRESENTATIONS.items()},
+    "vector": VectorEncoder,
+    "spectrogram": SpectrogramEncoder,
+}
+
+
+class Sense(nn.Module):
+    """An encoder of views and what becomes of them: the first layer of a graph.
+
+    aggregate, normalise: see `aggregate_views`.
+    """
+
+    def __init__(self, encoder: nn.Module, *, aggregate: Aggregate = "sum", normalise: bool = False) -> None:
+        super().__init__()
+        if aggregate not in ("sum", "mean"):
+            raise ValueError(f"aggregate '{aggregate}': use sum or mean")
+        self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
+
+    def forward(self, views: Views) -> Tensor:
+        """Representation of b scenes, (b, c, h', w'), from their views, of which some may be encoded already."""
+        features = views.frames if isinstance(views, EncodedViews) else encode_views(self.encoder, views)
+        return aggregate_views(features, views.present, self.aggregate, self.normalise)
+
+
+def encode_views(encoder: nn.Module, views: Views) -> Tensor:
+    """What an encoder gives of each view by itself, (b, m, c, h', w')."""
+    frames = views.known().flatten(0, 1)
+    if frames.dim() == 4:
+        frames = frames.contiguous(memory_format=torch.channels_last)
+    return encoder(frames, views.cameras.flatten(0, 1)).unflatten(0, views.cameras.shape[:2])
+
+
+def aggregate_views(features: Tensor, present: Tensor | None, aggregate: Aggregate, normalise: bool) -> Tensor:
+    """One representation (b, c, h', w') from those of m views, (b, m, c, h', w'); the views' order does not matter.
+
+    present: (b, m), the views that count; None for all. A scene without views gets zeros.
+    aggregate: "sum" over views as published (supplementary section 2), or their "mean".
+    normalise: layer normalisation of the result, without learned scale (not in the paper).
+    """
+    if present is None:
+        r = features.mean(dim=1) if aggregate == "mean" and features.shape[1] else features.sum(dim=1)
+    else:
+        r = torch.where(present[:, :, None, None, None], features, 0).sum(dim=1)
+        if aggregate == "mean":
+            r = r / present.sum(dim=1).clamp(min=1)[:, None, None, None]
+    return F.layer_norm(r, r.shape[1:]) if normalise else r

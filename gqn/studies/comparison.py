@@ -1,0 +1,101 @@
+"""Learning curves compared: steps to a threshold where some runs never reach it, scores, and their intervals.
+
+Interquartile mean, probability of improvement and the stratified bootstrap are those of Agarwal et al. 2021, "Deep
+reinforcement learning at the edge of the statistical precipice" (rliable). Intervals are of 95 %, over seeds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gqn.core.extras import extra
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval; bound says what censoring makes of it: "", "at most" or "at least"."""
+
+    value: float
+    low: float
+    high: float
+    bound: str = ""
+
+
+def steps_to_threshold(steps: Sequence[float], errors: Sequence[float], threshold: float) -> float:
+    """Steps until a curve first comes down to a threshold, straight between its points; infinite if it never does."""
+    errors = list(errors)
+    for number, error in enumerate(errors):
+        if error <= threshold:
+            if number == 0:
+                return float(steps[0])
+            before, after = errors[number - 1], error
+            return float(np.interp(before - threshold, [0, before - after], [steps[number - 1], steps[number]]))
+    return float("inf")
+
+
+def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimate | None:
+    """Our median steps to a threshold over theirs, of paired seeds (n,); infinite are those of runs cut at the budget.
+
+    Where their median is cut, the ratio is at most ours over the budget; where ours is, at least the budget over
+    theirs; None where both are. The interval takes cut runs at the budget.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    ours_cut, theirs_cut = (not np.isfinite(np.median(x)) for x in (ours, theirs))
+    if ours_cut and theirs_cut:
+        return None
+
+    def ratio(a: Array, b: Array) -> float:
+        return float(np.median(a) / max(np.median(b), 1e-9))
+
+    capped = np.minimum(ours, budget), np.minimum(theirs, budget)
+    low, high = _interval(capped, ratio, paired=True)
+    bound = "at most" if theirs_cut else "at least" if ours_cut else ""
+    return Estimate(ratio(*capped), low, high, bound)
+
+
+def area(steps: ArrayLike, scores: ArrayLike) -> float:
+    """Mean of a score over the steps of a curve, straight between its points: its normalised area."""
+    x = np.asarray(steps, float)
+    return float(np.trapezoid(np.asarray(scores, float), x) / np.ptp(x))
+
+
+def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
+    """Mean of the middle half of all runs' scores; scores: those of the seeds of each task, resampled within it."""
+    samples = [np.asarray(task, float) for task in scores]
+
+    def middle(*tasks: Array, axis: int = -1) -> Array:
+        return extra("scipy.stats").trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
+
+    return Estimate(float(middle(*samples)), *_interval(samples, middle, vectorized=True))
+
+
+def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> Estimate:
+    """How likely a run of ours has the higher score than one of theirs, mean over tasks; ties count half."""
+    samples = [np.asarray(task, float) for task in (*ours, *theirs)]
+
+    def better(*tasks: Array) -> float:
+        pairs = zip(tasks[: len(ours)], tasks[len(ours) :], strict=True)
+        return float(np.mean([np.heaviside(a[:, None] - b, 0.5).mean() for a, b in pairs]))
+
+    return Estimate(better(*samples), *_interval(samples, better))
+
+
+def _interval(
+    samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False, vectorized: bool = False
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a statistic; several samples are resampled each by itself unless paired."""
+    if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
+        value = float(statistic(*samples))
+        return value, value
+    interval = extra("scipy.stats").bootstrap(
+        samples, statistic, n_resamples=RESAMPLES, method="percentile", paired=paired, vectorized=vectorized,
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)

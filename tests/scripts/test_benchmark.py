@@ -1,0 +1,135 @@
+"""The front door of the benchmarks."""
+
+import json
+import runpy
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from gqn.scenes import jaco
+from gqn.training.config import PRESETS
+
+SCRIPT = Path(__file__).parents[2] / "scripts/benchmark.py"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scenes", "--families", "mazes", "foo"], "--families: no 'foo', only shepard_metzler_5_parts, "),
+        (["scenes", "--size", "0"], "--size must be positive"),
+        (["train", "--presets", "quick", "foo"], "--presets: no 'foo', only quick, "),
+        (["train", "--compile", "foo"], "--compile: no 'foo', only quick, "),
+        (["train", "--device", "tpu"], "--device tpu: must be cpu"),
+        (["scaling", "--batches", "4", "0"], "--batches must be positive"),
+        (["arm", "--seed", "-1"], "--seed must be 0 or more"),
+        (["arm", "--output", "/dev/null/arm.json"], "[Errno 17] File exists: '/dev/null'"),
+        (["arm", "--output", "/dev"], "--output: /dev is a folder: name a file"),
+        (["scaling", "--output", "/proc/scaling.json"], "[Errno "),
+    ],
+)
+def test_what_can_not_be_done_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *arguments)
+    assert str(stopped.value).startswith(f"benchmark: {message}")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("tensorflow", ["data"], "tensorflow"),
+        ("dm_control", ["arm"], "worlds"),
+        ("labmaze", ["scenes", "--families", "shepard_metzler_5_parts", "mazes"], "worlds"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, arguments: list[str], extra: str
+) -> None:
+    jaco._arm.cache_clear()  # which another test may have built
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match=rf"^benchmark: .*: pip install 'gqn\[{extra}\]'$"):
+        run(monkeypatch, *arguments)
+    assert capsys.readouterr().out == ""
+
+
+def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rates.json"
+    families = ("shepard_metzler_5_parts", "shepard_metzler_7_parts")
+    options = ("--size", "8", "--seconds", "0.01", "--dataset", "1", "--output", str(output))
+    run(monkeypatch, "scenes", "--families", *families, *options)
+    report = json.loads(output.read_text())
+    assert set(report["frames_a_second"]) == set(families)
+    assert min(report["frames_a_second"].values()) > 0
+    assert report["provenance"]["command"][:2] == ["benchmark.py", "scenes"]
+    assert report["dataset"]["scenes"] == 1
+    assert "frames/s a core at 8x8" in capsys.readouterr().out
+
+
+def test_arm_counts_what_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "arm.json"
+    run(monkeypatch, "arm", "--scenes", "2", "--output", str(output))
+    report = json.loads(output.read_text())
+    assert {"pose", "locate", "reach", "grasp", "provenance"} <= set(report)
+    assert report["locate"] == {
+        "scenes_with_an_answer": 2,
+        "true_answers_succeed": 1.0,
+        "median_error_metres": 0.0,
+        "random_answers_succeed": 0.0,
+    }
+
+
+def test_train_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "train", "--help")
+    assert stopped.value.code == 0
+    assert "--repeats" in capsys.readouterr().out
+
+
+def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "data.json"
+    run(
+        monkeypatch, "data", "--scenes", "20", "--size", "16", "--repeats", "1", "--large", "1", "--output", str(output)
+    )
+    report = json.loads(output.read_text())
+    assert len(report["scenes_a_second"]) == 6
+    assert min(report["scenes_a_second"].values()) > 0
+    assert report["bytes_a_scene"]["decoded shards"] > 15 * 3 * 16 * 16
+    assert len(report["ratios"]) == 3
+    assert report["provenance"]["command"][:2] == ["benchmark.py", "data"]
+
+
+def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "scaling.json"
+    options = ("--pixels", "16", "--repeats", "1", "--batches", "2", "--lengths", "4", "--output", str(output))
+    run(monkeypatch, "scaling", *options)
+    report = json.loads(output.read_text())
+    assert report["two_processes"]["efficiency"] > 0
+    assert [(row["scenes"], row["L"]) for row in report["memory_megabytes"]] == [(2, 4), (2, 4)]
+    assert min(row["megabytes"] for row in report["memory_megabytes"]) > 0
+    for row in report["computed"]:
+        assert 0 < row["efficiency"] < 1
+        assert row["batch"] % row["gpus"] == 0
+    assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
+
+
+def test_operations_are_those_of_any_number_of_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    timing = import_module("benchmark_training")
+    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), timing.Work(16, 5, 2, 1)
+    once, each = timing.operations(sizes, work)
+    assert once > 0
+    assert timing.Step(sizes, work, torch.device("cpu")).operations() == once + 5 * each

@@ -1,0 +1,310 @@
+"""Properties of the reaching world and of agents in it, and how a frozen representation is observed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import image
+
+from gqn.core.camera import camera_vector
+from gqn.core.files import read_json_lines
+from gqn.core.views import Views
+from gqn.data.convert import convert
+from gqn.data.dataset import SceneDataset
+from gqn.data.generate import generate
+from gqn.data.labels import scene_labels
+from gqn.scenes.jaco import may_hold_target
+from gqn.scenes.reaching import FAMILY, LARGEST, Reaching
+from gqn.studies import agent
+from gqn.studies.agent import (
+    EPISODE,
+    NEAR,
+    VISION,
+    Episodes,
+    Frozen,
+    Learning,
+    Pixels,
+    State,
+    compare,
+    evaluate,
+    picture,
+    table,
+    train_agent,
+    untrained,
+)
+
+TINY = {**VISION, "channels": 4}
+BRIEF = Learning(steps=20, evaluate_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
+
+
+def started(seed: int) -> Reaching:
+    world = Reaching()
+    world.begin(np.random.default_rng(seed))
+    return world
+
+
+def test_the_same_seed_gives_the_same_episode_and_another_seed_another() -> None:
+    first, again, other = started(1), started(1), started(2)
+    np.testing.assert_array_equal(first.joints, again.joints)
+    np.testing.assert_array_equal(first.target, again.target)
+    np.testing.assert_array_equal(first.frame(first.camera), again.frame(again.camera))
+    assert not np.allclose(first.joints, other.joints)
+    assert not np.allclose(first.target, other.target)
+
+
+def test_worlds_do_not_share_their_pose() -> None:
+    first = started(1)
+    before = first.joints, first.target, first.distance
+    second = started(2)
+    second.move([1, 1, 1])
+    np.testing.assert_array_equal(first.joints, before[0])
+    np.testing.assert_array_equal(first.target, before[1])
+    assert first.distance == before[2]
+
+
+def test_a_frame_is_that_of_the_family_for_the_same_pose_and_target() -> None:
+    world = started(0)
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        scene = FAMILY.scene(random)
+        setting = FAMILY.setting(np.random.default_rng(seed))
+        world.arm.data.mocap_pos[0] = scene.labels["objects"][0]["position"]
+        world.arm.pose(scene.labels["joints"])
+        world.world.colours[:] = setting.world.colours
+        np.testing.assert_array_equal(world.frame(setting.cameras[0]), scene.frames[0])
+
+
+def test_an_episode_begins_free_with_a_target_in_reach() -> None:
+    for seed in range(10):
+        world = started(seed)
+        assert may_hold_target(world.target)
+        assert not world.arm.touches()
+        assert world.distance > NEAR / 2
+        np.testing.assert_allclose(world.world.colours, world.world.colours.clip(0, 1))
+
+
+def test_a_move_turns_the_joints_and_the_hand_by_kinematics() -> None:
+    world = started(3)
+    before, joints = world.arm.hand, world.joints
+    world.move([0.5, 0, 0])
+    np.testing.assert_allclose(world.joints - joints, [0.5 * LARGEST, 0, 0], atol=1e-12)
+    angle = np.arctan2(*world.arm.hand[1::-1]) - np.arctan2(*before[1::-1])
+    # The first joint stands upright and turns downwards: the hand goes round the axis of the base, at its height.
+    assert (angle + np.pi) % (2 * np.pi) - np.pi == pytest.approx(-0.5 * LARGEST)
+    assert np.hypot(*world.arm.hand[:2]) == pytest.approx(np.hypot(*before[:2]))
+    assert world.arm.hand[2] == pytest.approx(before[2])
+
+
+def test_a_move_keeps_to_the_limits_and_touches_neither_floor_nor_arm() -> None:
+    world = started(4)
+    ball = world.arm.model.geom("target").id
+    for direction in ([0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [1, 9, -9]):
+        for _ in range(25):
+            before = world.joints
+            world.move(direction)
+            assert not world.arm.touches(but=[ball])
+            assert (np.abs(world.joints - before) <= LARGEST + 1e-12).all()
+        low, high = world.arm.limits[1:3].T
+        assert ((low <= world.joints[1:]) & (world.joints[1:] <= high)).all()
+
+
+def test_a_joint_that_does_not_turn_without_end_stops_at_its_limit() -> None:
+    world = started(3)
+    # No pose at the arm's own limits is free, so nearer ones.
+    before, allowed = world.joints, 0.4 * LARGEST
+    world._highest = np.where(world._turns, np.inf, before + allowed)
+    world.move([0.6, 0.6, 0.6])
+    np.testing.assert_allclose(world.joints - before, [0.6 * LARGEST, allowed, allowed], atol=1e-12)
+
+
+def test_where_a_joint_would_touch_the_others_turn_all_the_same() -> None:
+    world = started(4)
+    for _ in range(25):
+        world.move([0, 1, 0])  # down, until something is in the way
+    before = world.joints
+    world.move([1, 1, 0])
+    assert world.joints[0] - before[0] == pytest.approx(LARGEST)
+    assert world.joints[1] - before[1] == pytest.approx(0, abs=1e-12)
+
+
+def test_rewards_are_minus_the_distance_and_an_episode_has_its_length() -> None:
+    env = Episodes(State)
+    env.reset(seed=5)
+    for number in range(EPISODE):
+        seen, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        hand = env.world.arm.data.site("hand_gripsite").xpos
+        assert reward == pytest.approx(-np.linalg.norm(hand - env.world.target))
+        assert not terminated
+        assert truncated == (number == EPISODE - 1)
+        assert env.observation_space.contains(seen)
+
+
+def test_the_expert_arrives_and_chance_does_not() -> None:
+    env = Episodes(State)
+    random = np.random.default_rng(0)
+    expert = evaluate(env, lambda _: env.world.expert(), 60)
+    chance = evaluate(env, lambda _: random.uniform(-1, 1, 3), 60)
+    assert expert["success_5_cm"] > 0.8
+    assert chance["success_10_cm"] < 0.1
+    assert expert["distance_cm"] < 10 < 40 < chance["distance_cm"]
+
+
+def test_the_camera_is_fixed_or_moves() -> None:
+    for camera in ("fixed", "moving"):
+        env = Episodes(Pixels, camera)
+        seen = [env.reset(seed=seed)[0]["camera"] for seed in range(3)]
+        assert all(env.observation_space["camera"].contains(vector) for vector in seen)
+        assert np.ptp(seen, axis=0).max() > 0.1 if camera == "moving" else not np.ptp(seen, axis=0).any()
+
+
+def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_path: Path) -> None:
+    options = {key: value for key, value in vars(FAMILY).items() if key != "senses"}
+    folder = generate("jaco", tmp_path, 1, seed=0, test_scenes=1, workers=1, progress=False, **options)
+    convert(folder, 1, workers=1, progress=False)
+    frames, cameras = SceneDataset(folder, "train").scene(0)
+    graph, world = untrained(TINY), Reaching()
+    labels = scene_labels(folder, "train")[0]
+    world.arm.data.mocap_pos[0] = labels["objects"][0]["position"]
+    world.arm.pose(np.array(labels["joints"]))
+    world.world.colours[world.arm.model.geom("target").id] = labels["objects"][0]["colour"]
+    observer = Frozen(world, graph, "vision")
+    seen = observer.observe(world, cameras[0].double().numpy())
+    expected = graph.encode("vision", {"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])})
+    np.testing.assert_allclose(seen, expected.flatten().numpy(), atol=2e-3, rtol=1e-3)  # half precision
+    assert observer.space.contains(seen)
+    world.move([1, 0, 0])
+    assert np.abs(observer.observe(world, cameras[0].double().numpy()) - seen).max() > 0.01
+
+
+def test_features_are_standardised_by_other_episodes() -> None:
+    env = Episodes(lambda world: Frozen(world, untrained(TINY), "vision"))
+    seen = np.stack([env.reset(seed=seed)[0] for seed in range(40)]).astype(np.float64)
+    assert np.abs(seen.mean(axis=0)).mean() < 0.3
+    assert 0.5 < np.median(seen.std(axis=0)) < 1.5
+    raw = torch.stack([env.observer.encode(env.world, env.camera)]).numpy()
+    expected = (raw[0] - env.observer.mean.numpy()) / env.observer.deviation.numpy()
+    np.testing.assert_allclose(env.observer.observe(env.world, env.camera), expected, atol=1e-2)
+
+
+def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(agent, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
+    for observation, learns in (("random", False), ("pixels", True)):
+        made.clear()
+        curve = train_agent(observation, learning=BRIEF)
+        assert [row["steps"] for row in curve] == [0, 10, 20]
+        assert all(np.isfinite(list(row.values())).all() for row in curve)
+        # The networks of the actor and of the critics, or the one that is frozen, begin as the seed says.
+        state = made[1].state_dict()
+        torch.manual_seed(0)
+        start = untrained(TINY).state_dict()
+        assert learns != all(torch.equal(state[key], start[key]) for key in start)
+
+
+def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
+    graph = untrained(TINY)
+    graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
+    before = {key: value.clone() for key, value in graph.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "load_graph", lambda run: graph)
+        first = train_agent("layer-1", learning=BRIEF, layer="run")
+        second = train_agent("layer-2", learning=BRIEF, layer="run", node="arm")
+    assert len(first) == len(second) == 3
+    assert first != second
+    assert all(torch.equal(value, before[key]) for key, value in graph.state_dict().items())
+    assert Frozen(Reaching(), graph, "arm").space.shape == (6,)
+
+
+def test_an_agent_that_is_told_the_state_learns() -> None:
+    learning = Learning(
+        steps=1200, evaluate_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
+    )
+    curve = train_agent("state", learning=learning)
+    assert curve[-1]["return"] > curve[0]["return"] + 1
+
+
+def test_the_same_seed_gives_the_same_curve() -> None:
+    assert train_agent("state", seed=1, learning=BRIEF) == train_agent("state", seed=1, learning=BRIEF)
+    assert train_agent("state", seed=1, learning=BRIEF) != train_agent("state", seed=2, learning=BRIEF)
+
+
+def test_runs_that_are_there_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "new" / "runs.jsonl"
+    trained = []
+
+    def curve(observation: str, camera: str, seed: int, *_: object) -> list[dict[str, float]]:
+        trained.append((observation, camera, seed))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return [{"steps": 0, "distance_cm": 50.0}]
+
+    monkeypatch.setattr(agent, "train_agent", curve)
+    asked = (results, ["state", "pixels"], ["fixed"], [0, 1])
+    with pytest.raises(KeyboardInterrupt):
+        compare(*asked)
+    assert len(read_json_lines(results)) == 2
+    runs = compare(*asked)
+    assert len(trained) == 5  # the one that was interrupted, and the last
+    order = [("state", 0), ("pixels", 0), ("state", 1), ("pixels", 1)]  # seeds last, so that none is short of one
+    assert [(run["observation"], run["seed"]) for run in runs] == order
+    assert runs == compare(*asked)
+    assert len(compare(*asked, Learning(steps=7))) == 4
+    assert len(read_json_lines(results)) == 8
+    assert {"commit", "command", "torch", "learning", "seconds"} <= runs[0].keys()
+
+
+def test_only_the_asked_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "train_agent", lambda *_: [{"steps": 0, "distance_cm": 50.0}])
+
+    def asked(layer: str, node: str, seeds: list[int]) -> list[tuple[str, str, str, int]]:
+        found = compare(tmp_path / "runs.jsonl", ["layer-2"], ["fixed"], seeds, layers={"layer-2": (layer, node)})
+        return [tuple(run[name] for name in ("observation", "layer", "node", "seed")) for run in found]
+
+    assert asked("one", "arm", [0, 1]) == [("layer-2", "one", "arm", 0), ("layer-2", "one", "arm", 1)]
+    assert asked("another", "arm", [0]) == [("layer-2", "another", "arm", 0)]
+    assert asked("one", "hand", [0]) == [("layer-2", "one", "hand", 0)]
+    assert asked("one", "arm", [1, 1]) == [("layer-2", "one", "arm", 1)]
+    compare(tmp_path / "runs.jsonl", ["state"], ["fixed"], [1])
+    assert len(read_json_lines(tmp_path / "runs.jsonl")) == 5
+
+
+def test_moves_to_a_threshold_and_what_is_told_of_runs(tmp_path: Path) -> None:
+    def row(steps: int, distance: float) -> dict[str, float]:
+        return {"steps": steps, "distance_cm": distance, "success_10_cm": 0.5, "success_5_cm": 0.25}
+
+    curve = [row(0, 50), row(100, 40), row(200, 20), row(300, 30)]
+    runs = [
+        {"camera": "fixed", "observation": "state", "curve": curve},
+        {"camera": "fixed", "observation": "state", "curve": [row(0, 50), row(100, 20), row(200, 10), row(300, 15)]},
+        {"camera": "fixed", "observation": "expert", "curve": [row(0, 5)]},
+    ]
+    told = table(runs)
+    assert "| fixed | state | 2 | 108 (67 to 150) |" in told
+    assert "never" in told
+    picture(runs).savefig(tmp_path / "curves.png")
+    assert image.imread(tmp_path / "curves.png").std() > 0
+
+
+@pytest.mark.parametrize("option", ["steps", "batch", "discount"])
+def test_refuses_an_option_out_of_range(option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        Learning(**{option: 0 if option != "discount" else 1.0})
+
+
+def test_refuses_a_layer_that_is_not_named() -> None:
+    with pytest.raises(ValueError, match="layer-1 needs the run of a graph"):
+        train_agent("layer-1")
+
+
+@pytest.mark.parametrize("layer", ["layer-1", "layer-2"])
+def test_the_script_names_the_option_of_a_layer_before_anything_runs(layer: str, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts/agent.py"
+    command = [sys.executable, str(script), str(tmp_path / "new/runs.jsonl"), "--observations", "expert", layer]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"agent: --observations {layer} needs --{layer} RUN\n")
+    assert not (tmp_path / "new").exists()

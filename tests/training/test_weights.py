@@ -1,0 +1,62 @@
+"""The weights that come with the library: what they are, and that they have learned what the README says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import gqn
+from gqn.core.distributed import processes
+from gqn.data.convert import convert
+from gqn.data.generate import generate
+from gqn.training import checkpoint
+
+NAME = "shepard-metzler-5-small"
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> gqn.SceneDataset:
+    """Objects drawn for this test alone, as JPEGs like those that the network was trained on."""
+    folder = generate(
+        "shepard_metzler_5_parts", tmp_path_factory.mktemp("unseen"), 24, seed=77, test_scenes=0, progress=False
+    )
+    convert(folder, 24, progress=False)
+    return gqn.SceneDataset(folder, "train")
+
+
+def test_the_shipped_network_imagines_objects_from_new_sides(unseen: gqn.SceneDataset) -> None:
+    with processes("cpu") as group:
+        found = gqn.evaluate(
+            gqn.load(NAME), unseen, gqn.mean_image(unseen), context=3, samples=2, sigma=0.5, seed=0, processes=group
+        )
+    assert found["context_gain_db"] > 5
+    assert found["prior_mean"]["psnr_db"] > found["mean_image"]["psnr_db"] + 3
+
+
+def test_they_are_a_graph_too() -> None:
+    graph, random = gqn.load_graph(NAME), torch.Generator().manual_seed(0)
+    views = gqn.Views(torch.rand(1, 2, 3, 64, 64, generator=random), torch.randn(1, 2, 7, generator=random))
+    assert torch.equal(graph.encode("vision", {"vision": views}), gqn.load(NAME).encode(views))
+
+
+def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checkpoint.WEIGHTS, NAME, "0" * 64)
+    with pytest.raises(checkpoint.CheckpointError, match="missing or damaged: its checksum is not 0000"):
+        gqn.load(NAME)
+
+
+def test_a_run_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):
+        gqn.load(NAME)
+
+
+def test_weights_alone_are_half_the_size_and_the_same_network(tmp_path: Path) -> None:
+    network = gqn.load(NAME)
+    checkpoint.extract(NAME, [], tmp_path / "again.pt")
+    again = gqn.load(tmp_path / "again.pt")
+    for name, weight in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+    count = sum(weight.numel() for weight in network.state_dict().values())
+    assert (tmp_path / "again.pt").stat().st_size < 2.1 * count + 100_000
