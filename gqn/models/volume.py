@@ -1,8 +1,8 @@
 """A representation with a place in space: views are gathered into the cells of a cube, query cameras look through it.
 
 Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.core.camera` is
-given: a cell of the cube reads each view where it would be seen, and a ray of the query's camera reads the cells that it
-passes (as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what
+given: a cell of the cube reads each view where it would be seen, and a ray of the query's camera reads the cells that
+it passes (as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what
 hides what and how it looks is learned. Cells and rays read the nearest value: they copy rows.
 
 The cube is centred at the origin and has half an edge of `radius` world units; r is (c * s, s, s) for s cells a side
