@@ -1,4 +1,4 @@
-"""The whole transfer protocol at toy size: to see that everything runs, not what comes out of it."""
+"""The whole transfer study at toy size: to see that everything runs, not what comes out of it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,15 +6,17 @@ from pathlib import Path
 from gqn.data.convert import convert
 from gqn.data.generate import generate
 from gqn.scenes.arm import TASKS
-from gqn.studies.conditions import CONDITIONS
-from gqn.studies.transfer import Experiment, Laboratory, read_results
-from gqn.studies.transfer_report import curves, report
+from gqn.studies.runner import make, write_report
+from gqn.studies.transfer.experiment import CONDITIONS, Experiment
+from gqn.studies.transfer.protocol import Transfer
 from gqn.training.config import PRESETS
 from gqn.training.trainer import train
 
+TINY = {"representation": "tower", "representation_channels": 16, "hidden": 16, "canvas": 16, "generation_steps": 2}
+
 
 def smoke(folder: Path) -> str:
-    """Draw scenes, train a layer 1, make a run of every condition and task for two seeds, and report them."""
+    """Draw scenes, train a layer 1, make a run of every condition and task for two seeds, and return their tables."""
     data = generate(
         "jaco", folder, 40, seed=0, test_scenes=8, views=5, size=16, moving=(1, 2, 3), walls="plain", progress=False
     )
@@ -26,14 +28,7 @@ def smoke(folder: Path) -> str:
             data=str(data),
             runs=str(folder / "runs"),
             name="layer-1",
-            model=replace(
-                quick.model,
-                representation="tower",
-                representation_channels=16,
-                hidden=16,
-                canvas=16,
-                generation_steps=2,
-            ),
+            model=replace(quick.model, **TINY),
             training=replace(quick.training, steps=4, batch=4, context_views=(1, 3), queries=1),
             evaluation=replace(quick.evaluation, evaluation_scenes=4, samples=2),
         )
@@ -50,11 +45,9 @@ def smoke(folder: Path) -> str:
         autoencoder_steps=3,
         compare=[["layer-1", "pixels"], ["layer-2", "layer-1"]],
     )
-    results = folder / "smoke.jsonl"
-    laboratory = Laboratory.open(experiment, data, layer_1, folder / "work")
-    made = len(list(laboratory.make(experiment.cells(), results)))
-    if made != len(experiment.cells()) or list(laboratory.make(experiment.cells(), results)):
-        raise RuntimeError(f"{made} runs made of {len(experiment.cells())}, or made twice")
-    known = read_results(results, experiment)
-    curves(experiment, known).savefig(folder / "smoke.png")
-    return report(experiment, known)
+    study = Transfer(experiment, folder / "smoke.jsonl", data, layer_1, folder / "work")
+    made = len(list(make(study, study.cells())))
+    if made != len(study.cells()) or list(make(study, study.cells())):
+        raise RuntimeError(f"{made} runs made of {len(study.cells())}, or made twice")
+    write_report(study)
+    return study.results.with_suffix(".md").read_text()
