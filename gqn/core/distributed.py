@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gqn.core.errors import Error
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -61,14 +63,14 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     """The group that torchrun started, or this process alone; left in order at the end.
 
     device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
-    Raises ValueError for another, and for CUDA where there is none.
+    Raises Error for another, and for CUDA where there is none.
     """
     if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f"--device {device}: must be cpu, cuda or auto")
+        raise Error(f"--device {device}: must be cpu, cuda or auto")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+        raise Error("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:

@@ -109,7 +109,7 @@ def convert(
     """
     began = time.monotonic()
     if batch < 1:
-        raise ValueError(f"a shard of {batch} scenes")
+        raise DatasetError(f"a shard of {batch} scenes: must be 1 or more")
     if not 1 <= share[0] <= share[1]:
         raise DatasetError(f"part {share[0]} of {share[1]}: must be from 1 to {share[1]}")
     directory = Path(directory)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
+from gqn.core.errors import Error, NoSuchItem
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
@@ -32,7 +33,7 @@ OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
 FORMAT = 2  # of the shards
 
 
-class DatasetError(ValueError):
+class DatasetError(Error):
     """A dataset that is missing, damaged or not what it should be; the message is for its user."""
 
 
@@ -245,7 +246,7 @@ class SceneDataset:
 
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
+            raise DatasetError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
         self.folder = Path(directory) / "torch" / split
         path = self.folder / "index.json"
         try:
@@ -308,7 +309,7 @@ class SceneDataset:
         """
         number, row = self._place(index)
         if name not in self.further:
-            raise KeyError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
+            raise DatasetError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
         return self._load(self._shards[number])[name][row]
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -320,7 +321,7 @@ class SceneDataset:
     def position(self, index: int) -> int:
         """Where scene `index` stands among all that are converted, of which this may be a part. IndexError."""
         if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
+            raise NoSuchItem(f"scene {index} of {len(self)}")
         return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:

@@ -61,10 +61,7 @@ def generate(
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
-    try:
-        drawn.setting(np.random.default_rng(seed))  # before anything is written
-    except ModuleNotFoundError as error:
-        raise DatasetError(str(error)) from error
+    drawn.setting(np.random.default_rng(seed))  # what a family needs is there, before anything is written
     description = {
         "name": name,
         "family": family,
