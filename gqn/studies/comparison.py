@@ -92,7 +92,9 @@ def spread(
     values: Sequence[float], form: str = ".2f", middle: Callable[[Sequence[float]], float] = fmean, never: str = "never"
 ) -> str:
     """Return the mean, or another middle, and the lowest and highest of values, as a table shows them."""
-    shown, low, high = (format(v, form) if np.isfinite(v) else never for v in (middle(values), min(values), max(values)))
+    shown, low, high = (
+        format(v, form) if np.isfinite(v) else never for v in (middle(values), min(values), max(values))
+    )
     return shown if len(values) == 1 else f"{shown} ({low} to {high})"
 
 

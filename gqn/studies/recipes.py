@@ -22,7 +22,7 @@ from gqn.studies.comparison import spread
 from gqn.studies.runner import Line, Study, StudyError, flat, plain
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
-from gqn.training.trainer import METRICS, Run, train
+from gqn.training.trainer import METRICS, Trainer, train
 
 WARM_UP, TIMED = 4, 12  # steps before, and of, the measurement
 USED = 1.0  # dB of context gain from which the context counts as used
@@ -89,7 +89,7 @@ def step_seconds(plan: Experiment, data: Path, work: Path) -> dict[str, float]:
     for name in plan.recipes:
         config = replace(plan.configuration(name), data=str(data), runs=str(work), name=f"timing-{slug(name)}")
         with processes(config.device) as group:
-            run = Run(config, group, resume=False)
+            run = Trainer(config, group)
             parallel, times = run.parallel(), []
             for step in range(WARM_UP + TIMED):
                 batch = run.batches[step].to(group.device)
@@ -171,7 +171,7 @@ class Recipes(Study[Cell]):
         if not 0 < every <= steps:
             raise StudyError(f"'{cell.recipe}': steps of {seconds:g} s are too long for an evaluation in its minutes")
         training = replace(config.training, steps=steps, minutes=0.0).with_schedules()
-        evaluation = replace(config.evaluation, evaluate_every=every, save_every=every)
+        evaluation = replace(config.evaluation, eval_every=every, save_every=every)
         return replace(config, seed=cell.seed, training=training, evaluation=evaluation)
 
     def curve(self, line: Line) -> list[float]:
@@ -207,7 +207,7 @@ class Recipes(Study[Cell]):
                     f"minutes to a gain of {USED:g} dB": ", ".join(NONE if m is None else f"{m:.0f}" for m in soon),
                 }
             )
-        return table(list(rows[0]), [list(row.values()) for row in rows]) + "\n" if rows else "No runs yet.\n"
+        return table(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
 
     def figure(self, known: dict[Cell, Line]) -> Figure:
         """Return PSNR of prior samples and context gain over time, beside the mean image."""
@@ -222,12 +222,12 @@ class Recipes(Study[Cell]):
 
 def point(report: dict[str, Any], seconds: float) -> dict[str, float]:
     """Return what a line keeps of one evaluation."""
-    kept = ("step", "context_gain_db", "negative_elbo_above_floor", "kl", "sigma")
-    errors = ("reconstruction", "prior_sample", "prior_mean", "mean_image")
+    found = report["tasks"]["render"]
     return {
         "minutes": round(report["step"] * seconds / 60, 3),
-        **{key: report[key] for key in kept},
-        **{key: report[key]["psnr_db"] for key in errors},
+        "step": report["step"],
+        **{key: found[key] for key in ("context_gain_db", "negative_elbo_above_floor", "kl", "sigma")},
+        **{key: found[key]["psnr_db"] for key in ("reconstruction", "prior_sample", "prior_mean", "mean_image")},
     }
 
 

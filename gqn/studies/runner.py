@@ -123,15 +123,20 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested dictionaries by their path, such as `training batch`."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name} ") if isinstance(value, dict) else {prefix + name: value}
     return found
 
 
+def fields_of(cell: Any) -> dict[str, Any]:
+    """Return the fields of a cell, a dataclass, by name."""
+    return asdict(cell)
+
+
 def name_of(cell: Any) -> str:
     """Return a cell as a user reads it."""
-    return ", ".join(f"{name} {value}" for name, value in asdict(cell).items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in fields_of(cell).items() if value is not None)
 
 
 def choose(study: Study[Cell], **only: Collection[Any]) -> list[Cell]:
@@ -159,7 +164,12 @@ def make(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[Line]:
             continue
         with processes("cpu") as group:
             about = provenance(group)
-        line = {"cell": asdict(cell), "experiment": study.experiment(cell), "about": about, **study.run(cell)}
+        line = {
+            "cell": fields_of(cell),
+            "experiment": study.experiment(cell),
+            "about": about,
+            **study.run(cell),
+        }
         study.results.parent.mkdir(parents=True, exist_ok=True)
         append_json_line(study.results, line)
         yield line
@@ -209,8 +219,14 @@ def carry_out(study: Study[Cell], cells: Sequence[Cell], mode: Mode = Mode()) ->
 
 
 def write_report(study: Study[Cell]) -> None:
-    """Write the table, NAME.md, and the curves, NAME.png, beside the results."""
+    """Write the table, NAME.md, and the curves, NAME.png, beside the results.
+
+    Raises:
+        StudyError: There is no run yet.
+    """
     known = read_results(study)
+    if not known:
+        raise StudyError(f"{study.results} has no runs of this study yet")
     with whole_file(study.results.with_suffix(".md")) as file:
         file.write(study.table(known).encode())
     if figure := study.figure(known):

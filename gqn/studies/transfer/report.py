@@ -39,9 +39,7 @@ def report(experiment: Experiment, results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def runs_of(
-    experiment: Experiment, results: Results, condition: str, task: str, labelled: int
-) -> dict[int, Line]:
+def runs_of(experiment: Experiment, results: Results, condition: str, task: str, labelled: int) -> dict[int, Line]:
     """The runs of a condition by their seeds."""
     (rate,) = experiment.conditions[condition]
     cells = {seed: Cell(condition, task, labelled, rate, seed) for seed in experiment.seeds}
@@ -131,9 +129,7 @@ def costs(ours: str, theirs: str, pairs: Pairs, experiment: Experiment) -> str:
     return f"{found}\n\n{charged(pairs, step, before, experiment)}"
 
 
-def charged(
-    pairs: Pairs, step: Sequence[float], before: Sequence[float], experiment: Experiment
-) -> str:
+def charged(pairs: Pairs, step: Sequence[float], before: Sequence[float], experiment: Experiment) -> str:
     """The ratio of seconds to the lowest threshold that both reach, with what came before left out and charged."""
     rows = []
     for task, both in pairs.items():

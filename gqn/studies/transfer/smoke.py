@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gqn.data.convert import convert
 from gqn.data.generate import generate
@@ -12,7 +13,13 @@ from gqn.studies.transfer.protocol import Transfer
 from gqn.training.config import PRESETS
 from gqn.training.trainer import train
 
-TINY = {"representation": "tower", "representation_channels": 16, "hidden": 16, "canvas": 16, "generation_steps": 2}
+TINY: dict[str, Any] = {
+    "representation": "tower",
+    "representation_channels": 16,
+    "hidden": 16,
+    "canvas": 16,
+    "generation_steps": 2,
+}
 
 
 def smoke(folder: Path) -> str:
@@ -30,7 +37,7 @@ def smoke(folder: Path) -> str:
             name="layer-1",
             model=replace(quick.model, **TINY),
             training=replace(quick.training, steps=4, batch=4, context_views=(1, 3), queries=1),
-            evaluation=replace(quick.evaluation, evaluation_scenes=4, samples=2),
+            evaluation=replace(quick.evaluation, eval_scenes=4, samples=2),
         )
     )
     experiment = Experiment(

@@ -242,7 +242,7 @@ class Workbench:
         return Trained(graph, time.monotonic() - begun)
 
     def second_layer(self, condition: Condition, task: str, seed: int) -> Trained:
-        """Return a representation of the frozen sense, trained for other tasks than `task`, or as the condition says."""
+        """Return a representation of the frozen sense, trained for other tasks, or as the condition says."""
         key = condition.second, task if condition.second != "unrelated" else "", condition.encoder, seed
         if key not in self._second:
             self._second = {k: graph for k, graph in self._second.items() if k[-1] == seed}
