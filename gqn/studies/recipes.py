@@ -1,25 +1,31 @@
 """Recipes for a GQN against each other at equal time: which of them learns to use its context, and how soon.
 
 Seconds depend on what else a machine does, steps do not. So the seconds of a step are measured once for all recipes,
-with nothing else running (`step_seconds`), and a recipe gets as many steps as fit in the study's minutes: its curve is
-the same whatever runs beside it.
+with nothing else running (`Recipes.measure`), and a recipe gets as many steps as fit in the study's minutes: its curve
+is the same whatever runs beside it.
 """
 
 import json
 import statistics
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import tyro
 from matplotlib.figure import Figure
 
 from gqn.core.distributed import processes
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
 from gqn.core.tables import NONE, table
 from gqn.figures import curves as charts
 from gqn.studies.comparison import spread
-from gqn.studies.runner import Line, Study, StudyError, flat, plain
+from gqn.studies.runner import Line, Study, StudyError, choose, read_experiment
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
 from gqn.training.trainer import METRICS, Trainer, train
@@ -83,23 +89,6 @@ def slug(name: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
-def step_seconds(plan: Experiment, data: Path, work: Path) -> dict[str, float]:
-    """Return the mean seconds of a training step of each recipe, measured in turn; nothing else should run."""
-    found = {}
-    for name in plan.recipes:
-        config = replace(plan.configuration(name), data=str(data), runs=str(work), name=f"timing-{slug(name)}")
-        with processes(config.device) as group:
-            run = Trainer(config, group)
-            parallel, times = run.parallel(), []
-            for step in range(WARM_UP + TIMED):
-                batch = run.batches[step].to(group.device)
-                begun = time.perf_counter()
-                run.learn(parallel, batch).tolist()
-                times.append(time.perf_counter() - begun)
-        found[name] = round(statistics.fmean(times[WARM_UP:]), 4)
-    return found
-
-
 @dataclass(frozen=True)
 class Cell:
     """One run."""
@@ -110,25 +99,63 @@ class Cell:
 
 @dataclass
 class Recipes(Study[Cell]):
-    """The study of a file of recipes.
+    """Which recipe learns to use its context soonest?"""
 
-    Attributes:
-        plan: The file.
-        results: NAME.jsonl.
-        seconds: Of a training step, by recipe; see `step_seconds`.
-        data: A converted dataset, None to report alone.
-        work: Keeps the runs; one that was broken off goes on from its checkpoint there.
-    """
-
-    plan: Experiment
-    results: Path
-    seconds: dict[str, float] = field(default_factory=dict)
+    file: tyro.conf.Positional[Path]
+    """A YAML file of `gqn.studies.recipes.Experiment`."""
     data: Path | None = None
+    """Converted dataset to train on."""
     work: Path = Path("runs/recipes")
+    """Keeps the runs; one that was broken off goes on from its checkpoint there."""
+    recipes: tuple[str, ...] = ()
+    """Only these."""
+    seeds: tuple[int, ...] = ()
+    """Only these."""
 
     cell = Cell
     unit = "context gain in dB"
     tolerance = 0.5
+
+    @cached_property
+    def plan(self) -> Experiment:
+        """The experiment of the file."""
+        return read_experiment(self.file, Experiment)
+
+    @cached_property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of a training step, by recipe, as they were measured."""
+        times = self.file.with_suffix(".seconds.json")
+        return json.loads(times.read_text())["seconds_a_step"] if times.exists() else {}
+
+    @cached_property
+    def dataset(self) -> str:
+        """The dataset to train on."""
+        if self.data is None:
+            raise StudyError("runs need a dataset: name it by --data")
+        return str(self.data)
+
+    def measure(self) -> dict[str, float]:
+        """Return the mean seconds of a step of each recipe, timed in turn, and write them; nothing else should run."""
+        found = {}
+        with TemporaryDirectory() as work, processes("auto") as group:
+            for name in self.plan.recipes:
+                config = replace(self.plan.configuration(name), data=self.dataset, runs=work, name=slug(name))
+                trainer = Trainer(config, group)
+                parallel, times = trainer.parallel(), []
+                for step in range(WARM_UP + TIMED):
+                    batch = trainer.batches[step].to(group.device)
+                    begun = time.perf_counter()
+                    trainer.learn(parallel, batch).tolist()
+                    times.append(time.perf_counter() - begun)
+                found[name] = round(statistics.fmean(times[WARM_UP:]), 4)
+            write_json(self.file.with_suffix(".seconds.json"), {**provenance(group), "seconds_a_step": found})
+        return found
+
+    def fresh(self, folder: Path) -> "Recipes":
+        return replace(self, work=folder)
+
+    def chosen(self) -> list[Cell]:
+        return choose(self, recipe=self.recipes, seed=self.seeds)
 
     def cells(self) -> list[Cell]:
         """Return all runs, every recipe once before any seed's second."""
@@ -142,19 +169,18 @@ class Recipes(Study[Cell]):
         return {**timing, "model": told["model"], "training": told["training"], "evaluation": self.plan.evaluation}
 
     def run(self, cell: Cell) -> Line:
-        if self.data is None:
-            raise StudyError("runs need a dataset: name it by --data")
         if cell.recipe not in self.seconds:
             raise StudyError(f"the steps of '{cell.recipe}' were never timed: run with --measure first")
-        name, seconds = f"{slug(cell.recipe)}-{cell.seed}", self.seconds[cell.recipe]
-        config = replace(self.planned(cell, seconds), data=str(self.data), runs=str(self.work), name=name)
-        folder = self.work / name
-        begun = (folder / checkpoint.FILE).exists()
-        if begun and (differing := differences(to_dict(config), checkpoint.read(folder)["config"])):
-            raise StudyError(f"{folder} holds a run with another {differing}: remove it")
+        seconds = self.seconds[cell.recipe]
+        config = self.planned(cell, seconds)
+        # Another configuration is another folder: nothing goes on with what was begun otherwise.
+        digest = sha256(json.dumps(to_dict(config)).encode()).hexdigest()[:8]
+        name = f"{slug(cell.recipe)}-{cell.seed}-{digest}"
+        config = replace(config, data=self.dataset, runs=str(self.work / self.file.stem), name=name)
+        folder = Path(config.runs) / name
         # A run that is at its end but not among the results was stopped between the two.
-        if not (begun and at_end(folder, config.training.steps)):
-            train(config, resume=begun)
+        if not at_end(folder, config.training.steps):
+            train(config, resume=(folder / checkpoint.FILE).exists())
         metrics = json.loads((folder / METRICS).read_text())
         return {
             "seconds_a_step": seconds,
@@ -176,13 +202,6 @@ class Recipes(Study[Cell]):
 
     def curve(self, line: Line) -> list[float]:
         return [report["context_gain_db"] for report in line["history"]]
-
-    def told(self, line: Line) -> str:
-        last = line["history"][-1]
-        return (
-            f"{line['cell']['recipe']}, seed {line['cell']['seed']}: context gain {last['context_gain_db']:.2f} dB, "
-            f"prior samples {last['prior_sample']:.2f} dB, mean image {last['mean_image']:.2f} dB"
-        )
 
     def table(self, known: dict[Cell, Line]) -> str:
         """Return of each recipe the mean over its seeds, and the lowest and the highest."""
@@ -229,12 +248,6 @@ def point(report: dict[str, Any], seconds: float) -> dict[str, float]:
         **{key: found[key] for key in ("context_gain_db", "negative_elbo_above_floor", "kl", "sigma")},
         **{key: found[key]["psnr_db"] for key in ("reconstruction", "prior_sample", "prior_mean", "mean_image")},
     }
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return the options of network and training that two configurations have both, and differently."""
-    mine, other = (flat(plain({part: one[part] for part in ("model", "training")})) for one in (ours, theirs))
-    return ", ".join(name for name, value in mine.items() if name in other and other[name] != value)
 
 
 def at_end(folder: Path, step: int) -> bool:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import dacite
@@ -32,42 +33,48 @@ class StudyError(Error):
 
 
 class Study(ABC, Generic[Cell]):
-    """What is run, and how it is told.
+    """What is run, and how it is told: a dataclass whose fields are the options of its script.
 
     Attributes:
+        file: NAME.yaml of an experiment or NAME.jsonl; results, table and curves are NAME.jsonl, NAME.md and NAME.png.
         cell: The dataclass of its cells.
-        results: The file of results, NAME.jsonl; the table and the curves lie beside it, NAME.md and NAME.png.
         unit: What the numbers of a run's curve are.
         tolerance: How far the curve of a run that is made again may lie from the one in the results.
     """
 
+    file: Path
     cell: type[Cell]
-    results: Path
     unit: str
     tolerance: float
+
+    @property
+    def results(self) -> Path:
+        """The file of results."""
+        return self.file.with_suffix(".jsonl")
 
     @abstractmethod
     def cells(self) -> list[Cell]:
         """Return all cells in the order in which they are run."""
 
+    def chosen(self) -> list[Cell]:
+        """Return the cells that the options ask for, by default all."""
+        return self.cells()
+
     @abstractmethod
     def experiment(self, cell: Cell) -> dict[str, Any]:
-        """Return what a run depends on beside its cell; lines of another experiment are refused.
-
-        What is not known, as without the data, is left out.
-        """
+        """Return what a run depends on beside its cell, as far as it is known; lines of another one are refused."""
 
     @abstractmethod
     def run(self, cell: Cell) -> Line:
         """Make one run and return its result, plain values."""
 
+    def fresh(self, folder: Path) -> "Study[Cell]":
+        """Return the study with an empty folder for its runs, if it keeps any: to make one again from the start."""
+        return self
+
     @abstractmethod
     def curve(self, line: Line) -> list[float]:
         """Return the numbers by which a run that is made again is compared with the results."""
-
-    @abstractmethod
-    def told(self, line: Line) -> str:
-        """Return a line for the screen about a run that has just been made."""
 
     @abstractmethod
     def table(self, known: dict[Cell, Line]) -> str:
@@ -129,14 +136,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def fields_of(cell: Any) -> dict[str, Any]:
-    """Return the fields of a cell, a dataclass, by name."""
-    return asdict(cell)
-
-
 def name_of(cell: Any) -> str:
-    """Return a cell as a user reads it."""
-    return ", ".join(f"{name} {value}" for name, value in fields_of(cell).items() if value is not None)
+    """Return a cell, a dataclass, as a user reads it."""
+    return ", ".join(f"{name} {value}" for name, value in asdict(cell).items() if value is not None)
 
 
 def choose(study: Study[Cell], **only: Collection[Any]) -> list[Cell]:
@@ -165,7 +167,7 @@ def make(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[Line]:
         with processes("cpu") as group:
             about = provenance(group)
         line = {
-            "cell": fields_of(cell),
+            "cell": vars(cell),
             "experiment": study.experiment(cell),
             "about": about,
             **study.run(cell),
@@ -185,7 +187,8 @@ def make_again(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[str]:
     for cell in cells:
         if cell not in known:
             raise StudyError(f"{study.results} has no run of {name_of(cell)} to compare with")
-        ours, theirs = study.curve(study.run(cell)), study.curve(known[cell])
+        with TemporaryDirectory() as folder:
+            ours, theirs = study.curve(study.fresh(Path(folder)).run(cell)), study.curve(known[cell])
         apart = float(np.abs(np.subtract(ours, theirs)).max())
         differ += apart > study.tolerance
         yield (
@@ -206,15 +209,17 @@ class Mode:
     """Only write the table and the curves."""
 
 
-def carry_out(study: Study[Cell], cells: Sequence[Cell], mode: Mode = Mode()) -> None:
-    """Make the runs that are missing, or as `mode` says, print a line about each, and write the report."""
+def carry_out(study: Study[Cell], mode: Mode = Mode()) -> None:
+    """Make the chosen runs that are missing, or as `mode` says, print a line about each, and write the report."""
     if mode.again:
-        for comparison in make_again(study, cells):
+        for comparison in make_again(study, study.chosen()):
             print(comparison, flush=True)
         return
     if not mode.report:
-        for line in make(study, cells):
-            print(study.told(line), flush=True)
+        for line in make(study, study.chosen()):
+            print(
+                f"{name_of(study.cell(**line['cell']))}: {study.curve(line)[-1]:.3f} at last ({study.unit})", flush=True
+            )
     write_report(study)
 
 

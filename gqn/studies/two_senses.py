@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import Tensor
 
 from gqn.core.tables import table
@@ -29,6 +30,7 @@ from gqn.training.config import PRESETS, Config
 from gqn.training.trainer import METRICS, train
 from gqn.training.validation import mean_image
 
+GRAPH = Path(__file__).resolve().parents[2] / "diagrams/graphs/two-senses.yaml"
 COUNTS = (1, 2, 3, 5, 8)  # observations of each sense
 ASKED = Asked({"vision": "frames", "touch": "touch"}, {"render": "frames"})
 
@@ -56,23 +58,24 @@ class Cell:
 
 @dataclass
 class TwoSenses(Study[Cell]):
-    """The study of two senses.
+    """What vision, touch and both tell of held-out views."""
 
-    Attributes:
-        results: NAME.jsonl.
-        graph: File of a graph with the senses vision and touch and the tasks render and feel.
-        work: Takes the scenes and the runs.
-    """
-
-    results: Path
-    graph: Path
-    work: Path
-    plan: Experiment = field(default_factory=Experiment)
+    work: tyro.conf.Positional[Path]
+    """Folder for the scenes and the runs."""
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
+    """File of the runs, which is made or gone on with."""
     seeds: tuple[int, ...] = (0,)
+    """A run each, of scenes of its own."""
+    graph: Path = GRAPH
+    """File of a graph with the senses vision and touch and the tasks render and feel."""
+    plan: Annotated[Experiment, tyro.conf.arg(name="")] = field(default_factory=Experiment)
 
     cell = Cell
     unit = "log p(view) given both senses, in nats"
     tolerance = 10.0
+
+    def fresh(self, folder: Path) -> "TwoSenses":
+        return replace(self, work=folder)
 
     def cells(self) -> list[Cell]:
         return [Cell(seed) for seed in self.seeds]
@@ -128,9 +131,6 @@ class TwoSenses(Study[Cell]):
 
     def curve(self, line: Line) -> list[float]:
         return [row["both"]["mean"] for row in line["rows"]]
-
-    def told(self, line: Line) -> str:
-        return f"seed {line['cell']['seed']}:\n{row_table(line)}"
 
     def table(self, known: dict[Cell, Line]) -> str:
         """Return a table of each seed."""

@@ -5,14 +5,14 @@ options for every observer. Differs from the paper: the world, the algorithm and
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from matplotlib.figure import Figure
 
 from gqn.core.tables import table
@@ -40,35 +40,40 @@ class Cell:
 
 @dataclass
 class Agents(Study[Cell]):
-    """The study of agents.
+    """Train agents that reach, by what they observe, and compare how many moves each takes to learn it."""
 
-    Attributes:
-        results: NAME.jsonl.
-        observations, cameras, seeds: A run of each combination.
-        layers: Run and node of an observation, by its name, see `train_agent`.
-    """
-
-    results: Path
-    observations: Sequence[Observation]
-    cameras: Sequence[Camera] = ("fixed",)
-    seeds: Sequence[int] = (0,)
-    learning: Learning = field(default_factory=Learning)
-    layers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
+    """File of the runs, which is made or gone on with."""
+    observations: tuple[Observation, ...] = ("expert", "chance", "state", "pixels", "random", "layer-1", "layer-2")
+    """What agents observe; expert and chance don't learn."""
+    cameras: tuple[Camera, ...] = ("fixed",)
+    """One camera for all episodes, or another one in each."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A run each."""
+    layer_1: str | None = None
+    """Run whose sense `vision` is layer-1; random and pixels take it untrained."""
+    layer_2: str | None = None
+    """Run whose representation is layer-2."""
+    node: str = "arm"
+    """That representation."""
+    learning: Annotated[Learning, tyro.conf.arg(name="")] = field(default_factory=Learning)
 
     cell = Cell
     unit = "distance of hand and target in cm"
     tolerance = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("layer-1", "layer-2"):
-            if name in self.observations and name not in self.layers:
+        for name, run in (("layer-1", self.layer_1), ("layer-2", self.layer_2)):
+            if name in self.observations and run is None:
                 raise StudyError(f"--observations {name} needs --{name} RUN")
 
     def cells(self) -> list[Cell]:
         """Return a run of each seed, camera and observation, in this order, so that no observation is short of one."""
+        first = (self.layer_1, "vision")
+        layers = {"pixels": first, "random": first, "layer-1": first, "layer-2": (self.layer_2, self.node)}
         every = dict.fromkeys(product(self.seeds, self.cameras, self.observations))
         return [
-            Cell(observation, camera, seed, *self.layers.get(observation, (None, "vision")))
+            Cell(observation, camera, seed, *layers.get(observation, (None, "vision")))
             for seed, camera, observation in every
         ]
 
@@ -82,10 +87,6 @@ class Agents(Study[Cell]):
 
     def curve(self, line: Line) -> list[float]:
         return [row["distance_cm"] for row in line["curve"]]
-
-    def told(self, line: Line) -> str:
-        cell, last = Cell(**line["cell"]), line["curve"][-1]
-        return f"{cell.observation}, {cell.camera} camera, seed {cell.seed}: {last['distance_cm']:.1f} cm at last"
 
     def table(self, known: dict[Cell, Line]) -> str:
         """Return moves to the THRESHOLDS and what was reached at last, median (lowest to highest) of the seeds."""

@@ -6,14 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gqn.core.distributed import processes
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
 from gqn.data.task_scenes import TaskScenes
 from gqn.evaluation.probes import r_squared, reduced
 from gqn.studies.transfer.experiment import CONDITIONS, Condition
-from gqn.studies.transfer.protocol import Laboratory
+from gqn.studies.transfer.protocol import Laboratory, Transfer
 from gqn.studies.transfer.workbench import VISION, shown, some_views
 
 COMPONENTS = 512  # principal components of r that are read: an arm is a small part of what varies
 PROBED = ("layer-1", "random", "autoencoder")  # conditions whose encoders are probed
+
+
+def probe(study: Transfer) -> dict[str, dict[str, Any]]:
+    """Return what layer 1 holds by `linear_probes`, written to layer-1-probes.json beside the results."""
+    found = linear_probes(study.laboratory)
+    with processes("cpu") as group:
+        write_json(study.results.with_name("layer-1-probes.json"), {**provenance(group), "r_squared": found})
+    return found
 
 
 def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -3,20 +3,23 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from gqn.core.errors import unknown
 from gqn.data.task_scenes import TaskScenes
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.arm import TASKS
-from gqn.studies.runner import Line, Study, StudyError
+from gqn.studies.runner import Line, Study, StudyError, choose, read_experiment
 from gqn.studies.transfer import report
 from gqn.studies.transfer.experiment import CONDITIONS, Cell, Condition, Experiment
 from gqn.studies.transfer.workbench import (
@@ -188,45 +191,55 @@ def evaluating(graph: RecursiveGQN) -> Iterator[None]:
 
 @dataclass
 class Transfer(Study[Cell]):
-    """The study of an experiment's file.
+    """Does what one task taught make another cheaper?"""
 
-    Attributes:
-        plan: The file.
-        results: NAME.jsonl.
-        data: A drawn dataset of the arm, None to report alone.
-        layer_1: A run or checkpoint that was trained on it by rendering alone.
-        work: Keeps the true answers.
-    """
-
-    plan: Experiment
-    results: Path
+    file: tyro.conf.Positional[Path]
+    """A YAML file of `gqn.studies.transfer.experiment.Experiment`."""
     data: Path | None = None
+    """Converted dataset of the arm, drawn by scripts/generate-scenes.py."""
     layer_1: Path | None = None
+    """Run or checkpoint trained on it by rendering alone; layer-1.pt beside FILE where none is given."""
     work: Path = Path("runs/transfer")
-    _laboratory: Laboratory | None = field(default=None, repr=False)
+    """Keeps true answers."""
+    conditions: tuple[str, ...] = ()
+    """Only these."""
+    tasks: tuple[str, ...] = ()
+    """Only these."""
+    seeds: tuple[int, ...] = ()
+    """Only these."""
 
     cell = Cell
     unit = "error, of a constant answer's"
     tolerance = 0.1  # rounding differs by processor, and learning magnifies it
 
+    @cached_property
+    def plan(self) -> Experiment:
+        """The experiment of the file."""
+        return read_experiment(self.file, Experiment)
+
     @property
+    def trained(self) -> Path:
+        """The file of layer 1."""
+        return checkpoint.found(self.layer_1 or self.file.with_name("layer-1.pt"))
+
+    @cached_property
     def laboratory(self) -> Laboratory:
         """The laboratory, opened when the first run needs it."""
-        if self._laboratory is None:
-            if self.data is None or self.layer_1 is None:
-                raise StudyError("runs need a dataset and a layer 1: name them by --data and --layer-1")
-            self._laboratory = Laboratory.open(self.plan, self.data, self.layer_1, self.work)
-        return self._laboratory
+        if self.data is None:
+            raise StudyError("runs need a dataset of the arm: name it by --data")
+        return Laboratory.open(self.plan, self.data, self.trained, self.work)
+
+    def chosen(self) -> list[Cell]:
+        return choose(self, condition=self.conditions, task=self.tasks, seed=self.seeds)
 
     def cells(self) -> list[Cell]:
         return self.plan.cells()
 
     def experiment(self, cell: Cell) -> dict[str, Any]:
-        """Return the numbers that all runs share, and the checksum of layer 1, where there is a file."""
-        if self.layer_1 is None:
+        """Return the numbers that all runs share and, unless only a report is asked for, the checksum of layer 1."""
+        if self.data is None and self.layer_1 is None:
             return self.plan.shared()
-        digest = sha256(checkpoint.found(self.layer_1).read_bytes()).hexdigest()
-        return {**self.plan.shared(), "layer_1_sha256": digest}
+        return {**self.plan.shared(), "layer_1_sha256": sha256(self.trained.read_bytes()).hexdigest()}
 
     def run(self, cell: Cell) -> Line:
         return self.laboratory.run(cell)
@@ -234,17 +247,18 @@ class Transfer(Study[Cell]):
     def curve(self, line: Line) -> list[float]:
         return report.relative(line)
 
-    def told(self, line: Line) -> str:
-        cell = Cell(**line["cell"])
-        return (
-            f"{cell.condition:18} {cell.task:7} seed {cell.seed:<3} {cell.labelled or 'all'} scenes, rate "
-            f"{cell.learning_rate:g}: {line['error_cm'][-1]:5.1f} cm of {line['constant_error_cm']:.1f}, "
-            f"{line['seconds']:.0f} s"
-        )
-
     def table(self, known: dict[Cell, Line]) -> str:
         return report.report(self.plan, known)
 
     def figure(self, known: dict[Cell, Line]) -> Figure | None:
         """Return the learning curves, None where learning rates are tuned."""
         return None if self.plan.tuned() else report.curves(self.plan, known)
+
+
+def keep_layer_2(study: Transfer, task: str, file: Path) -> str:
+    """Train a second layer for the other tasks than `task`, write it, and return a line about it."""
+    if task not in TASKS:
+        raise StudyError(f"--keep-layer-2: {unknown('task', task, TASKS)}")
+    kept = study.laboratory.bench.second_layer(CONDITIONS["layer-2"], task, study.plan.seeds[0])
+    checkpoint.save_network(file, kept.graph, checkpoint.read(study.trained))
+    return f"{file}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s"

@@ -1,8 +1,10 @@
 """The whole transfer study at toy size: to see that everything runs, not what comes out of it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from gqn.data.convert import convert
 from gqn.data.generate import generate
@@ -52,7 +54,9 @@ def smoke(folder: Path) -> str:
         autoencoder_steps=3,
         compare=[["layer-1", "pixels"], ["layer-2", "layer-1"]],
     )
-    study = Transfer(experiment, folder / "smoke.jsonl", data, layer_1, folder / "work")
+    file = folder / "smoke.yaml"
+    file.write_text(yaml.safe_dump(asdict(experiment)))
+    study = Transfer(file, data, layer_1, folder / "work")
     made = len(list(make(study, study.cells())))
     if made != len(study.cells()) or list(make(study, study.cells())):
         raise RuntimeError(f"{made} runs made of {len(study.cells())}, or made twice")
