@@ -68,6 +68,11 @@ def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterat
         yield file.fileno()
 
 
+def given_name(folder: str | os.PathLike[str]) -> str:
+    """The name of a folder as it is given, whatever it is a link to; of `.` and `..` the name of the folder there."""
+    return os.path.basename(os.path.abspath(folder))
+
+
 def write_json(path: str | os.PathLike[str], values: Any) -> None:
     """Write plain values as an indented JSON file, whole or not at all."""
     with whole_file(path) as file:
