@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from gqn.core.errors import Error
+from gqn.core.errors import Error, of_memory
 from gqn.core.signals import ENDING, Interrupted
 
 UNREAD = 128 + signal.SIGPIPE  # status of a script whose output nobody reads any more
@@ -57,19 +57,12 @@ def command(hint: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, Error) or (isinstance(error, OSError) and error.filename is not None):
             sys.exit(f"{_script()}: {error}")
-        if not _of_memory(error):
+        if not of_memory(error):
             raise
         sys.exit(f"{_script()}: {str(error).partition(chr(10))[0]}: ask for less at once, such as a smaller --batch")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _of_memory(error: Exception) -> bool:
-    """Whether memory was not there: numpy, CUDA and torch's allocator on the CPU have an error each."""
-    return isinstance(error, MemoryError) or any(
-        sign in f"{type(error).__name__}: {error}" for sign in ("OutOfMemoryError", "DefaultCPUAllocator")
-    )
 
 
 def _end(line: str, status: int) -> NoReturn:

@@ -12,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gqn.core.errors import Error
 
+GONE = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")  # in torch's errors
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -50,6 +52,10 @@ class Processes:
         values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value)
         return values
+
+    def lost(self, error: RuntimeError) -> bool:
+        """Whether an error says that another process is gone."""
+        return self.count > 1 and any(sign in str(error) for sign in GONE)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process."""

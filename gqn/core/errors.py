@@ -17,3 +17,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = [str(other) for other in known]
     near = get_close_matches(str(name), names, 1)
     return f"no {kind} {name!r}{f', did you mean {near[0]!r}?' if near else ','} only {', '.join(names)}"
+
+
+def of_memory(error: Exception) -> bool:
+    """Whether memory was not there: numpy, CUDA and torch's allocator on the CPU have an error each."""
+    return isinstance(error, MemoryError) or any(
+        sign in f"{type(error).__name__}: {error}" for sign in ("OutOfMemoryError", "DefaultCPUAllocator")
+    )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
-from gqn.data.workers import quiet_start, worker_pool
+from gqn.data.workers import quiet_start, worker_died, worker_pool
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 
@@ -125,7 +125,7 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
                 written = pool.map(_write, files)
             yield from written
         except BrokenProcessPool as error:
-            raise DatasetError("a worker died, perhaps for want of memory: try fewer workers") from error
+            raise DatasetError(worker_died()) from error
 
 
 def _write(file: _File) -> int:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn.core.distributed import Processes, processes
+from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.errors import Error
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
 from gqn.data.dataset import SceneDataset
@@ -55,6 +54,7 @@ from gqn.models.nodes import data_of, listed
 from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
+from gqn.training.logs import Logs
 from gqn.training.trainer import computes_in_bfloat16
 from gqn.training.validation import mean_image, scalars
 
@@ -167,9 +167,9 @@ def asked_of(network: RecursiveGQN, run: Path) -> Asked:
 
 
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
-    with SummaryWriter(str(folder)) as writer:
+    with Logs(folder) as writer:
         for name, value in scalars(report):
-            writer.add_scalar(f"evaluation/{name}", value, step)
+            writer.scalar(f"evaluation/{name}", value, step)
         for name, picture in drawings.items():
             if isinstance(picture, Tensor):
                 with whole_file(folder / f"{name}.gif") as file:
@@ -177,7 +177,7 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
                 continue
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")
-            writer.add_figure(f"evaluation/{name}", picture, step)
+            writer.figure(f"evaluation/{name}", picture, step)
 
 
 def plain(value: Any) -> Any:
