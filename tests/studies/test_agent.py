@@ -25,7 +25,7 @@ from gqn.studies.agent.protocol import Agents, Cell
 from gqn.studies.runner import make, read_results
 
 TINY = {**VISION, "channels": 4}
-BRIEF = Learning(steps=20, evaluate_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
+BRIEF = Learning(steps=20, eval_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
 
 
 def started(seed: int) -> Reaching:
@@ -211,7 +211,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_told_the_state_learns() -> None:
     learning = Learning(
-        steps=1200, evaluate_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
+        steps=1200, eval_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
     )
     curve = train_agent("state", learning=learning)
     assert curve[-1]["return"] > curve[0]["return"] + 1

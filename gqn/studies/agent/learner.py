@@ -47,7 +47,7 @@ class Learning:
 
     steps: int = 6_000
     """Moves of the arm."""
-    evaluate_every: int = 1_000
+    eval_every: int = 1_000
     """Moves from one evaluation to the next; there is one before the first."""
     episodes: int = 30
     """Held-out episodes of an evaluation, the same each time."""
@@ -172,7 +172,7 @@ def train_agent(
             self._on_step()
 
         def _on_step(self) -> bool:
-            if self.num_timesteps % learning.evaluate_every == 0:
+            if self.num_timesteps % learning.eval_every == 0:
                 found = evaluate(held_out, lambda seen: agent.predict(seen, deterministic=True)[0], learning.episodes)
                 curve.append({"steps": self.num_timesteps, **found})
             return True
