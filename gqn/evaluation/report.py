@@ -16,10 +16,10 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn.core.distributed import Processes, processes
+from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.errors import Error
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
 from gqn.data.dataset import SceneDataset

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gqn.core.views import EncodedViews, Batch, Views
+from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models import diagram
 from gqn.models.fusion import Fusion, Value
 from gqn.models.graph_file import read_graph_file, write_graph_file
