@@ -24,6 +24,7 @@ from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
+TWINS = "twins"  # a third split, of drawn scenes alone: scene i is the twin of scene i of "test"
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")

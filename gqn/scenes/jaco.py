@@ -6,7 +6,7 @@ ranges of the joints are ours; they are nowhere published.
 
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar, Literal
 
 import mujoco
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import JACO, Geometry, look_at
-from gqn.scenes.family import Family, Setting
+from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
 from gqn.scenes.render import BRIGHT, World
 from gqn.scenes.rooms import PLAIN, SKY, room, sunlight
@@ -64,11 +64,11 @@ class Jaco(Family):
         if not set(self.moving) <= set(range(1, JOINTS + 1)):
             raise ValueError(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         arm = _arm(self.walls != "none", self.target)
-        joints, target = self._pose(arm, random)
+        joints, target = draw_contents(partial(self._pose, arm), random, contents)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
-        hue = random.integers(self.hues) / self.hues if self.hues else random.random()
+        hue = draw_contents(self._hue, random, contents)
         colour = np.array(hsv_to_rgb(hue, 0.95, 0.95))
         lighting = sunlight(random if self.light == "random" else None)
         textured = self.walls == "textured"
@@ -111,6 +111,9 @@ class Jaco(Family):
             arm.pose(joints)
             if arm.extent(AIM) < WHOLE and not arm.touches():
                 return joints, target
+
+    def _hue(self, random: np.random.Generator) -> float:
+        return random.integers(self.hues) / self.hues if self.hues else random.random()
 
     def _place_cameras(self, random: np.random.Generator) -> Array:
         azimuth = random.uniform(-np.pi, np.pi, self.views)

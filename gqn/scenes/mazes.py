@@ -54,7 +54,9 @@ class Mazes(Family):
         if not self.cells % 2:
             raise ValueError(f"cells is {self.cells}, must be odd")
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
+        if contents is not None:
+            raise ValueError("mazes have no twins: they hold no objects, and another layout has other ways to walk")
         open_cells = self._layout(random)
         slabs = _walls(open_cells)
         walls = [str(name) for name in random.permutation(WALLS)[:3]]

@@ -26,6 +26,7 @@ SKY = (0.62, 0.76, 0.92)
 RING_RADIUS, RING_HEIGHT = 3.0, 1.5  # world units, of the ring of cameras
 AIM = 0.45  # world units, height of the point in the middle that ring cameras look at
 SPREAD = 1.3  # world units, from the middle to the farthest object's centre, along each axis
+TRIES = 10_000  # draws of a twin's solids
 PLAIN = (0.72, 0.70, 0.66)  # walls and floor without patterns
 
 
@@ -70,10 +71,13 @@ class Rooms(Family):
                 f"smallest is {self.smallest} and largest {self.largest}: 0.05 <= smallest <= largest <= 0.8 holds not"
             )
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         solids = self._solids(random)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
         lighting = sunlight(random if self.light == "random" else None)
+        cameras = self._place_cameras(solids, random)
+        if contents is not None:
+            solids = self._other_solids(cameras, contents)
         model = model_of(solids, room(HALF, WALL), BRIGHT)
         tints = np.ones((5, 3)) if self.textures else np.tile(PLAIN, (5, 1))
         world = World(
@@ -92,7 +96,7 @@ class Rooms(Family):
             "floor": floor if self.textures else None,
         }
         touchable = np.array([solid.position for solid in solids])
-        return Setting(world, self._place_cameras(solids, random), labels, touchable)
+        return Setting(world, cameras, labels, touchable)
 
     def _solids(self, random: np.random.Generator) -> list[Solid]:
         """Random solids on the ground, none within another."""
@@ -113,6 +117,14 @@ class Rooms(Family):
             solids.append(Solid(shape, size, position, rotation, colour))
         return solids
 
+    def _other_solids(self, cameras: Array, contents: np.random.Generator) -> list[Solid]:
+        """Random solids that stand apart from cameras which were placed without them. ValueError where none can."""
+        for _ in range(TRIES):
+            solids = self._solids(contents)
+            if self.cameras == "ring" or all(_is_clear(camera[:3], solids) for camera in cameras):
+                return solids
+        raise ValueError(f"no twin among {self.views} free cameras, which leave no place for objects: lower --views")
+
     def _rotation(self, random: np.random.Generator) -> Array:
         if self.rotations == "free":
             return random_rotation(random)
@@ -131,11 +143,14 @@ class Rooms(Family):
             # Towards a point near an object, from no nearer than it fills the frame.
             middle = solids[int(random.integers(len(solids)))].position if solids else [0, 0, AIM]
             target = middle + random.uniform(-0.6, 0.6, 3)
-            if np.linalg.norm(place[:2] - target[:2]) > 1.2 and all(
-                np.linalg.norm(place[:2] - solid.position[:2]) > solid.size + 0.6 for solid in solids
-            ):
+            if np.linalg.norm(place[:2] - target[:2]) > 1.2 and _is_clear(place, solids):
                 cameras.append(look_at(place, target))
         return np.array(cameras)
+
+
+def _is_clear(place: Array, solids: list[Solid]) -> bool:
+    """Return whether a camera at `place` (3,) stands apart from all solids."""
+    return all(np.linalg.norm(place[:2] - solid.position[:2]) > solid.size + 0.6 for solid in solids)
 
 
 def room(half: float, height: float) -> Array:
