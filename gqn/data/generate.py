@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from gqn.core.camera import turned
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
@@ -151,7 +153,9 @@ def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
         random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)
         scene = file.family.scene(random, _stream(file.seed, len(SPLITS), index) if twin else None)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)
+        # Recorded as DeepMind's of that name are, and turned again where they are read.
+        cameras = turned(torch.from_numpy(scene.cameras), file.family.geometry.yaw_sign).numpy()
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], cameras, scene.tensors)
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
