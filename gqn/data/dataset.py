@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
+from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
+TWINS = "twins"  # a third split, of drawn scenes alone: scene i is the twin of scene i of "test"
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
@@ -118,7 +119,10 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     try:
         fields = json.loads(path.read_text())
         pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, _geometry(fields))
+        geometry = _geometry(fields)
+        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
+            geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
+        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry)
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
@@ -277,7 +281,8 @@ class SceneDataset:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
+        """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5), their yaw
+        as `gqn.core.camera` has it, whichever way the dataset records it.
 
         views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
         are float32 of 0 to 255. IndexError past the end.
@@ -298,7 +303,8 @@ class SceneDataset:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
-        return pictures, shard["cameras"][row][list(chosen)]
+        cameras = shard["cameras"][row][list(chosen)]
+        return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 
     def sensed(self, index: int, name: str) -> Tensor:
         """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
