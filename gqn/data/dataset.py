@@ -55,6 +55,7 @@ def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tupl
     return name, DatasetInfo(name, pixels, views, {"train": train, "test": test})
 
 
+#: DeepMind's seven datasets by name.
 DATASETS: dict[str, DatasetInfo] = dict(
     [
         _deepmind("jaco", train=3600, test=400, pixels=64, views=11),

@@ -232,7 +232,7 @@ class Density(Head):
         return (best - target).square().mean(dim=-1)
 
 
-# Heads by name, and the place to register one's own.
+#: Heads by name, and the place to register one's own.
 HEADS: dict[str, Callable[..., Head]] = {
     "render": Render,
     "vector": Vector,

@@ -268,6 +268,7 @@ BEST = replace(
     ),
     evaluation=PAPER.evaluation,
 )
+#: Presets of `run-gqn.py` by name.
 PRESETS: dict[str, Config] = {config.preset: config for config in (QUICK, SMALL, PAPER, BEST)}
 
 
