@@ -25,7 +25,7 @@ class Processes:
         return self.rank == 0
 
     def parallel(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
-        """Return the network with gradients averaged over the processes; partial: a step may leave some weights unused."""
+        """Return the network with gradients averaged over the processes; partial: a step may leave weights unused."""
         if self.count == 1:
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=partial)

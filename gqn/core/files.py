@@ -89,7 +89,7 @@ def append_json_line(path: Path, values: Any) -> None:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Return the lines of a file by `append_json_line`, none where there is no file; leave out one that a kill cut off."""
+    """Return the lines of a file by `append_json_line`, none without a file; leave out one that a kill cut off."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):
