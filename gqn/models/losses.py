@@ -25,10 +25,12 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (difference.expm1() - difference + (q_mean - p_mean).square() * (-p_log_variance).exp())
 
 
-def log_likelihood(frames: Tensor, mean: Tensor, sigma: float) -> Tensor:
+def log_likelihood(frames: Tensor, mean: Tensor, sigma: float | Tensor) -> Tensor:
     """log N(frames; mean, sigma^2) in nats, summed over the last three axes: (..., c, h, w) -> (...)."""
     squares = (promote(frames) - promote(mean)).square().sum(dim=(-3, -2, -1))
-    return -0.5 * squares / sigma**2 - likelihood_floor(sigma, math.prod(frames.shape[-3:]))
+    sigma = torch.as_tensor(sigma, dtype=torch.float64, device=squares.device)  # of no axes: it keeps the result's type
+    floor = math.prod(frames.shape[-3:]) * (sigma.log() + 0.5 * math.log(2 * math.pi))
+    return -0.5 * squares / sigma**2 - floor
 
 
 def likelihood_floor(sigma: float, values: int) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
+from gqn.models.outputs import Volume
 
 SIDE = 16  # cells along an edge of the cube
 DEPTHS = 16  # places along a ray
@@ -25,15 +26,13 @@ DEEPER = 1.3  # radii, from the middle to the first and the last place of a ray:
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
 
 
-class Volume(nn.Module):
+class VolumeEncoder(nn.Module):
     """Features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
     channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: half an edge, world units.
     Maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s). Raises ValueError for cameras of other
     numbers than the seven.
     """
-
-    grid = SIDE
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class Volume(nn.Module):
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        self.channels = channels * SIDE
+        self.output = Volume(channels, SIDE, field_of_view, (0.0, 0.0, 0.0), radius)
         self.radius, self.pinhole, self.pixels = radius, half_width(field_of_view), pixels // 2
         self.see = nn.Sequential(
             nn.Conv2d(frame_channels, hidden, 2, stride=2),
@@ -80,23 +79,21 @@ class LookThrough(nn.Module):
     """What query cameras see of a volume, on the generator's grid, before it is drawn.
 
     Two convolutions in space, then rays: the cells at so many depths of each ray are the channels of a picture.
-    channels: of r, as `Volume` makes it. out_channels: of what is made for the generator. grid: its height and width.
-    Maps r (b, channels, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
+    volume: what r is. out_channels: of what is made for the generator. grid: its height and width.
+    Maps r (b, c * s, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
     """
 
     def __init__(
         self,
+        volume: Volume,
         *,
-        channels: int,
         out_channels: int,
         grid: int,
         cameras: int = CAMERA_NUMBERS,
-        field_of_view: float = FIELD_OF_VIEW,
-        radius: float = RADIUS,
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        self.cell, self.radius, self.pinhole = channels // SIDE, radius, half_width(field_of_view)
+        self.cell, self.radius, self.pinhole = volume.channels, volume.radius, half_width(volume.field_of_view)
         fold = max(1, SIDE // grid)  # rays of a cell of the grid along each axis
         self.rays = fold * grid
         # A convolution over three axes is one over two of a slice beside its two neighbours.
