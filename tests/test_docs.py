@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,16 +24,17 @@ MARKED = re.compile(r"<!-- not run: .+ -->")
 # Appended to every call of a script: the command of a page runs as it stands, on few scenes and for few steps.
 SMALL = {
     "run-gqn.py": "--steps 2 --batch 2 --queries 1 --eval-scenes 2 --samples 2 --device cpu",
-    "generate-scenes.py": "--scenes 12 --test-scenes 8 --workers 1",
-    "evaluate.py": "--limit 6 --batch 6 --samples 2 --draws 2 --fewer-draws 2 --importance 1 --trials 2 "
-    "--probe-scenes 10",
+    "generate-scenes.py": "--scenes 40 --test-scenes 8 --workers 1",
+    "evaluate.py": "--limit 6 --batch 6 --context 1 --most-context 1 --samples 2 --draws 2 --fewer-draws 2 "
+    "--importance 1 --trials 2 --probe-scenes 40",
 }
-# `data.sh` ends its command by -- and names, so an option of its converter goes in front.
+# `data.sh` ends its command by -- and names, so an option of its converter goes in front. Preset paper is made small.
 PYTHON = """#!/bin/sh
 case "$1" in
 *tfrecord-converter.py) script=$1; shift; set -- "$script" --workers 1 "$@" ;;
 {cases}
 esac
+case "$*" in *" paper "*) set -- "$@" --hidden 8 --canvas 8 --generation-steps 2 --representation-channels 8 ;; esac
 exec {python} "$@"
 """
 
@@ -81,7 +83,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python.chmod(0o755)
     for name, size in (("shepard_metzler_5_parts_32", 32), ("shepard_metzler_5_parts", 64), ("sm5_64", 64)):
         options = {"name": name, "test_scenes": 8, "size": size, "workers": 1, "progress": False}
-        folder = gqn.generate("shepard_metzler_5_parts", place / "data", 12, 0, **options)
+        folder = gqn.generate("shepard_metzler_5_parts", place / "data", 40, 0, **options)
         gqn.convert(folder, 100, workers=1, progress=False)
     for preset, name in (("quick", "shepard_metzler_5_parts_32"), ("small", "sm5_64")):
         base = gqn.PRESETS[preset]
@@ -96,10 +98,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=lambda page: page.stem)
-def test_commands_of_a_page_run(page: Path, checkout: Path, tmp_path: Path) -> None:
-    """The shell's blocks in order, then the Python blocks as one program, as a notebook would have them."""
-    place = tmp_path / "checkout"
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Path, Future[list[str]]]]:
+    """Yield what fails on the pages that are tested; two of them run at a time, each in a checkout of its own."""
+    pages = [item.callspec.params["page"] for item in request.session.items if item.name.startswith("test_commands")]
+    with ThreadPoolExecutor(2) as pool:
+        yield {page: pool.submit(failures, page, checkout, tmp_path_factory.mktemp(page.stem)) for page in pages}
+
+
+def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
+    """Run the shell's blocks, then the Python blocks as one program, and return what fails."""
+    place = folder / "checkout"
     shutil.copytree(checkout, place, symlinks=True)
     environment = {
         **os.environ,
@@ -109,11 +120,18 @@ def test_commands_of_a_page_run(page: Path, checkout: Path, tmp_path: Path) -> N
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "agg",
     }
-    shell = "\n".join(block.text for block in to_run(page) if block.language == "sh")
-    program = "\n".join(block.text for block in to_run(page) if block.language == "python")
-    for command in ([["bash", "-eu", "-c", shell]] if shell else []) + ([["python", "-c", program]] if program else []):
+    texts = {kind: "\n".join(b.text for b in to_run(page) if b.language == kind) for kind in ("sh", "python")}
+    failed = []
+    for command in (["bash", "-eu", "-c", texts["sh"]], [sys.executable, "-c", texts["python"]]):
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        if done.returncode:
+            failed.append(f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return failed
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=lambda page: page.stem)
+def test_commands_of_a_page_run(page: Path, runs: dict[Path, Future[list[str]]]) -> None:
+    assert not runs[page].result()
 
 
 def test_the_readme_is_read_in_ten_minutes() -> None:
