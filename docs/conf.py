@@ -6,6 +6,8 @@ Every warning is an error, and nothing is fetched from a network.
 """
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import gqn
@@ -19,6 +21,7 @@ myst_enable_extensions = ["attrs_block", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)  # pages of modules that are gone since
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
