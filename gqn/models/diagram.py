@@ -1,4 +1,4 @@
-"""Pictures of a graph: its nodes with shapes and costs from left to right, and what an edit changed.
+"""Pictures of a graph: its nodes with shapes and costs from left to right, and the changes of an edit. ::
 
 observations --encode--> [sense] --decode--> task
                             |

@@ -1,4 +1,4 @@
-"""The recursive GQN: a graph of senses, representations and tasks, each a node with a name.
+"""The recursive GQN: a graph of senses, representations and tasks, each a node with a name. ::
 
     senses             observations encoded, and summed over views     layer 1
     representations    other nodes encoded, and fused                  layer 2 and up
