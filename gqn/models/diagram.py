@@ -1,8 +1,10 @@
 """Pictures of a graph: its nodes with shapes and costs from left to right, and the changes of an edit. ::
 
-observations --encode--> [sense] --decode--> task
-                            |
-                            +----encode----> [representation] --decode--> task
+    observations --encode--> [sense] --decode--> task
+                                |
+                                +----encode----> [representation] --decode--> task
+
+Frozen nodes are blue, with a dashed line round them.
 """
 
 import io
