@@ -21,7 +21,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
     def parallel(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
@@ -50,7 +50,7 @@ class Processes:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process."""
+        """Return whether the flag is set on any process."""
         if self.count == 1:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=self.device)).item())

@@ -26,6 +26,9 @@ class GenerativeQueryNetwork(RecursiveGQN):
         normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
         volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, radius.
         generator: other arguments, those of `gqn.models.generator.Generator`.
+
+    Raises:
+        GraphError: where the sizes do not fit.
     """
 
     def __init__(

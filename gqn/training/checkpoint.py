@@ -79,10 +79,13 @@ def shipped(name: str) -> Path:
 
 
 def load(path: str | Path) -> RecursiveGQN:
-    """Return a trained network, its EMA weights in evaluation mode.
+    """Load a trained network.
 
     Args:
         path: a run's folder, a checkpoint, or a name of `WEIGHTS`.
+
+    Returns:
+        The network with EMA weights, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: where it can't be read.

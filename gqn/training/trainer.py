@@ -67,6 +67,9 @@ def train(
         scenes, held_out: in place of the dataset that `config.data` names.
         resume: go on with the run in the folder, on the same curve as if it had not stopped.
 
+    Returns:
+        The run's folder.
+
     Raises:
         Error: with one line for the user.
     """
