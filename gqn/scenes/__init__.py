@@ -11,6 +11,7 @@ from gqn.scenes.mazes import Mazes
 from gqn.scenes.rooms import Rooms
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
+#: Worlds that can be drawn, by name: each makes a family of scenes from its options.
 FAMILIES: dict[str, Callable[..., Family]] = {
     "shepard_metzler_5_parts": partial(ShepardMetzler, parts=5),
     "shepard_metzler_7_parts": partial(ShepardMetzler, parts=7),
