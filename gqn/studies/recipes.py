@@ -140,7 +140,7 @@ class Recipes(Study[Cell]):
         with TemporaryDirectory() as work, processes("auto") as group:
             for name in self.plan.recipes:
                 config = replace(self.plan.configuration(name), data=self.dataset, runs=work, name=slug(name))
-                trainer = Trainer(config, group)
+                trainer = Trainer(config, Path(work) / slug(name), group)
                 parallel, times = trainer.parallel(), []
                 for step in range(WARM_UP + TIMED):
                     batch = trainer.batches[step].to(group.device)
