@@ -27,6 +27,8 @@ class Options:
     """Scenes to test on; by default a tenth of those to train on."""
     name: str | None = None
     """By default FAMILY."""
+    twins: bool = False
+    """Draw for each scene to test on its twin too: all the same but what the scene holds."""
     workers: int | None = None
     """Processes; by default one for each core."""
 

@@ -1,8 +1,10 @@
 """Camera conventions of DeepMind's GQN datasets: recorded (x, y, z, yaw, pitch), its 7-vector, axes, and orbits.
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
-right is d x (0, 0, 1), up is right x d, and image rows run downward. (Checked against genuine scenes; the field of view
-is a matter of the dataset.)
+right is d x (0, 0, 1), up is right x d, and image rows run downward. So are the Shepard-Metzler scenes recorded. Rooms and
+mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and rings
+show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so that
+all else knows one convention.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ class Geometry:
     cube_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
     cameras_inside: bool = False  # of that cube
+    yaw_sign: int = -1  # of sin y in the direction in which a camera looks, as the records have it: -1 or 1
 
     def __post_init__(self) -> None:
         if not 0 < self.field_of_view < 180:
@@ -39,6 +42,8 @@ class Geometry:
             raise ValueError(f"cube_centre is {self.cube_centre}, must be three numbers")
         if not self.cube_radius > 0:
             raise ValueError(f"cube_radius is {self.cube_radius}, must be more than 0")
+        if self.yaw_sign not in (-1, 1):
+            raise ValueError(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 
 
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
@@ -46,11 +51,23 @@ SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
 ROOMS = Geometry(
     field_of_view=54.0,
     optical_centre=(32.1 / 64, 31.0 / 64),
+    cube_centre=(0.0, 0.0, 0.07),
     cube_radius=1.2325,
     cameras_inside=True,
+    yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True)
+MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
+
+
+def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
+    """Return cameras (..., 5) as this module has them, of cameras recorded with that sign of the yaw; its own inverse.
+
+    Args:
+        recorded: (..., 5) x, y, z, yaw, pitch; radians.
+        yaw_sign: as in `Geometry`.
+    """
+    return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
 
 
 def camera_vector(recorded: Tensor) -> Tensor:

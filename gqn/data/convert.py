@@ -19,6 +19,7 @@ from gqn.data.dataset import (
     FORMAT,
     RECORD_FILE,
     SPLITS,
+    TWINS,
     DatasetError,
     Index,
     RecordFile,
@@ -90,7 +91,7 @@ def convert(
     output: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
-    splits: Sequence[str] = SPLITS,
+    splits: Sequence[str] = (*SPLITS, TWINS),
     share: tuple[int, int] = (1, 1),
     allow_damaged: bool = False,
     fetch: Fetch | None = None,
@@ -137,13 +138,13 @@ def convert(
     remote: dict[Path, Remote] = {}
     for split in splits:
         sizes = _record_files(directory / split)
-        if fetch and store:
+        if fetch and store and split in SPLITS:
             there = store.record_files(split, fetch.files)
             sizes = dict(sorted({**sizes, **{name: file.size for name, file in there.items()}}.items()))
             remote |= {directory / split / name: file for name, file in there.items()}
         if sizes or indices(place / split):
             found[split] = sizes
-        else:
+        elif split in SPLITS:
             where = f"{store.address}/{split}" if store else directory / split
             report.notes.append(f"{info.name}: no record files in {where}")
     if store and not remote:

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
+from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
+TWINS = "twins"  # a third split, of drawn scenes alone: scene i is the twin of scene i of "test"
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
@@ -119,7 +120,10 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     try:
         fields = json.loads(path.read_text())
         pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, _geometry(fields))
+        geometry = _geometry(fields)
+        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
+            geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
+        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry)
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
@@ -290,7 +294,7 @@ class SceneDataset:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the frames and the recorded cameras of a scene.
+        """Return the frames and the cameras of a scene, the yaw as `gqn.core.camera` has it, however it is recorded.
 
         Args:
             index: of the scene, from 0.
@@ -319,7 +323,8 @@ class SceneDataset:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
-        return pictures, shard["cameras"][row][list(chosen)]
+        cameras = shard["cameras"][row][list(chosen)]
+        return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 
     def sensed(self, index: int, name: str) -> Tensor:
         """Return the observations of a further sense of a scene, float32 of the shape in `further`.

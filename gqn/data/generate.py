@@ -1,7 +1,8 @@
 """Datasets of scenes that we draw ourselves, in DeepMind's file names and record schema.
 
 DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json. Beside
-each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record.
+each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record. DIR/NAME/twins
+holds the twins of the test scenes, where they are asked for: the same but for what the scenes hold.
 """
 
 import json
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from gqn.core.camera import turned
 from gqn.core.files import whole_file
-from gqn.data.dataset import SPLITS, DatasetError, claim, labels_file, record_file_name
+from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import quiet_start, worker_pool
 from gqn.scenes import FAMILIES
@@ -27,12 +30,12 @@ SCENES_PER_FILE = 100
 
 @dataclass(frozen=True)
 class _File:
-    """A record file to write: scenes `first` to `stop` of a split, which is an index into SPLITS."""
+    """A record file to write: scenes `first` to `stop` of a split."""
 
     path: Path
     family: Family
     seed: int
-    split: int
+    split: str
     first: int
     stop: int
 
@@ -45,6 +48,7 @@ def generate(
     *,
     name: str | None = None,
     test_scenes: int | None = None,
+    twins: bool = False,
     workers: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -58,6 +62,7 @@ def generate(
         seed: of the scenes.
         name: by default the world's.
         test_scenes: by default a tenth of `scenes`, at least 1.
+        twins: draw the twin of each test scene too, in a split of its own, which may be asked for later.
         workers: processes, by default as many as there are cores; they do not change the bytes. More than one are
             spawned, so a script calls this under `if __name__ == "__main__"`.
         progress: show a bar.
@@ -75,8 +80,9 @@ def generate(
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
     try:
-        drawn.setting(np.random.default_rng(seed))  # before anything is written
-    except ModuleNotFoundError as error:
+        # Before anything is written.
+        drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
+    except (ModuleNotFoundError, ValueError) as error:
         raise DatasetError(str(error)) from error
     description = {
         "name": name,
@@ -92,8 +98,8 @@ def generate(
     }
     description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     claim(folder, description)
-    counts = (scenes, test_scenes)
-    files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
+    counts = {**dict(zip(SPLITS, (scenes, test_scenes), strict=True)), **({TWINS: test_scenes} if twins else {})}
+    files = [file for split, count in counts.items() for file in _files(folder, drawn, seed, split, count)]
     missing = [file for file in files if not (file.path.exists() and labels_file(file.path).exists())]
     with tqdm(total=sum(f.stop - f.first for f in missing), unit="scene", desc=name, disable=not progress) as bar:
         for written in _write_all(missing, workers or os.cpu_count() or 1):
@@ -119,11 +125,11 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         raise DatasetError(f"{name}: {error}") from error
 
 
-def _files(folder: Path, family: Family, seed: int, split: int, scenes: int) -> Iterator[_File]:
+def _files(folder: Path, family: Family, seed: int, split: str, scenes: int) -> Iterator[_File]:
     count = -(-scenes // SCENES_PER_FILE)
     for number in range(count):
         first = number * SCENES_PER_FILE
-        path = folder / SPLITS[split] / record_file_name(number + 1, count)
+        path = folder / split / record_file_name(number + 1, count)
         yield _File(path, family, seed, split, first, min(first + SCENES_PER_FILE, scenes))
 
 
@@ -156,7 +162,14 @@ def _write(file: _File) -> int:
 def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
     """The records of a file, one after another; `labels` grows with them."""
     for index in range(file.first, file.stop):
-        random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
-        scene = file.family.scene(random)
+        twin = file.split == TWINS
+        random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)
+        scene = file.family.scene(random, _stream(file.seed, len(SPLITS), index) if twin else None)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)
+        # Recorded as DeepMind's of that name are, and turned again where they are read.
+        cameras = turned(torch.from_numpy(scene.cameras), file.family.geometry.yaw_sign).numpy()
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], cameras, scene.tensors)
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

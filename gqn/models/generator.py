@@ -18,6 +18,8 @@ from gqn.models.losses import Gaussian, gaussian_kl, promote
 from gqn.models.outputs import Grid, Output, Volume
 from gqn.models.volume import LookThrough
 
+CELL = Grid(256)  # what a pool or a pyramid gives at the published size
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -73,7 +75,7 @@ class Generator(nn.Module):
         self,
         *,
         pixels: int,
-        inputs: Output = Grid(256),
+        inputs: Output = CELL,
         hidden: int = 128,
         canvas: int = 128,
         latent: int = 3,

@@ -105,6 +105,7 @@ class LookThrough(nn.Module):
     ) -> None:
         super().__init__()
         check_cameras(cameras)
+        self.volume = volume
         self.cell, self.radius, self.pinhole = volume.channels, volume.radius, half_width(volume.field_of_view)
         fold = max(1, SIDE // grid)  # rays of a cell of the grid along each axis
         self.rays = fold * grid

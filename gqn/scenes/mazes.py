@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
 from gqn.scenes.family import Family, Setting
+from gqn.scenes.jaco import SKY, sunlight
 from gqn.scenes.render import World
-from gqn.scenes.rooms import PLAIN, SKY, sunlight
+from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
 from gqn.scenes.textures import FLOORS, WALLS
 
@@ -54,7 +55,9 @@ class Mazes(Family):
         if not self.cells % 2:
             raise ValueError(f"cells is {self.cells}, must be odd")
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
+        if contents is not None:
+            raise ValueError("mazes have no twins: they hold no objects, and another layout has other ways to walk")
         open_cells = self._layout(random)
         slabs = _walls(open_cells)
         walls = [str(name) for name in random.permutation(WALLS)[:3]]
