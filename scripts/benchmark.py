@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Measure what the library does on this machine: python scripts/benchmark.py {train,scaling,scenes,arm,data} --help."""
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import os
 import sys
 import tempfile
@@ -13,7 +17,7 @@ import numpy as np
 import tyro
 
 from gqn.core.distributed import processes
-from gqn.core.extras import MissingExtra
+from gqn.core.errors import Error
 from gqn.core.files import write_json
 from gqn.core.provenance import provenance
 from gqn.data.generate import generate
@@ -81,11 +85,11 @@ def check(options: Any) -> None:
         check_options([(name, fits, "positive" if least else "0 or more")])
     for name, known in (("families", FAMILIES), ("presets", PRESETS), ("compile", PRESETS)):
         if unknown := [asked for asked in values.get(name, ()) if asked not in known]:
-            raise ValueError(f"--{name}: no '{unknown[0]}', only {', '.join(known)}")
+            raise Error(f"--{name}: no '{unknown[0]}', only {', '.join(known)}")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         if options.output.is_dir():
-            raise ValueError(f"--output: {options.output} is a folder: name a file")
+            raise Error(f"--output: {options.output} is a folder: name a file")
         with tempfile.TemporaryFile(dir=options.output.parent):
             pass  # it can be written there
 
@@ -145,9 +149,5 @@ def count_successes(options: Arm) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with command():
         main()
-    except (ModuleNotFoundError, MissingExtra, ValueError, OSError) as error:
-        sys.exit(f"benchmark: {error}")
-    except KeyboardInterrupt:
-        sys.exit("benchmark: interrupted")

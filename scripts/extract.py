@@ -5,12 +5,14 @@ python scripts/extract.py runs/small-1 layer-1.pt --nodes vision     some nodes,
 python scripts/extract.py runs/small-1 small.pt --half               the whole network in half precision
 """
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
-import sys
 from pathlib import Path
 
-from gqn.models.graph import GraphError
-from gqn.training.checkpoint import CheckpointError, extract
+from gqn.training.checkpoint import extract
 
 
 def main() -> None:
@@ -27,7 +29,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with command():
         main()
-    except (CheckpointError, GraphError, OSError) as error:
-        sys.exit(f"extract.py: {error}")

@@ -1,10 +1,12 @@
 """Write a dataset that another PyTorch converter made (.pt or .pt.gz files) as record files, to convert as usual."""
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
-import sys
 from pathlib import Path
 
-from gqn.data.dataset import DatasetError
 from gqn.data.foreign import import_conversion
 
 
@@ -13,13 +15,9 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with train/ or test/ in it")
     parser.add_argument("directory", type=Path, metavar="DATA_DIR/NAME", help="folder of the dataset to write")
     options = parser.parse_args()
-    try:
-        print(import_conversion(options.source, options.directory))
-    except (DatasetError, OSError) as error:
-        sys.exit(f"import-conversion: {error}")
-    except KeyboardInterrupt:
-        sys.exit("import-conversion: interrupted; run again to go on")
+    print(import_conversion(options.source, options.directory))
 
 
 if __name__ == "__main__":
-    main()
+    with command("run again to go on"):
+        main()

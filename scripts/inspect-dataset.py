@@ -1,10 +1,14 @@
 """Tell what a converted dataset holds, and draw a contact sheet of it."""
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
 import sys
 from pathlib import Path
 
-from gqn.data.dataset import DatasetError
+from gqn.core.errors import Error
 from gqn.data.survey import contact_sheet, survey
 
 
@@ -14,11 +18,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="by default DIR/torch/contact-sheet.png")
     options = parser.parse_args()
     sheet = options.sheet or options.directory / "torch" / "contact-sheet.png"
-    try:
-        splits = survey(options.directory)
-        contact_sheet(options.directory, sheet)
-    except (DatasetError, OSError) as error:
-        sys.exit(f"inspect-dataset: {error}")
+    splits = survey(options.directory)
     for split, told in splits.items():
         print(
             f"{told['dataset']} {split}: {told['scenes']} scenes of {told['views']} views, "
@@ -32,10 +32,17 @@ def main() -> None:
         print(f"  damaged records: {len(told['damages'])}", *told["damages"], sep="\n    ")
         if told["unreadable"]:
             print("  unreadable:", *told["unreadable"], sep="\n    ")
-    print(f"contact sheet: {sheet}")
     if any(told["unreadable"] for told in splits.values()):
-        sys.exit("inspect-dataset: some scenes could not be read")
+        raise Error("some scenes could not be read")
+    try:
+        contact_sheet(options.directory, sheet)
+        print(f"contact sheet: {sheet}")
+    except OSError as error:
+        if options.sheet:
+            raise
+        print(f"contact sheet: none ({error}): name a place for it by --sheet", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    with command():
+        main()

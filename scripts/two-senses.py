@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gqn.data.graph_batches import Asked, graph_evaluation_batches
+from gqn.data.graph_scenes import LabelledScenes
+from gqn.training.graph_training import train_graph
 from torch import Tensor
 
 from gqn.core.files import whole_file, write_json
@@ -23,14 +26,11 @@ from gqn.core.views import GraphBatch, Views
 from gqn.data.convert import convert
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.generate import generate
-from gqn.data.graph_batches import Asked, graph_evaluation_batches
-from gqn.data.graph_scenes import LabelledScenes
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import negative_elbo
 from gqn.models.losses import log_likelihood
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config
-from gqn.training.graph_training import train_graph
 from gqn.training.validation import mean_image
 
 GRAPH = Path(__file__).resolve().parent.parent / "diagrams/graphs/two-senses.yaml"

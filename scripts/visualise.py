@@ -6,10 +6,14 @@ python scripts/visualise.py diagrams/graphs/layer-2.yaml growth.png --before dia
 python scripts/visualise.py runs/quick-1 quick.svg --node vision
 """
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
-import sys
 from pathlib import Path
 
+from gqn.core.errors import Error
 from gqn.core.files import whole_file
 from gqn.models import diagram
 from gqn.models.graph import RecursiveGQN
@@ -25,7 +29,7 @@ def main() -> None:
     parser.add_argument("--node", help="print the parts of this node as well")
     options = parser.parse_args()
     if options.picture.suffix not in (".svg", ".png", ".pdf"):
-        raise ValueError(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
+        raise Error(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
     graph = load(options.graph)
     after = graph.describe()
     if options.node and options.node not in after.spec:
@@ -46,7 +50,5 @@ def load(path: Path) -> RecursiveGQN:
 
 
 if __name__ == "__main__":
-    try:
+    with command():
         main()
-    except (GraphError, checkpoint.CheckpointError, ValueError, OSError) as error:
-        sys.exit(f"visualise.py: {error}")

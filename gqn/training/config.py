@@ -1,5 +1,6 @@
 """Configuration of a run: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -114,6 +115,10 @@ class GraphConfig:
     cache: bool = True
     """Encode what frozen senses observe once, before training, where that is less work than at every step."""
 
+    def __post_init__(self) -> None:
+        for name in ("graph", "start"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -165,6 +170,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        for name in ("data", "runs", "name"):  # a notebook has paths
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -194,7 +201,7 @@ class Config:
             ("latent", m.latent > 0, "at least 1"),
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
-            ("seed", self.seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
             ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),
             ("generation_steps", m.generation_steps > 1, "at least 2"),

@@ -8,12 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
-from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -27,6 +25,7 @@ from gqn.data.batches import FRAMES, Asked, Scenes, TrainingBatches, check_data,
 from gqn.data.dataset import SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
+from gqn.data.loading import loading
 from gqn.figures import predictions as plots
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
@@ -35,6 +34,8 @@ from gqn.models.losses import averaging_decay, likelihood_floor
 from gqn.models.nodes import GraphError, below, data_of, listed
 from gqn.training import checkpoint
 from gqn.training.config import Config, ModelConfig, to_dict
+from gqn.training.folder import TrainingError, run_folder
+from gqn.training.logs import Logs
 from gqn.training.nodes import encode_scenes, take_weights
 from gqn.training.objective import Objective
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
@@ -43,17 +44,13 @@ METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
-class TrainingError(Error):
-    """A run that can't start or go on; the message says why and what to do."""
-
-
 def train(
     config: Config,
     network: RecursiveGQN | None = None,
     *,
     scenes: Scenes | None = None,
     held_out: Scenes | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
 ) -> Path:
     """Train as `config` says and return the run's folder, runs/name.
 
@@ -65,7 +62,8 @@ def train(
         config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
-        resume: go on with the run in the folder, on the same curve as if it had not stopped.
+        resume: go on with the run in the folder, on the same curve as if it had not stopped; or from a checkpoint's
+            file that lies there in place of its last.
 
     Returns:
         The run's folder.
@@ -73,8 +71,9 @@ def train(
     Raises:
         Error: with one line for the user.
     """
-    with processes(config.device) as group:
-        return Trainer(config, group, network=network, scenes=scenes, held_out=held_out, resume=resume).train()
+    with processes(config.device) as group, run_folder(config, group, resume=bool(resume)) as folder:
+        trainer = Trainer(config, folder, group, network=network, scenes=scenes, held_out=held_out, resume=resume)
+        return trainer.train()
 
 
 class Trainer:
@@ -83,19 +82,19 @@ class Trainer:
     def __init__(
         self,
         config: Config,
+        folder: Path,
         group: Processes,
         *,
         network: RecursiveGQN | None = None,
         scenes: Scenes | None = None,
         held_out: Scenes | None = None,
-        resume: bool = False,
+        resume: bool | str | Path = False,
     ) -> None:
         if network is not None:
             config = replace(config, graph=replace(config.graph, graph=config.graph.graph or GIVEN))
-        self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
-        self.group, self.config = group, resolved(config, self.folder.name, group)
+        self.folder, self.group, self.config = folder, group, resolved(config, folder.name, group)
         config = self.config
-        saved = checkpoint.read(self.folder) if resume else None
+        saved = checkpoint.resumable(self.folder if resume is True else resume) if resume else None
         self.bfloat16 = computes_in_bfloat16(config.precision, group.device)
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
@@ -134,8 +133,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         if saved is not None:
             self.restore(saved)
-        elif group.leads:
-            self.claim_folder()
+        self.saved_step = self.step
         self.about = self.circumstances()
 
     def open_dataset(self) -> SceneDataset:
@@ -219,7 +217,8 @@ class Trainer:
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
         parallel = self.parallel()
-        loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
+        pin_memory = group.device.type == "cuda"
+        loader = loading(self.batches, range(self.step, steps), workers=config.workers, pin_memory=pin_memory)
         losses = Losses(group, self.names)
         if group.leads:
             print(
@@ -227,13 +226,19 @@ class Trainer:
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
                 f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
             )
-        with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
+        with (
+            self.writer() as writer,
+            self.progress() as bar,
+            caught_signals() as caught,
+            self.saved_at_failure(losses),
+            loader as batches,
+        ):
             if overdue:  # stopped between the checkpoint and its evaluation
                 self.evaluate(writer)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
-            for batch in loader:
+            for batch in batches:
                 losses.add(self.learn(parallel, batch.to(group.device)))
                 self.step += 1
                 self.seconds = time.monotonic() - begun
@@ -280,7 +285,7 @@ class Trainer:
         """Take one training step and return what `names` says."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
-        torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
+        torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = settings.learning_rate_at(self.step)
         self.set_sigma(settings.sigma_at(self.step))
@@ -323,7 +328,7 @@ class Trainer:
             values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
         return total, values
 
-    def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
+    def log(self, means: dict[str, float], writer: Logs | None, bar: tqdm) -> None:
         """Show the means of the last steps in the progress bar and in TensorBoard."""
         shown = {}
         for task in self.tasks:
@@ -334,14 +339,14 @@ class Trainer:
             if kl:
                 shown["KL"] = f"{kl:.1f}"
             if writer:
-                writer.add_scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
-                writer.add_scalar(f"train/{task}/kl", kl, self.step)
+                writer.scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
+                writer.scalar(f"train/{task}/kl", kl, self.step)
         bar.set_postfix(shown, refresh=False)
         if writer:
-            writer.add_scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.add_scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
+            writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
+            writer.scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
 
-    def evaluate(self, writer: SummaryWriter | None) -> None:
+    def evaluate(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -361,11 +366,11 @@ class Trainer:
         self.history.append(report)
         if writer:
             for name, value in scalars(report):
-                writer.add_scalar(f"held_out/{name}", value, self.step)
+                writer.scalar(f"held_out/{name}", value, self.step)
             self.draw(writer)
             write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
-    def draw(self, writer: SummaryWriter) -> None:
+    def draw(self, writer: Logs) -> None:
         """Draw graph.svg, curves.png and, of the first task that renders frames, predictions.png."""
         with whole_file(self.folder / "graph.svg") as file:
             file.write(self.network._repr_svg_().encode())
@@ -386,7 +391,7 @@ class Trainer:
         for name, figure in figures.items():
             with whole_file(self.folder / f"{name}.png") as file:
                 figure.savefig(file, format="png")
-            writer.add_figure(f"held_out/{name}", figure, self.step)
+            writer.figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the circumstances that a reader of the figures must know."""
@@ -403,25 +408,33 @@ class Trainer:
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
-    def save(self) -> None:
-        """Write the checkpoint."""
+    @contextmanager
+    def saved_at_failure(self, losses: "Losses") -> Iterator[None]:
+        """Save what was learned where the block fails for a worker that read scenes, or for another process."""
+        try:
+            yield
+        except (Error, RuntimeError) as error:
+            lost = not isinstance(error, Error) and self.group.lost(error)
+            if isinstance(error, TrainingError) or not (lost or isinstance(error, Error)):
+                raise
+            if self.step > self.saved_step and losses.sum.isfinite().all():
+                self.save()
+            why = "another process of the run ended" if lost else str(error)
+            kept = f"; step {self.saved_step} is saved: --resume {self.folder} goes on" if self.saved_step else ""
+            raise TrainingError(f"{why}{kept}") from error
+
+    def save(self, name: str = checkpoint.FILE) -> None:
+        """Write a checkpoint."""
+        self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
-                self.folder,
+                self.folder / name,
                 config=self.config,
                 step=self.step,
                 seconds=self.seconds,
                 network=self.network,
                 ema=self.ema,
                 optimizer=self.optimizer,
-            )
-
-    def claim_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # A run that failed before its first checkpoint leaves its name to the next one.
-        if (self.folder / checkpoint.FILE).exists():
-            raise TrainingError(
-                f"{self.folder} exists: --resume {self.folder} goes on with it, another --name makes another run"
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -435,13 +448,13 @@ class Trainer:
             self.history = [report for report in reports if report["step"] <= self.step]
 
     @contextmanager
-    def writer(self) -> Iterator[SummaryWriter | None]:
+    def writer(self) -> Iterator[Logs | None]:
         """Open the run's folder with its configuration and TensorBoard logs, on the process that leads."""
         if not self.group.leads:
             yield None
             return
         write_json(self.folder / "config.json", to_dict(self.config))
-        with SummaryWriter(str(self.folder), purge_step=self.step + 1) as writer:
+        with Logs(self.folder, self.step + 1) as writer:
             yield writer
 
     def progress(self) -> tqdm:
@@ -534,11 +547,6 @@ def resolved(config: Config, name: str, group: Processes) -> Config:
         )
     training = replace(config.training.with_schedules(), batch=share * group.count)
     return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
-
-
-def free_name(runs: Path, preset: str) -> str:
-    """Return the preset's name with the first number that no run has."""
-    return next(name for number in count(1) if not (runs / (name := f"{preset}-{number}")).exists())
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def test_what_can_not_be_done_is_refused_before_the_work(
     [
         ("tensorflow", ["data"], "tensorflow"),
         ("dm_control", ["arm"], "worlds"),
-        ("labmaze", ["scenes", "--families", "shepard_metzler_5_parts", "mazes"], "worlds"),
+        ("dm_control", ["scenes", "--families", "shepard_metzler_5_parts", "jaco"], "worlds"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named_before_the_work(
