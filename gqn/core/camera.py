@@ -2,9 +2,9 @@
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
 right is d x (0, 0, 1), up is right x d, and image rows run downward. So are the Shepard-Metzler scenes recorded. Rooms
-and mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and rings
-show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so that
-all else knows one convention.
+and mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and
+rings show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so
+that all else knows one convention.
 """
 
 from dataclasses import dataclass
