@@ -12,6 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gqn.core.errors import Error
+
+CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 CAMERA_NUMBERS = 7
 
 Array = NDArray[np.float64]
@@ -53,19 +56,50 @@ MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 
-def camera_vector(recorded: Tensor) -> Tensor:
-    """The 7 numbers that the networks see, (..., 5) -> (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
+    """Return the 7 numbers that the networks see, of cameras as recorded.
 
-    The order is that of DeepMind's reader.
+    Args:
+        recorded: (..., 5), x, y, z, yaw and pitch; or the 7 numbers already. What is no tensor becomes one of float32.
+
+    Returns:
+        (..., 7), x, y, z, sin yaw, cos yaw, sin pitch, cos pitch, in the order of DeepMind's reader.
     """
+    recorded = _numbers(recorded, CAMERA_RECORDED, CAMERA_NUMBERS)
+    if recorded.shape[-1] == CAMERA_NUMBERS:
+        return recorded
     position, yaw, pitch = recorded.split([3, 1, 1], dim=-1)
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
-def recorded_camera(vector: Tensor) -> Tensor:
+def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
     """Inverse of `camera_vector`, (..., 7) -> (..., 5); yaw and pitch come back in (-pi, pi]."""
+    vector = _numbers(vector, CAMERA_NUMBERS)
     position, sin_yaw, cos_yaw, sin_pitch, cos_pitch = vector.split([3, 1, 1, 1, 1], dim=-1)
     return torch.cat([position, torch.atan2(sin_yaw, cos_yaw), torch.atan2(sin_pitch, cos_pitch)], dim=-1)
+
+
+def _numbers(values: Tensor | ArrayLike, *counts: int) -> Tensor:
+    """A tensor of floating point with one of `counts` numbers in its last axis. Raises Error for anything else."""
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values, np.float32))
+    except (TypeError, ValueError) as error:
+        raise Error(f"cameras of type {type(values).__name__}: numbers are wanted ({error})") from error
+    if tensor.dim() == 0 or tensor.shape[-1] not in counts or tensor.is_complex():
+        wanted = " or ".join(f"(..., {count})" for count in counts)
+        raise Error(f"cameras of shape {tuple(tensor.shape)} and {tensor.dtype}: {wanted} real numbers are wanted")
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def _places(values: ArrayLike) -> Array:
+    """Places (..., 3). Raises Error for anything else."""
+    try:
+        places = np.asarray(values, np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Error(f"a place of type {type(values).__name__}: x, y and z are wanted ({error})") from error
+    if places.ndim == 0 or places.shape[-1] != 3:
+        raise Error(f"places of shape {places.shape}: (..., 3) is wanted")
+    return places
 
 
 def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -79,7 +113,7 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     """Recorded cameras (..., 5) at `position` (..., 3) that look at `target` (..., 3)."""
-    position, target = np.broadcast_arrays(np.asarray(position, np.float64), np.asarray(target, np.float64))
+    position, target = np.broadcast_arrays(_places(position), _places(target))
     d = target - position
     yaw = np.arctan2(-d[..., 1], d[..., 0])
     pitch = np.arctan2(d[..., 2], np.hypot(d[..., 0], d[..., 1]))
@@ -101,6 +135,8 @@ def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> 
 
     elevation: degrees above the horizon; start: angle of the first in degrees.
     """
+    if not (isinstance(count, int | np.integer) and count > 0):
+        raise Error(f"an orbit of {count!r} cameras: must be a whole number, 1 or more")
     angle, height = np.deg2rad(start + 360 * np.arange(count) / count), np.deg2rad(elevation)
     flat = distance * np.cos(height)
     position = np.stack(

@@ -20,13 +20,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
+from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
 from gqn.core.errors import Error, NoSuchItem, of_memory
 from gqn.core.files import given_name, write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
-CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
 Shapes = Mapping[str, tuple[int, ...]]  # of float32 tensors, by name

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from gqn.core.figure import Figure
 
 TITLES = {
     "reconstruction": "reconstruction (saw the truth)",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from gqn.core.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import math
+import os
+import shutil
 import signal
 import sys
 import time
@@ -19,7 +22,7 @@ from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.signals import Interrupted, caught_signals
+from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
 from gqn.data.batches import FRAMES, Asked, Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.dataset import SceneDataset
@@ -164,7 +167,7 @@ class Trainer:
         if saved is not None:
             self.check_resumed(saved, dataset)
             network = RecursiveGQN.from_dict(saved["graph"])
-            network.load_state_dict(saved["network"])  # frozen senses encode with it
+            checkpoint.fit(network, saved["network"])  # frozen senses encode with it
             started = set(network.spec)
         elif given is not None:
             network, started = given, set(given.spec)
@@ -230,7 +233,7 @@ class Trainer:
             loader as batches,
         ):
             if overdue:  # stopped between the checkpoint and its evaluation
-                self.evaluate(writer)
+                self.evaluate(writer, caught)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
@@ -253,7 +256,7 @@ class Trainer:
                     group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
                 if last or self.evaluation_is_due():
-                    self.evaluate(writer)
+                    self.evaluate(writer, caught)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
@@ -272,6 +275,8 @@ class Trainer:
         """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
         objective: nn.Module = Objective(self.network)
         if self.config.compile:
+            if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
+                raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
             objective = cast(nn.Module, torch.compile(objective))
         # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
         partial = len(self.asked.senses) + len(self.asked.tasks) > 2
@@ -342,7 +347,19 @@ class Trainer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
             writer.scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
 
-    def evaluate(self, writer: Logs | None) -> None:
+    def evaluate(self, writer: Logs | None, caught: Caught) -> None:
+        """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
+        try:
+            with caught.raised(at_once=self.group.count == 1):  # many processes stop together, at a step
+                self.report(writer)
+        except Stop:
+            if self.step > self.saved_step:
+                self.save()
+            raise Interrupted(caught[0], self.step) from None
+        if sound(self.history):
+            self.save(checkpoint.EVALUATED)
+
+    def report(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -421,7 +438,8 @@ class Trainer:
 
     def save(self, name: str = checkpoint.FILE) -> None:
         """Write a checkpoint."""
-        self.saved_step = self.step
+        if name == checkpoint.FILE:
+            self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
                 self.folder / name,
@@ -434,14 +452,15 @@ class Trainer:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.fit(self.ema, saved["ema"])
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{self.folder}: the checkpoint's optimizer is another's ({error}): damaged") from error
         for parameters in self.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
         self.step, self.seconds = saved["step"], saved["seconds"]
-        if (self.folder / METRICS).exists():
-            reports = json.loads((self.folder / METRICS).read_text())["history"]
-            self.history = [report for report in reports if report["step"] <= self.step]
+        self.history = [report for report in read_history(self.folder) if report["step"] <= self.step]
 
     @contextmanager
     def writer(self) -> Iterator[Logs | None]:
@@ -456,6 +475,30 @@ class Trainer:
     def progress(self) -> tqdm:
         steps = self.config.training.steps
         return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
+
+
+def sound(history: list[dict[str, Any]]) -> bool:
+    """Whether the last evaluation is finite and, beside the one before it, no sign of a loss that explodes."""
+
+    def losses(report: dict[str, Any]) -> dict[str, float]:
+        return {name: found["negative_elbo"] for name, found in report["tasks"].items() if found}
+
+    last, before = losses(history[-1]), losses(history[-2]) if len(history) > 1 else {}
+    return all(math.isfinite(value) for value in last.values()) and all(
+        value - before.get(name, value) <= max(10.0, abs(before.get(name, value))) for name, value in last.items()
+    )
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Return the evaluations of a run so far. Raises TrainingError where their file is damaged."""
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    try:
+        history = json.loads(path.read_text())["history"]
+        return [dict(report) for report in history if isinstance(report["step"], int)]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise TrainingError(f"{path} is damaged ({error}): remove it, its evaluations are lost") from error
 
 
 class Losses:
@@ -476,8 +519,9 @@ class Losses:
         """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
         if not self.sum.isfinite().all():
             raise TrainingError(
-                f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before; "
-                "go on from it with a lower --learning-rate or --max-grad-norm"
+                f"loss or gradient not finite at step {step}: {folder}/{checkpoint.FILE}, if there is one, is from "
+                f"before, {folder}/{checkpoint.EVALUATED} from when it was last evaluated well: --resume one of them "
+                "with a lower --learning-rate or --max-grad-norm"
             )
 
     def means(self, step: int, folder: Path) -> dict[str, float]:
