@@ -1,5 +1,6 @@
 """DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
+import errno
 import json
 import operator
 import os
@@ -362,11 +363,11 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
             shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
-        except OSError as error:
-            raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
         except Exception as error:  # torch.load raises many types for a damaged file
             if of_memory(error):
                 raise
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which mapping an empty file gives
+                raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
             raise self._damaged(shard) from error
         jpegs = shapes.pop("jpegs", None)
         expected = {

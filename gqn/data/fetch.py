@@ -169,8 +169,7 @@ class Store:
 
     def _beginning(self, path: str) -> bytes:
         """A file's first bytes, so many that a longer one is known for it."""
-        with self._files.open(path, "rb") as file:
-            return file.read(LONGEST + 1)
+        return self._files.cat_file(path, start=0, end=LONGEST + 1)
 
     def _answer(self, question: Callable[[], Answer]) -> Answer:
         """The answer to a question, or Stopped as soon as that is asked for: a body may come slowly, or never end."""
