@@ -19,7 +19,7 @@ from gqn.scenes import FAMILIES
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw, and where."""
+    """The dataset to draw, and its place."""
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The dataset goes to DIR/NAME."""
@@ -31,6 +31,8 @@ class Options:
     """Scenes to test on; by default a tenth of those to train on."""
     name: str | None = None
     """By default FAMILY."""
+    twins: bool = False
+    """Draw for each scene to test on its twin too: all the same but what the scene holds."""
     workers: int | None = None
     """Processes; by default one for each core."""
 

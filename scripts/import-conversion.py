@@ -4,17 +4,25 @@ from gqn.core.command import command, quiet_imports
 
 quiet_imports(__name__)
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from gqn.data.foreign import import_conversion
 
 
+@dataclass(frozen=True)
+class Options:
+    source: tyro.conf.Positional[Path]
+    """Folder with train/ or test/ in it."""
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA_DIR/NAME")]
+    """Folder of the dataset to write."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with train/ or test/ in it")
-    parser.add_argument("directory", type=Path, metavar="DATA_DIR/NAME", help="folder of the dataset to write")
-    options = parser.parse_args()
+    options = tyro.cli(Options, description=__doc__)
     print(import_conversion(options.source, options.directory))
 
 

@@ -4,19 +4,27 @@ from gqn.core.command import command, quiet_imports
 
 quiet_imports(__name__)
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from gqn.core.errors import Error
 from gqn.data.survey import contact_sheet, survey
 
 
+@dataclass(frozen=True)
+class Options:
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """DATA_DIR/DATASET, converted."""
+    sheet: Path | None = None
+    """The PNG to write, by default DIR/torch/contact-sheet.png."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, metavar="DIR", help="DATA_DIR/DATASET, converted")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="by default DIR/torch/contact-sheet.png")
-    options = parser.parse_args()
+    options = tyro.cli(Options, description=__doc__)
     sheet = options.sheet or options.directory / "torch" / "contact-sheet.png"
     splits = survey(options.directory)
     for split, told in splits.items():

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gqn.data.convert import DamagedRecords, convert
-from gqn.data.dataset import BUCKET, DATASETS, SPLITS
+from gqn.data.dataset import BUCKET, DATASETS, SPLITS, TWINS
 from gqn.data.fetch import Fetch
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         help="write the shards to DIR/DATASET/torch instead of DATA_DIR/DATASET/torch",
     )
     parser.add_argument("--workers", type=positive, metavar="W", help="processes, by default one for each core")
-    parser.add_argument("--split", choices=SPLITS, help="only this split, by default both")
+    parser.add_argument("--split", choices=(*SPLITS, TWINS), help="only this split, by default all that are there")
     parser.add_argument(
         "--shard",
         type=part,
@@ -74,7 +74,7 @@ def main() -> None:
             options.batch,
             output=options.output,
             workers=options.workers,
-            splits=[options.split] if options.split else SPLITS,
+            splits=[options.split] if options.split else (*SPLITS, TWINS),
             share=options.shard,
             allow_damaged=options.allow_damaged,
             fetch=Fetch(options.source, options.files, options.delete_records) if options.fetch else None,

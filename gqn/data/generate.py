@@ -1,7 +1,8 @@
 """Datasets of scenes that we draw ourselves, in DeepMind's file names and record schema.
 
 DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json. Beside
-each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record.
+each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record. DIR/NAME/twins
+holds the twins of the test scenes, where they are asked for: the same but for what the scenes hold.
 """
 
 import json
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from gqn.core.camera import turned
 from gqn.core.files import whole_file
-from gqn.data.dataset import SPLITS, DatasetError, claim, labels_file, record_file_name
+from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import quiet_start, worker_died, worker_pool
 from gqn.scenes import FAMILIES
@@ -27,12 +30,12 @@ SCENES_PER_FILE = 100
 
 @dataclass(frozen=True)
 class _File:
-    """A record file to write: scenes `first` to `stop` of a split, which is an index into SPLITS."""
+    """A record file to write: scenes `first` to `stop` of a split."""
 
     path: Path
     family: Family
     seed: int
-    split: int
+    split: str
     first: int
     stop: int
 
@@ -45,23 +48,39 @@ def generate(
     *,
     name: str | None = None,
     test_scenes: int | None = None,
+    twins: bool = False,
     workers: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Path:
-    """Write what is missing of a dataset of `scenes` training scenes in directory/name, and return that folder.
+    """Draw the scenes that are missing of a dataset, as record files; equal arguments give equal bytes.
 
-    family: a name in FAMILIES; name: by default the family's; test_scenes: by default a tenth of `scenes`, at least 1;
-    workers: processes, by default as many as there are cores, which do not change what is written; options: those of
-    the family, by default its own. Equal arguments give equal bytes. Raises DatasetError for arguments that make no
-    dataset, and for a folder that holds another one or files that are none of ours.
+    Args:
+        family: the world, a name in FAMILIES.
+        directory: folder of all datasets; this one goes to directory/name.
+        scenes: training scenes.
+        seed: of the scenes.
+        name: by default the world's.
+        test_scenes: by default a tenth of `scenes`, at least 1.
+        twins: draw the twin of each test scene too, in a split of its own, which may be asked for later.
+        workers: processes, by default as many as there are cores; they do not change the bytes. More than one are
+            spawned, so a script calls this under `if __name__ == "__main__"`.
+        progress: show a bar.
+        options: the world's own, by default as published.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        DatasetError: for arguments that make no dataset, and for a folder that holds another one or other files.
     """
     name = family if name is None else name
     test_scenes = max(1, scenes // 10) if test_scenes is None else test_scenes
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
-    drawn.setting(np.random.default_rng(seed))  # what a family needs is there, before anything is written
+    # What a family needs is there, before anything is written.
+    drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
     description = {
         "name": name,
         "family": family,
@@ -76,8 +95,8 @@ def generate(
     }
     description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
     claim(folder, description)
-    counts = (scenes, test_scenes)
-    files = [file for split, count in enumerate(counts) for file in _files(folder, drawn, seed, split, count)]
+    counts = {**dict(zip(SPLITS, (scenes, test_scenes), strict=True)), **({TWINS: test_scenes} if twins else {})}
+    files = [file for split, count in counts.items() for file in _files(folder, drawn, seed, split, count)]
     missing = [file for file in files if not (file.path.exists() and labels_file(file.path).exists())]
     with tqdm(total=sum(f.stop - f.first for f in missing), unit="scene", desc=name, disable=not progress) as bar:
         for written in _write_all(missing, workers or os.cpu_count() or 1):
@@ -103,11 +122,11 @@ def _family(name: str, options: Mapping[str, Any]) -> Family:
         raise DatasetError(f"{name}: {error}") from error
 
 
-def _files(folder: Path, family: Family, seed: int, split: int, scenes: int) -> Iterator[_File]:
+def _files(folder: Path, family: Family, seed: int, split: str, scenes: int) -> Iterator[_File]:
     count = -(-scenes // SCENES_PER_FILE)
     for number in range(count):
         first = number * SCENES_PER_FILE
-        path = folder / SPLITS[split] / record_file_name(number + 1, count)
+        path = folder / split / record_file_name(number + 1, count)
         yield _File(path, family, seed, split, first, min(first + SCENES_PER_FILE, scenes))
 
 
@@ -140,7 +159,14 @@ def _write(file: _File) -> int:
 def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
     """The records of a file, one after another; `labels` grows with them."""
     for index in range(file.first, file.stop):
-        random = np.random.default_rng(np.random.SeedSequence(file.seed, spawn_key=(file.split, index)))
-        scene = file.family.scene(random)
+        twin = file.split == TWINS
+        random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)
+        scene = file.family.scene(random, _stream(file.seed, len(SPLITS), index) if twin else None)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)
+        # Recorded as DeepMind's of that name are, and turned again where they are read.
+        cameras = turned(torch.from_numpy(scene.cameras), file.family.geometry.yaw_sign).numpy()
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], cameras, scene.tensors)
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gqn.core.files import locked, whole_file, write_json
-from gqn.data.dataset import SPLITS, DatasetError, Index, RecordFile, Shard, read_index
+from gqn.data.dataset import SPLITS, TWINS, DatasetError, Index, RecordFile, Shard, read_index
 from gqn.data.shards import stem
 
 SHARD_FILE = re.compile(r"[^.]+\.\d{4,}\.pt(\.partial)?")
@@ -157,7 +157,7 @@ def _write_index(path: Path, index: Index) -> None:
 def write_conversion(place: Path) -> None:
     """conversion.json: what all splits hold and what is damaged, the same for the same record files."""
     splits = {}
-    for split in SPLITS:
+    for split in (*SPLITS, TWINS):
         with suppress(FileNotFoundError):
             index = read_index(place / split / "index.json")
             splits[split] = {

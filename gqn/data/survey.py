@@ -10,7 +10,7 @@ from matplotlib.image import imsave
 from torch import Tensor
 
 from gqn.core.files import whole_file
-from gqn.data.dataset import SPLITS, DatasetError, SceneDataset, read_index
+from gqn.data.dataset import SPLITS, TWINS, DatasetError, SceneDataset, read_index
 
 CAMERA = ("x", "y", "z", "yaw", "pitch")
 LOOKED_AT = 1000  # scenes of a split, spread over it, whose cameras are read
@@ -24,7 +24,7 @@ def survey(directory: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     in the record files; `unreadable` scenes that could not be read. Raises DatasetError where there is none.
     """
     found: dict[str, dict[str, Any]] = {}
-    for split in SPLITS:
+    for split in (*SPLITS, TWINS):
         path = Path(directory) / "torch" / split / "index.json"
         if not path.exists():
             continue
@@ -82,7 +82,7 @@ def contact_sheet(
 ) -> None:
     """Write a PNG with a row for each of some scenes, spread over the splits, and a column for each of its views."""
     rows = []
-    splits = [split for split in SPLITS if (Path(directory) / "torch" / split / "index.json").exists()]
+    splits = [split for split in (*SPLITS, TWINS) if (Path(directory) / "torch" / split / "index.json").exists()]
     for split in splits:
         dataset = SceneDataset(directory, split)
         for number in _spread(len(dataset), max(1, scenes // len(splits))):

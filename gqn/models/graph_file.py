@@ -36,7 +36,7 @@ Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def read_graph_file(path: str | Path) -> Any:
-    """The plain values of a file. Raises GraphError where it is none."""
+    """Return the plain values of a file. Raises GraphError where it can't be read."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(LONGEST + 1)

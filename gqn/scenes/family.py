@@ -1,8 +1,9 @@
 """What all families of scenes share: their options, and how a setting becomes frames, labels and further senses."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes,
 
 Array = NDArray[np.float64]
 Labels = dict[str, Any]
+Drawn = TypeVar("Drawn")
 Sense = Literal["depth", "normals", "touch"]
 
 
@@ -52,7 +54,7 @@ class Family(ABC):
 
     geometry: ClassVar[Geometry]  # of the cameras and the world
     hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
-    ground: ClassVar[bool] = True  # whether there is a floor at height 0
+    ground: ClassVar[float | None] = 0.0  # world units, height of the floor; None where there is none
 
     def __post_init__(self) -> None:
         self.at_least(1, "size", "views", "samples")
@@ -80,12 +82,28 @@ class Family(ABC):
                 raise Error(f"{option} is {getattr(self, option)}, must be at least {least}")
 
     @abstractmethod
-    def setting(self, random: np.random.Generator) -> Setting:
-        """A random scene of this family, not yet drawn."""
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
+        """Return a random scene of this family, not yet drawn.
 
-    def scene(self, random: np.random.Generator) -> Scene:
-        """A random scene of this family: the same for the same state of `random`."""
-        setting = self.setting(random)
+        Args:
+            random: Draws cameras, surroundings and light, and what the scene holds.
+            contents: Draws what the scene holds instead, and nothing else changes: a twin of the scene without it.
+
+        Raises:
+            ValueError: For `contents` where the family has no twins.
+        """
+
+    def scene(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Scene:
+        """Return a random scene of this family, or its twin: the same for the same states of the generators.
+
+        Args:
+            random: Draws cameras, surroundings and light, and what the scene holds.
+            contents: Draws what the scene holds instead: other objects, or another pose and target.
+
+        Raises:
+            ValueError: For `contents` where the family has no twins.
+        """
+        setting = self.setting(random, contents)
         cameras = setting.cameras.astype(np.float32)  # what is recorded is what the frames were drawn with
         frames = render(setting.world, cameras, self.size, self.samples)
         return Scene(frames, cameras, setting.labels, self._sense(setting, cameras, random))
@@ -113,3 +131,11 @@ class Family(ABC):
             probes = random_probes(setting.world, setting.touchable, self.hand, self.ground, random)
             found |= {"touch": touch(setting.world, probes, self.hand), "touch_cameras": probes}
         return {name: found[name] for name in self.tensors}
+
+
+def draw_contents(
+    draw: Callable[[np.random.Generator], Drawn], random: np.random.Generator, contents: np.random.Generator | None
+) -> Drawn:
+    """Return what `draw` gives by `contents` where that is given, else by `random`, which moves on alike."""
+    drawn = draw(random)
+    return drawn if contents is None else draw(contents)

@@ -6,7 +6,7 @@ ranges of the joints are ours; they are nowhere published.
 
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import JACO, Geometry, look_at
 from gqn.core.errors import Error
-from gqn.scenes.family import Family, Setting
+from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
 from gqn.scenes.physics import mujoco
-from gqn.scenes.render import BRIGHT, World
-from gqn.scenes.rooms import PLAIN, SKY, room, sunlight
+from gqn.scenes.render import BRIGHT, Lighting, World
+from gqn.scenes.rooms import PLAIN, room
 from gqn.scenes.solids import add_slabs
 from gqn.scenes.textures import WALLS
 
@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 HALF = 2.0  # metres, from the arm to a wall
 WALL = 2.0  # metres, height of the walls
+SKY = (0.62, 0.76, 0.92)
 RADIUS = 1.5  # metres, of the dome of cameras
 AIM = (0.0, 0.0, 0.42)  # metres, middle of the dome, which cameras look at
 WHOLE = 0.57  # metres, round AIM: a ball that fills the frame of each camera, which the arm never leaves
@@ -65,11 +66,11 @@ class Jaco(Family):
         if not set(self.moving) <= set(range(1, JOINTS + 1)):
             raise Error(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         arm = _arm(self.walls != "none", self.target)
-        joints, target = self._pose(arm, random)
+        joints, target = draw_contents(partial(self._pose, arm), random, contents)
         walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
-        hue = random.integers(self.hues) / self.hues if self.hues else random.random()
+        hue = draw_contents(self._hue, random, contents)
         colour = np.array(hsv_to_rgb(hue, 0.95, 0.95))
         lighting = sunlight(random if self.light == "random" else None)
         textured = self.walls == "textured"
@@ -113,6 +114,9 @@ class Jaco(Family):
             if arm.extent(AIM) < WHOLE and not arm.touches():
                 return joints, target
 
+    def _hue(self, random: np.random.Generator) -> float:
+        return random.integers(self.hues) / self.hues if self.hues else random.random()
+
     def _place_cameras(self, random: np.random.Generator) -> Array:
         azimuth = random.uniform(-np.pi, np.pi, self.views)
         elevation = np.deg2rad(random.uniform(LOWEST, HIGHEST, self.views))
@@ -139,6 +143,17 @@ def may_hold_target(place: Array) -> bool:
     return far <= WHOLE and bool(np.hypot(*place[:2]) >= NEAREST) and bool(place[2] > 1.5 * TARGET_RADIUS)
 
 
+def sunlight(random: np.random.Generator | None) -> Lighting:
+    """A sun well above the horizon, at a random place, or at a fixed one for None."""
+    azimuth, elevation = (0.6, 1.0) if random is None else (random.uniform(0, 2 * np.pi), random.uniform(0.87, 1.3))
+    direction = (
+        float(np.cos(elevation) * np.cos(azimuth)),
+        float(np.cos(elevation) * np.sin(azimuth)),
+        float(np.sin(elevation)),
+    )
+    return Lighting(ambient=0.38, headlight=0.2, diffuse=0.55, specular=0.0, direction=direction)
+
+
 @cache
 def _arm(walls: bool, target: bool) -> Arm:
     """The arm, with or without walls and a target to be moved about; compiled once, posed anew for each scene."""
@@ -149,7 +164,7 @@ def _arm(walls: bool, target: bool) -> Arm:
         sphere = mujoco.mjtGeom.mjGEOM_SPHERE
         body.add_geom(name=TARGET, type=sphere, size=[TARGET_RADIUS, 0, 0], contype=1, conaffinity=1)
     if walls:
-        add_slabs(spec, room(HALF, WALL)[1:], BRIGHT)
+        add_slabs(spec, room(HALF, 0.0, WALL)[1:], BRIGHT)
     model = spec.compile()
     if not walls:
         # Rays pass through what is wholly transparent, and still nothing can lie below it.

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gqn.core.camera import Geometry
 from gqn.core.errors import Error
 from gqn.scenes.family import Family, Setting
+from gqn.scenes.jaco import SKY, sunlight
 from gqn.scenes.layout import maze_layout
 from gqn.scenes.render import World
-from gqn.scenes.rooms import PLAIN, SKY, sunlight
+from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
 from gqn.scenes.textures import FLOORS, WALLS
 
@@ -56,7 +57,9 @@ class Mazes(Family):
         if not self.cells % 2:
             raise Error(f"cells is {self.cells}, must be odd")
 
-    def setting(self, random: np.random.Generator) -> Setting:
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
+        if contents is not None:
+            raise Error("mazes have no twins: they hold no objects, and another layout has other ways to walk")
         rooms = int(random.integers(1, self.most_rooms, endpoint=True))
         open_cells = maze_layout(self.cells, rooms, random)
         slabs = _walls(open_cells)

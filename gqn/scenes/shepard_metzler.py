@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import SHEPARD_METZLER, Geometry, axes
 from gqn.core.errors import Error
-from gqn.scenes.family import Family, Setting
+from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.physics import mujoco
 from gqn.scenes.render import World
 from gqn.scenes.solids import boxes, place_boxes
@@ -47,7 +47,7 @@ class ShepardMetzler(Family):
 
     geometry: ClassVar[Geometry] = SHEPARD_METZLER
     hand: ClassVar[float] = 0.2
-    ground: ClassVar[bool] = False
+    ground: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,8 +58,8 @@ class ShepardMetzler(Family):
         if not -90 <= self.elevation <= 90:
             raise Error(f"elevation is {self.elevation}, must be from -90 to 90 degrees")
 
-    def setting(self, random: np.random.Generator) -> Setting:
-        positions, colours = self.object(random)
+    def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
+        positions, colours = draw_contents(self.object, random, contents)
         world = cubes(positions, colours)
         cube = {"shape": "box", "size": CUBE / 2, "rotation": [1.0, 0.0, 0.0, 0.0]}
         objects = [

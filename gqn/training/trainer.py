@@ -1,16 +1,13 @@
 """The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
 
 import copy
-import json
-import math
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,26 +21,32 @@ from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
 from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
-from gqn.data.batches import FRAMES, Asked, Scenes, TrainingBatches, check_data, evaluation_batches
-from gqn.data.dataset import SceneDataset
+from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
-from gqn.data.labels import scene_labels
 from gqn.data.loading import loading
 from gqn.figures import predictions as plots
-from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
 from gqn.models.losses import averaging_decay, likelihood_floor
-from gqn.models.nodes import GraphError, below, data_of, listed
 from gqn.training import checkpoint
-from gqn.training.config import Config, ModelConfig, to_dict
+from gqn.training.config import Config, to_dict
 from gqn.training.folder import TrainingError, run_folder
+from gqn.training.history import METRICS, read_history, sound
 from gqn.training.logs import Logs
-from gqn.training.nodes import encode_scenes, take_weights
+from gqn.training.losses import Losses
+from gqn.training.nodes import encode_scenes
 from gqn.training.objective import Objective
+from gqn.training.setup import (
+    asked_by,
+    build,
+    chosen_tasks,
+    computes_in_bfloat16,
+    open_dataset,
+    open_scenes,
+    resolved,
+)
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
-METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
@@ -62,10 +65,14 @@ def train(
     TensorBoard logs and checkpoint.pt. SIGTERM or Ctrl-C saves and raises Interrupted.
 
     Args:
+        config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
         resume: go on with the run in the folder, on the same curve as if it had not stopped; or from a checkpoint's
             file that lies there in place of its last.
+
+    Returns:
+        The run's folder.
 
     Raises:
         Error: with one line for the user.
@@ -98,11 +105,20 @@ class Trainer:
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
 
-        dataset = None if scenes is not None else self.open_dataset()
-        self.network = self.build(network, saved, dataset).to(memory_format=torch.channels_last).train()
+        dataset = None if scenes is not None else open_dataset(config)
+        self.network = (
+            build(config, folder, network, saved, dataset, warn=group.leads)
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         self.tasks = chosen_tasks(self.network, config.graph.tasks)
         self.asked = asked_by(self.network, self.tasks)
-        self.scenes, self.held_out, self.evaluated_on = self.open_scenes(scenes, held_out, dataset)
+        if dataset is not None:
+            self.scenes, self.held_out, self.evaluated_on = open_scenes(config, dataset, self.asked, warn=group.leads)
+        else:
+            assert scenes is not None
+            self.scenes, self.held_out = scenes, held_out or scenes
+            self.evaluated_on = "train" if held_out is None else "test"
         check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
         self.batches = TrainingBatches(
             self.scenes,
@@ -134,73 +150,6 @@ class Trainer:
             self.restore(saved)
         self.saved_step = self.step
         self.about = self.circumstances()
-
-    def open_dataset(self) -> SceneDataset:
-        """Return the training split of the dataset that the configuration names."""
-        config = self.config
-        if not config.data:
-            raise TrainingError(
-                "no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`"
-            )
-        return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
-
-    def open_scenes(
-        self, scenes: Scenes | None, held_out: Scenes | None, dataset: SceneDataset | None
-    ) -> tuple[Scenes, Scenes, str]:
-        """Return the scenes to learn from, those to be tested on, and the split of the latter."""
-        if scenes is not None or dataset is None:
-            assert scenes is not None
-            return scenes, held_out or scenes, "train" if held_out is None else "test"
-        unseen = held_out_scenes(self.config.data, dataset, warn=self.group.leads)
-        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *dataset.further}
-        seen, tested = (
-            LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
-            for part in (dataset, unseen)
-        )
-        return seen, tested, unseen.folder.name
-
-    def build(
-        self, given: RecursiveGQN | None, saved: dict[str, Any] | None, dataset: SceneDataset | None
-    ) -> RecursiveGQN:
-        """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
-        config, started = self.config, set()
-        if saved is not None:
-            self.check_resumed(saved, dataset)
-            network = RecursiveGQN.from_dict(saved["graph"])
-            checkpoint.fit(network, saved["network"])  # frozen senses encode with it
-            started = set(network.spec)
-        elif given is not None:
-            network, started = given, set(given.spec)
-        elif config.graph.graph:
-            network = RecursiveGQN.from_file(config.graph.graph)
-        else:
-            if config.graph.tasks or config.graph.alternate:
-                raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
-            assert dataset is not None
-            network = flat_network(config, dataset)
-        if config.graph.start and saved is None:
-            started = take_weights(network, config.graph.start)
-        untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
-        if untrained and self.group.leads:
-            print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
-        network.check_whole()
-        return network
-
-    def check_resumed(self, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
-        """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
-        before, now = ModelConfig(**saved["config"]["model"]), self.config.model
-        if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
-            raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
-        frames = [
-            tuple(node["frame"])
-            for name, node in saved["graph"].get("senses", {}).items()
-            if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
-        ]
-        if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
-            raise TrainingError(
-                f"{self.folder} was trained on frames of {frames[0][1]} pixels, {self.config.data} has "
-                f"{dataset.pixels}: name the dataset that it was trained on"
-            )
 
     def train(self) -> Path:
         """Run the loop: learn, and every so often log, evaluate and save. Returns the run's folder."""
@@ -407,7 +356,7 @@ class Trainer:
             writer.figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return what a reader of the figures must know."""
+        """Return the circumstances that a reader of the figures must know."""
         dataset = {"name": GIVEN, "training_scenes": len(self.scenes)}
         if isinstance(self.scenes, LabelledScenes):
             dataset |= {"name": self.scenes.scenes.name, "pixels": self.scenes.scenes.pixels}
@@ -477,118 +426,6 @@ class Trainer:
         return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
 
 
-def sound(history: list[dict[str, Any]]) -> bool:
-    """Whether the last evaluation is finite and, beside the one before it, no sign of a loss that explodes."""
-
-    def losses(report: dict[str, Any]) -> dict[str, float]:
-        return {name: found["negative_elbo"] for name, found in report["tasks"].items() if found}
-
-    last, before = losses(history[-1]), losses(history[-2]) if len(history) > 1 else {}
-    return all(math.isfinite(value) for value in last.values()) and all(
-        value - before.get(name, value) <= max(10.0, abs(before.get(name, value))) for name, value in last.items()
-    )
-
-
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Return the evaluations of a run so far. Raises TrainingError where their file is damaged."""
-    path = folder / METRICS
-    if not path.exists():
-        return []
-    try:
-        history = json.loads(path.read_text())["history"]
-        return [dict(report) for report in history if isinstance(report["step"], int)]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise TrainingError(f"{path} is damaged ({error}): remove it, its evaluations are lost") from error
-
-
-class Losses:
-    """Means of what `Trainer.learn` returns, gathered on the device and read only when they are asked for."""
-
-    def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
-        self.group, self.names = group, names
-        self.clear()
-
-    def clear(self) -> None:
-        self.sum, self.count = torch.zeros(len(self.names), device=self.group.device), 0
-
-    def add(self, values: Tensor) -> None:
-        self.sum += values
-        self.count += 1
-
-    def check(self, step: int, folder: Path) -> None:
-        """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
-        if not self.sum.isfinite().all():
-            raise TrainingError(
-                f"loss or gradient not finite at step {step}: {folder}/{checkpoint.FILE}, if there is one, is from "
-                f"before, {folder}/{checkpoint.EVALUATED} from when it was last evaluated well: --resume one of them "
-                "with a lower --learning-rate or --max-grad-norm"
-            )
-
-    def means(self, step: int, folder: Path) -> dict[str, float]:
-        """Return means over the steps since the last call and over the processes."""
-        self.sum = self.group.total(self.sum)
-        self.check(step, folder)
-        means = (self.sum / (self.count * self.group.count)).tolist()
-        self.clear()
-        return dict(zip(self.names, means, strict=True))
-
-
-def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
-    """Return the tasks to train. Raises GraphError for one that there is not, or by which nothing would learn."""
-    learning = graph.learning()
-    if not learning:
-        raise GraphError("nothing is left to learn: all nodes are frozen")
-    for name in wanted:
-        if name not in learning:
-            why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
-            raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
-    return [name for name in learning if not wanted or name in wanted]
-
-
-def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
-    """Return the data of some tasks and of the senses that they read."""
-    spec = network.spec
-    read = set().union(*(below(spec, task) for task in tasks))
-    return Asked(
-        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
-        {name: data_of(name, spec[name]) for name in tasks},
-    )
-
-
-def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
-    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
-
-    Raises:
-        TrainingError: where neither the options nor the dataset's description say what a volume must know.
-    """
-    options = asdict(config.model)
-    lens = {name: options.pop(name) for name in ("field_of_view", "radius")}
-    if config.model.representation == "volume":
-        known = dataset.geometry
-        said = {"field_of_view": known.field_of_view, "radius": known.cube_radius} if known else {}
-        options["volume"] = said | {name: value for name, value in lens.items() if value}
-        if options["volume"].keys() != lens.keys():
-            raise TrainingError(
-                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
-                "give --field-of-view and --radius, or take --representation tower"
-            )
-    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
-
-
-def resolved(config: Config, name: str, group: Processes) -> Config:
-    """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
-    parts = config.training.gradient_accumulation_steps
-    share = parts * -(-config.training.batch // (group.count * parts))
-    if share * group.count != config.training.batch and group.leads:
-        divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
-        print(
-            f"a batch of {config.training.batch} scenes does not divide by {divisors}: taking {share * group.count}",
-            file=sys.stderr,
-        )
-    training = replace(config.training.with_schedules(), batch=share * group.count)
-    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
-
-
 @torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     """Set ema <- decay * ema + (1 - decay) * network, for every weight; buffers are the network's."""
@@ -596,22 +433,3 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.lerp_(weight, 1 - decay)
     for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         copied.copy_(buffer)
-
-
-def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """What "auto" means on this device: bfloat16 where it has instructions for it, else it would be slower."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
-    """The test split, or with a warning the training split where a dataset has no other."""
-    if (Path(directory) / "torch" / "test").exists():
-        return SceneDataset(directory, "test", size=training.pixels)
-    if warn:
-        print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
-    return training

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gqn.core.camera import axes
 from gqn.core.extras import MissingExtra
 from gqn.data import generate as generation
-from gqn.data.dataset import DatasetError, dataset_info
+from gqn.data.convert import convert
+from gqn.data.dataset import TWINS, DatasetError, SceneDataset, dataset_info
 from gqn.data.generate import generate
+from gqn.data.survey import survey
 from gqn.data.tfrecord import decode_example, decode_jpeg, read_records
 from gqn.scenes import jaco
 from gqn.scenes.shepard_metzler import ShepardMetzler
@@ -81,6 +84,37 @@ def test_rerun_writes_only_what_is_missing(tmp_path: Path) -> None:
     small(tmp_path, workers=2)
     assert (folder / "train/2-of-3.tfrecord").read_bytes() == before["train/2-of-3.tfrecord"]
     assert {file.read_bytes() for file in kept} == {b"not touched"}
+
+
+@pytest.mark.usefixtures("_two_scenes_a_file")
+def test_twins_stand_beside_the_test_scenes_and_may_come_later(tmp_path: Path) -> None:
+    folder = small(tmp_path, test_scenes=3)
+    before = files_of(folder)
+    assert not (folder / "twins").exists()
+    small(tmp_path, test_scenes=3, twins=True)
+    after = files_of(folder)
+    assert {name: data for name, data in after.items() if not name.startswith("twins/")} == before
+    test, twins = (
+        [scene for file in sorted((folder / split).glob("*.tfrecord")) for scene in scenes_of(file)]
+        for split in ("test", "twins")
+    )
+    assert len(twins) == 3
+    for scene, twin in zip(test, twins, strict=True):
+        assert twin["cameras"] == scene["cameras"]
+        assert twin["frames"] != scene["frames"]
+    family = ShepardMetzler(size=16, views=3)
+    streams = [np.random.default_rng(np.random.SeedSequence(3, spawn_key=(split, 2))) for split in (1, 2)]
+    labels = json.loads((folder / "twins/2-of-2.labels.json").read_text())[0]
+    assert labels == json.loads(json.dumps(family.scene(*streams).labels, default=lambda value: value.tolist()))
+    convert(folder, 2, workers=1, progress=False)
+    assert len(SceneDataset(folder, TWINS)) == 3
+    assert survey(folder).keys() == {"train", "test", TWINS}
+
+
+def test_a_family_without_twins_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="mazes have no twins"):
+        generate("mazes", tmp_path / "never", 1, 0, twins=True, workers=1, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
@@ -157,3 +191,19 @@ def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     line = str(stopped.value.code)  # a text makes Python print it and exit with 1
     assert line.startswith("generate-scenes: no family of scenes 'teapots'")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(("family", "sign"), [("rooms_ring_camera", 1), ("shepard_metzler_5_parts", -1)])
+def test_the_yaw_is_recorded_as_genuine_data_have_it_and_read_as_the_library_has_it(
+    family: str, sign: int, tmp_path: Path
+) -> None:
+    folder = generate(family, tmp_path, 1, seed=0, test_scenes=0, size=8, views=4, workers=1, progress=False)
+    (scene,) = scenes_of(folder / "train/1-of-1.tfrecord")
+    recorded = np.array(scene["cameras"], np.float32).reshape(-1, 5)
+    yaw, pitch = recorded[:, 3], recorded[:, 4]
+    forward = [np.cos(pitch) * np.cos(yaw), sign * np.cos(pitch) * np.sin(yaw), np.sin(pitch)]
+    distance = np.linalg.norm(recorded[:, :3], axis=1)
+    np.testing.assert_allclose(np.stack(forward, axis=1) * distance[:, None], -recorded[:, :3], atol=1e-5)
+    convert(folder, 1, workers=1, progress=False)
+    read = SceneDataset(folder, "train").scene(0)[1].numpy()
+    np.testing.assert_allclose(read[:, :3], -distance[:, None] * axes(read)[0], atol=1e-5)

@@ -26,7 +26,7 @@ from gqn.scenes import FAMILIES, jaco
 from gqn.scenes.rooms import HALF
 
 # World units that no camera leaves, along x and y and upward.
-ROOMS = {"shepard_metzler": (3.34, 3.34), "rooms": (HALF, 2.4), "mazes": (3.5, 1.0), "jaco": (2.0, 2.0)}
+ROOMS = {"shepard_metzler": (3.34, 3.34), "rooms": (HALF, 0.404), "mazes": (3.5, 1.0), "jaco": (2.0, 2.0)}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,30 @@ def test_a_scene_is_a_function_of_the_seed(name: str) -> None:
     np.testing.assert_array_equal(scene.cameras, again.cameras)
     assert (scene.frames != other.frames).any()
     assert (scene.cameras != other.cameras).any()
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mazes"])
+def test_a_twin_differs_in_what_the_scene_holds_and_in_nothing_else(name: str) -> None:
+    """Cameras, light and surroundings are the scene's, and so are most of the pixels that show no object."""
+    family = FAMILIES[name](size=32, views=6)
+    for seed in range(3):
+        contents = np.random.default_rng(100 + seed)
+        scene, twin = family.scene(np.random.default_rng(seed)), family.scene(np.random.default_rng(seed), contents)
+        np.testing.assert_array_equal(twin.cameras, scene.cameras)
+        assert {k: str(v) for k, v in twin.labels.items() if k not in ("objects", "joints", "hand")} == {
+            k: str(v) for k, v in scene.labels.items() if k not in ("objects", "joints", "hand")
+        }
+        assert str(twin.labels["objects"]) != str(scene.labels["objects"])
+        differs = (twin.frames != scene.frames).any(axis=-1)
+        assert differs.any(axis=(1, 2)).all()
+        assert differs.mean() < 0.6
+    other = family.scene(np.random.default_rng(0), np.random.default_rng(5))
+    assert (other.frames != family.scene(np.random.default_rng(0), np.random.default_rng(6)).frames).any()
+
+
+def test_a_maze_has_no_twin() -> None:
+    with pytest.raises(ValueError, match="mazes have no twins"):
+        FAMILIES["mazes"](size=4, views=1).scene(np.random.default_rng(0), np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
