@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 class Geometry:
     """The lens of a dataset's cameras, and where its world lies, in the units of its cameras.
 
-    Raises ValueError for a lens or a world that cannot be.
+    Raises Error for a lens or a world that cannot be.
     """
 
     field_of_view: float  # degrees, vertical
@@ -38,15 +38,15 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not 0 < self.field_of_view < 180:
-            raise ValueError(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
+            raise Error(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
         if len(self.optical_centre) != 2 or not all(0 < part < 1 for part in self.optical_centre):
-            raise ValueError(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
+            raise Error(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
         if len(self.cube_centre) != 3:
-            raise ValueError(f"cube_centre is {self.cube_centre}, must be three numbers")
+            raise Error(f"cube_centre is {self.cube_centre}, must be three numbers")
         if not self.cube_radius > 0:
-            raise ValueError(f"cube_radius is {self.cube_radius}, must be more than 0")
+            raise Error(f"cube_radius is {self.cube_radius}, must be more than 0")
         if self.yaw_sign not in (-1, 1):
-            raise ValueError(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
+            raise Error(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 
 
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.

@@ -150,7 +150,9 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def line(place: Axes, x: list[float], values: list[dict[str, Any]], title: str) -> None:
-    """Draw means, with their intervals as a band."""
+    """Draw means, with their intervals as a band; nothing where nothing is known."""
+    if not values:
+        return
     (drawn,) = place.plot(x, [value["mean"] for value in values], "o-", markersize=3, linewidth=1, label=title)
     if all("interval_95" in value for value in values):
         low, high = zip(*(value["interval_95"] for value in values), strict=True)

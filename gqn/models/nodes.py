@@ -157,7 +157,7 @@ def _run(node: Node, module: nn.Module, inputs: Mapping[str, Output]) -> tuple[O
         r = torch.zeros(1, *summed(*inputs.values()).shape)
         loss = negative_elbo(module(query, r, target), target)
         if loss.shape != (1, 1):
-            raise ValueError(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
+            raise Error(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
         return None, tuple(node.options["target"])
     if isinstance(module, Fusion):
         present = torch.ones(1, dtype=torch.bool)
@@ -165,10 +165,10 @@ def _run(node: Node, module: nn.Module, inputs: Mapping[str, Output]) -> tuple[O
     else:
         r = module(Views(torch.zeros(1, 1, *node.options["frame"]), torch.zeros(1, 1, node.options["pose"])))
     if r.dim() != 4:
-        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
+        raise Error(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
     output = module.output if isinstance(module, Sense) and module.output else Grid(*r.shape[1:])
     if output.shape != tuple(r.shape[1:]):
-        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and says that it gives {output}")
+        raise Error(f"it gives shape {tuple(r.shape[1:])} and says that it gives {output}")
     return output, output.shape
 
 

@@ -20,7 +20,9 @@ def read_history(folder: Path) -> History:
         history = json.loads(path.read_text())["history"]
         return [dict(report) for report in history if isinstance(report["step"], int)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise TrainingError(f"{path} is damaged ({error}): remove it, its evaluations are lost") from error
+        raise TrainingError(
+            f"{path} is damaged ({type(error).__name__}): remove it; the evaluations so far are lost"
+        ) from error
 
 
 def sound(history: History) -> bool:
