@@ -149,6 +149,8 @@ class Trainer:
         if saved is not None:
             self.restore(saved)
         self.saved_step = self.step
+        self.clock = self.seconds  # of the schedules: the leading process's seconds, on all of them
+        self.sigma = config.training.sigma
         self.about = self.circumstances()
 
     def train(self) -> Path:
@@ -195,6 +197,8 @@ class Trainer:
                 # Processes must stop at the same step. Asking the others costs little on a CPU, but waits for a GPU.
                 ask = log or group.count == 1 or group.device.type == "cpu" or self.step % 10 == 0
                 interrupted = ask and group.any(bool(caught))
+                if ask and limit:
+                    self.clock = group.of_leader(self.seconds)
                 last = self.step == steps or (ask and limit > 0 and group.any(self.seconds >= limit))
                 if log or last or interrupted:
                     self.log(losses.means(self.step, self.folder), writer, bar)
@@ -237,8 +241,8 @@ class Trainer:
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
         torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.learning_rate_at(self.step)
-        self.set_sigma(settings.sigma_at(self.step))
+            parameters["lr"] = settings.learning_rate_at(self.step, self.position())
+        self.set_sigma(settings.sigma_at(self.position()))
 
         # Accumulate gradients.
         self.optimizer.zero_grad()
@@ -257,8 +261,17 @@ class Trainer:
         update_ema(self.ema, self.network, averaging_decay(self.step, settings.ema_decay))
         return torch.cat([found, norm.detach()[None]])
 
+    def position(self) -> float:
+        """Return how far the schedules are, in steps: by the steps taken or by the minutes used, whichever is further.
+
+        So they end when the run does, on a slow machine too.
+        """
+        steps, limit = self.config.training.steps, 60 * self.config.training.minutes
+        return max(self.step, steps * min(1.0, self.clock / limit)) if limit else self.step
+
     def set_sigma(self, sigma: float) -> None:
         """Set the standard deviation of the pixels of all tasks that render and learn."""
+        self.sigma = sigma
         for task in self.tasks:
             head = head_of(self.network, task)
             if isinstance(head, Render) and not self.network.spec[task].frozen:
@@ -294,7 +307,7 @@ class Trainer:
         bar.set_postfix(shown, refresh=False)
         if writer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
+            writer.scalar("train/sigma", self.sigma, self.step)
 
     def evaluate(self, writer: Logs | None, caught: Caught) -> None:
         """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
