@@ -1,7 +1,8 @@
 """The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
 
 import copy
-import json
+import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.signals import Interrupted, caught_signals
+from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
 from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
@@ -30,6 +31,7 @@ from gqn.models.losses import averaging_decay, likelihood_floor
 from gqn.training import checkpoint
 from gqn.training.config import Config, to_dict
 from gqn.training.folder import TrainingError, run_folder
+from gqn.training.history import METRICS, read_history, sound
 from gqn.training.logs import Logs
 from gqn.training.losses import Losses
 from gqn.training.nodes import encode_scenes
@@ -45,7 +47,6 @@ from gqn.training.setup import (
 )
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
-METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
@@ -183,7 +184,7 @@ class Trainer:
             loader as batches,
         ):
             if overdue:  # stopped between the checkpoint and its evaluation
-                self.evaluate(writer)
+                self.evaluate(writer, caught)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
@@ -208,7 +209,7 @@ class Trainer:
                     group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
                 if last or self.evaluation_is_due():
-                    self.evaluate(writer)
+                    self.evaluate(writer, caught)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
@@ -227,6 +228,8 @@ class Trainer:
         """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
         objective: nn.Module = Objective(self.network)
         if self.config.compile:
+            if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
+                raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
             objective = cast(nn.Module, torch.compile(objective))
         # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
         partial = len(self.asked.senses) + len(self.asked.tasks) > 2
@@ -306,7 +309,19 @@ class Trainer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
             writer.scalar("train/sigma", self.sigma, self.step)
 
-    def evaluate(self, writer: Logs | None) -> None:
+    def evaluate(self, writer: Logs | None, caught: Caught) -> None:
+        """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
+        try:
+            with caught.raised(at_once=self.group.count == 1):  # many processes stop together, at a step
+                self.report(writer)
+        except Stop:
+            if self.step > self.saved_step:
+                self.save()
+            raise Interrupted(caught[0], self.step) from None
+        if sound(self.history):
+            self.save(checkpoint.EVALUATED)
+
+    def report(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -385,7 +400,8 @@ class Trainer:
 
     def save(self, name: str = checkpoint.FILE) -> None:
         """Write a checkpoint."""
-        self.saved_step = self.step
+        if name == checkpoint.FILE:
+            self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
                 self.folder / name,
@@ -398,14 +414,15 @@ class Trainer:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.fit(self.ema, saved["ema"])
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{self.folder}: the checkpoint's optimizer is another's ({error}): damaged") from error
         for parameters in self.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
         self.step, self.seconds = saved["step"], saved["seconds"]
-        if (self.folder / METRICS).exists():
-            reports = json.loads((self.folder / METRICS).read_text())["history"]
-            self.history = [report for report in reports if report["step"] <= self.step]
+        self.history = [report for report in read_history(self.folder) if report["step"] <= self.step]
 
     @contextmanager
     def writer(self) -> Iterator[Logs | None]:
