@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gqn.core.camera import CAMERA_RECORDED
 from gqn.core.files import given_name
-from gqn.data.dataset import CAMERA_RECORDED, SPLITS, DatasetError, claim, record_file_name
+from gqn.data.dataset import SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
 
 FOREIGN_FILE = re.compile(r".+\.pt(\.gz)?")
