@@ -74,6 +74,8 @@ class TrainingConfig:
     """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
     sigma_steps: int = 200_000
     """Steps over which the standard deviation changes; 0 for all of `steps`."""
+    residual_weights: bool = False
+    """Weigh each pixel's squared error by its share of the frame's, for training alone (not in the paper)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
     clip_gradient: float = 100.0

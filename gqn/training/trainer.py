@@ -25,7 +25,7 @@ from gqn.data.batches import StepBatches, TrainingBatches, check_views, evaluati
 from gqn.data.dataset import SceneDataset
 from gqn.figures import predictions as plots
 from gqn.models.gqn import GenerativeQueryNetwork
-from gqn.models.losses import averaging_decay, likelihood_floor, log_likelihood
+from gqn.models.losses import averaging_decay, likelihood_floor, log_likelihood, residual_weights
 from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import Config, from_dict, to_dict
@@ -222,8 +222,12 @@ class Run:
             prediction = parallel(batch)
         kl = prediction.kl.sum(dim=-1).mean()
         sigma = self.config.training.sigma_at(self.step)
-        loss = kl - log_likelihood(batch.query.frames, prediction.mean, sigma).mean()
-        return loss, [loss, loss - likelihood_floor(sigma, self.baseline.numel()), kl]
+        frames = batch.query.frames
+        loss = found = kl - log_likelihood(frames, prediction.mean, sigma).mean()
+        if self.config.training.residual_weights:
+            weights = residual_weights(frames, prediction.mean)
+            found = kl - log_likelihood(frames, prediction.mean, sigma, weights).mean()
+        return found, [loss, loss - likelihood_floor(sigma, self.baseline.numel()), kl]
 
     def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
         above = means["negative_elbo_above_floor"]
