@@ -13,18 +13,18 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import torch
 import tyro
 
 from gqn.core.signals import Interrupted
-from gqn.data.dataset import DatasetError
 from gqn.data.prepare import made_scenes
-from gqn.training import checkpoint
+from gqn.core.errors import Error
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
-from gqn.training.graph_training import train_graph
-from gqn.training.trainer import METRICS, TrainingError, train
+from gqn.training import checkpoint
+from gqn.training.trainer import METRICS, train
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ def main() -> None:
         return
     if not config.data:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
+            raise Error("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
         config = replace(config, data=str(made_scenes(Path("data"))))
-    learn = train_graph if config.recursive.graph else train
-    folder = learn(config, resume=bool(options.resume))
+    folder = train(config, resume=bool(options.resume))
     if int(os.environ.get("RANK", "0")) == 0:
         print(summary(folder))
 
@@ -75,68 +74,66 @@ def parse(arguments: list[str]) -> Options:
     )
     for name in ("preset", "name", "runs") if known.resume else ():
         if getattr(options.config, name) != getattr(base, name):
-            raise ValueError(f"--{name} can't be given with --resume: the run has its own")
+            raise Error(f"--{name} can't be given with --resume: the run has its own")
     for name in ("graph", "start", "tasks") if known.resume else ():
-        if getattr(options.config.recursive, name) != getattr(base.recursive, name):
-            raise ValueError(f"--{name} can't be given with --resume: the run has its own")
+        if getattr(options.config.graph, name) != getattr(base.graph, name):
+            raise Error(f"--{name} can't be given with --resume: the run has its own")
     return options
 
 
+ROWS = {
+    "reconstruction (saw the truth)": "reconstruction",
+    "prior sample": "prior_sample",
+    "mean of prior samples": "prior_mean",
+    "mean image of the training scenes": "mean_image",
+    "prior sample, shuffled context": "shuffled_sample",
+    "mean of samples, shuffled context": "shuffled_mean",
+}
+
+
 def summary(folder: Path) -> str:
-    """What a run learned, beside its baselines, what to open and what to try next."""
+    """Return what a run learned, beside its baselines, what to open and what to try next."""
     metrics = json.loads((folder / METRICS).read_text())
     report = metrics["history"][-1]
     kind = "held-out" if metrics["evaluated_on"] == "test" else "training"
-    if "tasks" in report:
-        return graph_summary(folder, report, kind)
-    rows = {
-        "reconstruction (saw the truth)": "reconstruction",
-        "prior sample": "prior_sample",
-        "mean of prior samples": "prior_mean",
-        "mean image of the training scenes": "mean_image",
-        "prior sample, another scene's context": "shuffled_sample",
-        "mean of samples, another scene's context": "shuffled_mean",
-    }
     lines = [f"\n{report['scenes']} {kind} scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes:"]
-    lines += [
-        f"  {title:42} {report[key]['psnr_db']:6.2f} dB PSNR   {255 * report[key]['mae']:6.2f} of 255 mean error"
-        for title, key in rows.items()
-        if report[key]
-    ]
-    if report["context_gain_db"] is not None:
-        lines.append(f"  {'context gain':42} {report['context_gain_db']:6.2f} dB")
-    lines += [
-        f"  {'negative ELBO above its floor':42} {report['negative_elbo_above_floor']:6.0f} nats, "
-        f"of which KL {report['kl']:.1f}",
-        "",
-        f"Open      {folder}/predictions.png, {folder}/metrics.json",
-        f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0",
-        "Try       python run-gqn.py --help; the README's section on datasets has DeepMind's",
-    ]
-    return "\n".join(lines)
-
-
-def graph_summary(folder: Path, report: dict[str, Any], kind: str) -> str:
-    """What a graph learned, task by task, beside the same under another scene's observations."""
-    lines = [f"\n{kind} scenes after {report['step']} steps, {report['seconds'] / 60:.1f} minutes; nats an answer:"]
     for name, found in report["tasks"].items():
-        if found is None:
-            lines.append(f"  {name:20} no answer is known")
-            continue
-        measure, error = list(found.items())[-1]
-        lines.append(
-            f"  {name:20} negative ELBO {found['negative_elbo']:10.2f}, {found['gain_nats']:8.2f} better than from "
-            f"another scene; {measure.replace('_', ' ')} {error:.4g}"
-        )
-    lines += ["", f"Open      {folder}/curves.png, {folder}/graph.svg, {folder}/metrics.json"]
-    lines += [f"Go on     python run-gqn.py --resume {folder} --steps {2 * report['step']} --minutes 0"]
+        lines += [f"  {name}: {line}" for line in task_summary(found)]
+    pictures = [name for name in ("predictions.png", "curves.png") if (folder / name).exists()]
+    lines += [
+        "",
+        f"Open      {', '.join(f'{folder}/{name}' for name in (*pictures, METRICS))}",
+        f"Go on     python run-gqn.py --resume {quote(str(folder))} --steps {2 * report['step']} --minutes 0",
+        "Try       python run-gqn.py --help; docs/ has DeepMind's datasets and graphs of representations",
+    ]
     return "\n".join(lines)
+
+
+def task_summary(found: dict[str, Any] | None) -> list[str]:
+    """Return the lines of one task: of frames their errors beside the baselines, of other answers nats and error."""
+    if found is None:
+        return ["no answer is known"]
+    nats = f"{found['negative_elbo_above_floor']:.0f} nats above the floor, of which KL {found['kl']:.1f}"
+    if "reconstruction" in found:
+        lines = [
+            f"{title:36} {found[key]['psnr_db']:6.2f} dB PSNR   {255 * found[key]['mae']:6.2f} of 255 mean error"
+            for title, key in ROWS.items()
+            if found[key]
+        ]
+        if found["context_gain_db"] is not None:
+            lines.append(f"{'context gain':36} {found['context_gain_db']:6.2f} dB")
+        if objects := found.get("objects"):
+            lines.append(f"{'object gain':36} {objects['gain_db']:6.2f} dB")
+        return [*lines, f"{'negative ELBO':36} {nats}"]
+    measure, error = list(found.items())[-1]
+    gain = "" if found["gain_nats"] is None else f", {found['gain_nats']:.2f} better than with a shuffled context"
+    return [f"negative ELBO {found['negative_elbo']:.2f}{gain}; {measure.replace('_', ' ')} {error:.4g}"]
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (TrainingError, DatasetError, checkpoint.CheckpointError, ValueError, OSError) as error:
+    except (Error, ValueError, OSError) as error:
         sys.exit(f"run-gqn.py: {error}")
     except torch.OutOfMemoryError as error:
         sys.exit(f"run-gqn.py: {str(error).splitlines()[0]}: lower --batch or --queries")

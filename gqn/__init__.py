@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "gqn.evaluation.report": ["assess"],
-    "gqn.core.views": ["Batch", "GraphBatch", "Views"],
+    "gqn.core.views": ["Batch", "Views"],
     "gqn.core.camera": ["camera_vector", "look_at", "orbit", "recorded_camera"],
-    "gqn.training.checkpoint": ["load", "load_graph"],
+    "gqn.training.checkpoint": ["load"],
     "gqn.training.config": ["PRESETS", "Config"],
     "gqn.data.batches": ["TrainingBatches", "evaluation_batches"],
     "gqn.data.convert": ["convert"],
@@ -23,7 +23,6 @@ _HOME = {
     "gqn.data.prepare": ["made_scenes"],
     "gqn.training.validation": ["evaluate", "mean_image"],
     "gqn.models.gqn": ["GenerativeQueryNetwork"],
-    "gqn.training.graph_training": ["train_graph"],
     "gqn.models.heads": ["HEADS", "Answer", "Head"],
     "gqn.figures.predictions": ["canvases", "flight", "predictions"],
     "gqn.models.graph": ["RecursiveGQN"],

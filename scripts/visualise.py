@@ -42,7 +42,7 @@ def load(path: Path) -> RecursiveGQN:
     """The graph of a file or of a run."""
     if path.suffix in (".yaml", ".yml", ".json"):
         return RecursiveGQN.from_file(path)
-    return checkpoint.load_graph(path)
+    return checkpoint.load(path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ right is d x (0, 0, 1), up is right x d, and image rows run downward. (Checked a
 is a matter of the dataset.)
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,42 @@ from torch import Tensor
 CAMERA_NUMBERS = 7
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The lens of a dataset's cameras, and where its world lies, in the units of its cameras.
+
+    Raises ValueError for a lens or a world that cannot be.
+    """
+
+    field_of_view: float  # degrees, vertical
+    optical_centre: tuple[float, float] = (0.5, 0.5)  # parts of the width and the height, from the upper left corner
+    cube_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
+    cameras_inside: bool = False  # of that cube
+
+    def __post_init__(self) -> None:
+        if not 0 < self.field_of_view < 180:
+            raise ValueError(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
+        if len(self.optical_centre) != 2 or not all(0 < part < 1 for part in self.optical_centre):
+            raise ValueError(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
+        if len(self.cube_centre) != 3:
+            raise ValueError(f"cube_centre is {self.cube_centre}, must be three numbers")
+        if not self.cube_radius > 0:
+            raise ValueError(f"cube_radius is {self.cube_radius}, must be more than 0")
+
+
+# Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
+SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
+ROOMS = Geometry(
+    field_of_view=54.0,
+    optical_centre=(32.1 / 64, 31.0 / 64),
+    cube_radius=1.2325,
+    cameras_inside=True,
+)
+MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True)
+JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 
 def camera_vector(recorded: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the networks eat: views of scenes, split into the context that is seen and the query that is asked.
+"""Views of scenes and batches of them: the context that a network sees and the queries that it is asked.
 
 Letters: b scenes, m context views, q query views, c channels, h w pixels, k camera numbers (7).
 """
@@ -50,67 +50,60 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Context views that are shown and query views that are to be predicted, of the same b scenes."""
-
-    context: Views  # (b, m, ...)
-    query: Views  # (b, q, ...)
-
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(self.context.to(device), self.query.to(device))
-
-    def pin_memory(self) -> "Batch":
-        return Batch(self.context.pin_memory(), self.query.pin_memory())
-
-    def parts(self, count: int) -> list["Batch"]:
-        """The scenes in so many parts of equal size."""
-        return [Batch(self.context[some], self.query[some]) for some in even_slices(len(self.query.cameras), count)]
-
-
-@dataclass(frozen=True)
 class EncodedViews(Views):
     """Views that a sense's encoder has been through already: frames are its outputs, (b, m, c, h', w')."""
 
 
 @dataclass(frozen=True)
-class GraphBatch:
-    """What a graph of representations eats: of the same b scenes, observations by sense and questions by task.
+class Batch:
+    """Observations and questions about the same b scenes, by the names of a network's senses and tasks.
 
-    tasks: views whose cameras are the queries and whose frames are the answers, (b, q, ...); present says which are
-    known. A task that is asked nothing but the scene has one query of no numbers, cameras (b, 1, 0).
+    senses: context views of each sense, (b, m, ...).
+    tasks: query views of each task: cameras are the questions and frames the answers, (b, q, ...); present says which
+        are known. A task that is asked nothing but the scene has one query of no numbers, cameras (b, 1, 0).
     """
 
     senses: Mapping[str, Views]
     tasks: Mapping[str, Views]
 
-    def to(self, device: torch.device) -> "GraphBatch":
+    @classmethod
+    def of(cls, context: Views, query: Views) -> "Batch":
+        """Return the batch of a flat network: `context` for its sense `vision`, `query` for its task `render`."""
+        return cls({"vision": context}, {"render": query})
+
+    @property
+    def context(self) -> Views:
+        """The context views, where there is one sense."""
+        (views,) = self.senses.values()
+        return views
+
+    @property
+    def query(self) -> Views:
+        """The query views, where there is one task."""
+        (views,) = self.tasks.values()
+        return views
+
+    def to(self, device: torch.device) -> "Batch":
         return self._each(lambda views: views.to(device))
 
-    def pin_memory(self) -> "GraphBatch":
+    def pin_memory(self) -> "Batch":
         return self._each(Views.pin_memory)
 
-    def parts(self, count: int) -> list["GraphBatch"]:
-        """The scenes in so many parts of equal size."""
+    def parts(self, count: int) -> list["Batch"]:
+        """Return the scenes in `count` batches of equal size. Raises ValueError where they do not divide."""
         scenes = len(next(iter((*self.tasks.values(), *self.senses.values()))).cameras)
         return [self._each(itemgetter(some)) for some in even_slices(scenes, count)]
 
-    def _each(self, change: Callable[[Views], Views]) -> "GraphBatch":
-        return GraphBatch(*({name: change(v) for name, v in views.items()} for views in (self.senses, self.tasks)))
+    def shown(self, views: int) -> "Batch":
+        """Return the same questions with the first `views` context views of each sense."""
+        return Batch({name: seen.part(slice(views)) for name, seen in self.senses.items()}, self.tasks)
+
+    def _each(self, change: Callable[[Views], Views]) -> "Batch":
+        return Batch(*({name: change(v) for name, v in views.items()} for views in (self.senses, self.tasks)))
 
 
 def even_slices(length: int, count: int) -> list[slice]:
-    """Raises ValueError where it does not divide."""
+    """Return `count` slices of equal length that cover `length` items. Raises ValueError where it does not divide."""
     if length % count:
         raise ValueError(f"{length} scenes do not divide into {count} parts")
     return [slice(start, start + length // count) for start in range(0, length, length // count)]
-
-
-def split_views(views: Views, context: int, queries: int) -> Batch:
-    """The first `context` views of each scene as context, the next `queries` as query; the caller has shuffled them.
-
-    Raises ValueError where the scenes have fewer than context + queries views: a query never lies among its context.
-    """
-    have = views.cameras.shape[1]
-    if context < 0 or queries < 1 or context + queries > have:
-        raise ValueError(f"{context} context and {queries} query views asked of scenes that have {have} views")
-    return Batch(views.part(slice(context)), views.part(slice(context, context + queries)))

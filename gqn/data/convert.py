@@ -137,7 +137,9 @@ def convert(
         raise DatasetError(f"{store.address}: no record files there: check --source and the dataset's name")
     if not found:
         raise DatasetError(how_to_fetch(info.name, directory))
-    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further)
+    fresh = Index(
+        info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further, geometry=info.geometry
+    )
     with claimed(place, share) as locks:
         work = [
             plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
@@ -45,6 +46,7 @@ class DatasetInfo:
     views: int  # frames, and cameras, of a scene
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
     further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
+    geometry: Geometry | None = None  # of its cameras and its world, where it is known
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -52,19 +54,19 @@ class DatasetInfo:
         return {"cameras": (self.views, CAMERA_RECORDED), **self.further}
 
 
-def _deepmind(name: str, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
-    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test})
+def _deepmind(name: str, geometry: Geometry, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
+    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry)
 
 
 DATASETS: dict[str, DatasetInfo] = dict(
     [
-        _deepmind("jaco", train=3600, test=400, pixels=64, views=11),
-        _deepmind("mazes", train=1080, test=120, pixels=84, views=300),
-        _deepmind("rooms_free_camera_with_object_rotations", train=2034, test=226, pixels=128, views=10),
-        _deepmind("rooms_ring_camera", train=2160, test=240, pixels=64, views=10),
-        _deepmind("rooms_free_camera_no_object_rotations", train=2160, test=240, pixels=64, views=10),
-        _deepmind("shepard_metzler_5_parts", train=900, test=100, pixels=64, views=15),
-        _deepmind("shepard_metzler_7_parts", train=900, test=100, pixels=64, views=15),
+        _deepmind("jaco", JACO, train=3600, test=400, pixels=64, views=11),
+        _deepmind("mazes", MAZES, train=1080, test=120, pixels=84, views=300),
+        _deepmind("rooms_free_camera_with_object_rotations", ROOMS, train=2034, test=226, pixels=128, views=10),
+        _deepmind("rooms_ring_camera", ROOMS, train=2160, test=240, pixels=64, views=10),
+        _deepmind("rooms_free_camera_no_object_rotations", ROOMS, train=2160, test=240, pixels=64, views=10),
+        _deepmind("shepard_metzler_5_parts", SHEPARD_METZLER, train=900, test=100, pixels=64, views=15),
+        _deepmind("shepard_metzler_7_parts", SHEPARD_METZLER, train=900, test=100, pixels=64, views=15),
     ]
 )
 
@@ -117,7 +119,7 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     try:
         fields = json.loads(path.read_text())
         pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        return DatasetInfo(str(fields["name"]), pixels, views, files={}, further=further)
+        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, _geometry(fields))
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
@@ -137,6 +139,16 @@ def _positive(number: Any) -> int:
 def _shapes(fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of further tensors in a dataset's description or index, where it has some."""
     return {str(name): tuple(map(_positive, shape)) for name, shape in fields.get("tensors", {}).items()}
+
+
+def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
+    """The geometry in a dataset's description or index, where it has one."""
+    if fields.get("geometry") is None:
+        return None
+    said: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields["geometry"].items()
+    }
+    return Geometry(**said)
 
 
 def how_to_fetch(name: str, directory: Path) -> str:
@@ -189,6 +201,8 @@ class Index:
     files: tuple[RecordFile, ...]
     format: int = 1  # of the shards
     tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
+    # Not compared: to know the lens better makes no shard anew.
+    geometry: Geometry | None = field(default=None, compare=False)
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -206,7 +220,7 @@ def read_index(path: Path) -> Index:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
             damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
             files.append(RecordFile(shards=shards, damages=damages, **file))
-        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields)})
+        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields), "geometry": _geometry(fields)})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -225,7 +239,7 @@ class SceneDataset:
     directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
     random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
     DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
-    shapes of what senses other than sight say of a scene, by name.
+    shapes of what senses other than sight say of a scene, by name; `geometry`, None where the dataset does not say.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
@@ -243,6 +257,7 @@ class SceneDataset:
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
+        self.geometry = index.geometry
         self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))

@@ -75,6 +75,7 @@ def generate(
         "pixels": drawn.size,
         "views": drawn.views,
         "tensors": drawn.tensors,
+        "geometry": asdict(drawn.geometry),
         "seed": seed,
         "scenes": scenes,
         "test_scenes": test_scenes,

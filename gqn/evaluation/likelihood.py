@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gqn.core.views import Views
-from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.generator import Generator
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 
 LEVELS = 255  # steps between the darkest and the brightest 8-bit value
@@ -28,8 +28,8 @@ class Draws:
 
 
 @torch.no_grad()
-def posterior_draws(network: GenerativeQueryNetwork, r: Tensor, query: Views, count: int, *, rows: int = 512) -> Draws:
-    """`count` draws for the one query view of each of n scenes, of which r (n, c, h', w') are the representations.
+def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *, rows: int = 512) -> Draws:
+    """Return `count` draws for the one query view of each of n scenes, of which r (n, c, h', w') are the representations.
 
     rows: most frames that are drawn at a time, for want of memory.
     """
@@ -41,11 +41,11 @@ def posterior_draws(network: GenerativeQueryNetwork, r: Tensor, query: Views, co
         # As many queries for the same frame: r is placed once for all of them.
         cameras, frames = query.cameras.repeat(1, k, 1), query.frames.repeat(1, k, 1, 1, 1)
         ratio, kl = [], []
-        for drawn in network.generator.steps(cameras, r, frames):
+        for drawn in generator.steps(cameras, r, frames):
             assert drawn.posterior is not None
             ratio.append(log_density(drawn.latent, drawn.posterior) - log_density(drawn.latent, drawn.prior))
             kl.append(gaussian_kl(drawn.posterior, drawn.prior).sum(dim=(1, 2, 3)))
-        error = network.generator.paint(drawn.canvas).unflatten(0, (n, k)) - frames
+        error = generator.paint(drawn).unflatten(0, (n, k)) - frames
         squares.append(error.square().sum(dim=(2, 3, 4)))
         ratios.append(torch.stack(ratio).sum(dim=0).unflatten(0, (n, k)))
         kls.append(torch.stack(kl, dim=-1).unflatten(0, (n, k)).sum(dim=1))

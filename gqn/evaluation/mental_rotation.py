@@ -23,7 +23,7 @@ PLACES_SHOWN = 3
 
 def log_likelihoods(subject: Subject, r: Tensor, query: Views) -> Tensor:
     """A bound on log p of the one query view of each of n scenes with representations r, at the training's sigma."""
-    draws = posterior_draws(subject.network, r, query, IMPORTANCE)
+    draws = posterior_draws(subject.generator, r, query, IMPORTANCE)
     return importance_bound(draws, subject.sigma, IMPORTANCE)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gqn.core.extras import extra
 from gqn.data.batches import EvaluationBatch
-from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.graph import RecursiveGQN
 from gqn.training.validation import image_errors
 
 MEASURES = ("mse", "psnr_db", "mae", "ssim")
@@ -31,21 +31,21 @@ Array = NDArray[np.float64]
 
 @torch.no_grad()
 def predictions(
-    network: GenerativeQueryNetwork, item: EvaluationBatch, baseline: Tensor, samples: int, context: int
+    network: RecursiveGQN, item: EvaluationBatch, baseline: Tensor, samples: int, context: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """What is predicted of each scene's one query view from its first `context` views, by the names of PREDICTIONS.
+    """Return what is predicted of each scene's query view from its first `context` views, by the names of PREDICTIONS.
 
     All but the reconstruction have not seen the view. prior_best is the sample with the least squared error of all
     `samples`; nearest_context_view the context frame whose camera, as 7 numbers, is nearest the query's, black without
     a context; shuffled_... come from another scene's context, cameras and all. Also returns the prior samples
     (samples, b, c, h, w).
     """
-    own, foreign = item.batch.context.part(slice(context)), item.foreign.part(slice(context))
-    query = item.batch.query
-    truth = query.frames[:, 0]
-    reconstruction = network.generator(query.cameras, network.encode(own), query.frames).mean[:, 0]
-    imagined = network.sample(own, query.cameras, samples)[:, :, 0]
-    shuffled = network.sample(foreign, query.cameras, samples)[:, :, 0]
+    item = item.shown(context)
+    ((task, query),) = item.batch.tasks.items()
+    own, truth = item.batch.context, query.frames[:, 0]
+    reconstruction = network(item.batch)[task].mean[:, 0]
+    imagined = network.sample(own, query.cameras, samples, task)[:, :, 0]
+    shuffled = network.sample(item.shuffled.senses, query.cameras, samples, task)[:, :, 0]
     scenes = torch.arange(len(truth), device=truth.device)
     best = (imagined.clamp(0, 1) - truth).square().mean(dim=(2, 3, 4)).argmin(dim=0)
     nearest = torch.zeros_like(truth)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gqn.core.extras import extra
 from gqn.core.views import Views
-from gqn.data.batches import Scenes, draw_views, pieces, stack
+from gqn.data.batches import FRAMES, Scenes, context_views, pieces
 from gqn.data.dataset import DatasetError, SceneDataset
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.evaluation.metrics import mean_with_interval, measures, shares
 from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
@@ -61,7 +62,7 @@ def probes(subject: Subject) -> Findings:
     except DatasetError as error:
         return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     options = subject.options
-    training = SceneDataset(subject.dataset, "train", size=subject.scenes.pixels)
+    training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
     chosen = min(options.probe_scenes, len(training))
     truth = {
         "train": ground_truth(labels["train"][:chosen]),
@@ -93,8 +94,7 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, A
     options = subject.options
 
     def work(numbers: range) -> dict[str, Tensor]:
-        drawn = [draw_views(scenes, n, options.context, [options.seed, n]) for n in numbers]
-        context = stack(drawn).to(subject.processes.device)
+        context = context_views(scenes, numbers, options.context, seed=options.seed).to(subject.processes.device)
         return {
             "representation": subject.network.encode(context).flatten(1).float(),
             "untrained_network": subject.untrained.encode(context).flatten(1).float(),
@@ -154,10 +154,10 @@ def neighbours(subject: Subject) -> Findings:
     representation is of the same scene; as a control, the nearest other frame.
     """
     options, scenes = subject.options, subject.scenes
-    total, each = min(NEIGHBOUR_SCENES, subject.total), min(NEIGHBOUR_VIEWS, scenes.views)
+    total, each = min(NEIGHBOUR_SCENES, subject.total), min(NEIGHBOUR_VIEWS, scenes.observations(FRAMES))
 
     def work(numbers: range) -> dict[str, Tensor]:
-        drawn = stack([draw_views(scenes, n, each, [options.seed, n]) for n in numbers])
+        drawn = context_views(scenes, numbers, each, seed=options.seed)
         alone = Views(drawn.frames.flatten(0, 1)[:, None], drawn.cameras.flatten(0, 1)[:, None])
         alone = alone.to(subject.processes.device)
         return {
@@ -232,7 +232,7 @@ def scene_algebra(subject: Subject) -> Findings:
         rows = {"truth": truth}
         for name, values in sums.items():
             chosen = values[numbers.start : numbers.stop].to(device)
-            drawn = subject.network.generator(cameras.repeat(1, options.samples, 1), chosen).mean
+            drawn = subject.generator(cameras.repeat(1, options.samples, 1), chosen).mean
             rows[name] = drawn.unflatten(1, (options.samples, 1)).mean(dim=1)[:, 0]
         return rows
 

@@ -9,19 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn.core.distributed import Processes, processes
+from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
 from gqn.core.views import Batch, Views
-from gqn.data.batches import check_views
+from gqn.data.batches import FRAMES, Asked, check_data
 from gqn.data.dataset import SceneDataset
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.evaluation.likelihood import (
     Draws,
     bits_per_dimension,
@@ -47,6 +49,9 @@ from gqn.evaluation.stimuli import NoTrial
 from gqn.evaluation.subject import Findings, Options, Picture, Subject
 from gqn.figures import curves as charts
 from gqn.figures import predictions as plots
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Render
+from gqn.models.nodes import data_of, listed
 from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
@@ -105,25 +110,29 @@ def assess(
 def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tuple[Subject, dict[str, Any]]:
     saved = checkpoint.read(run)
     config = from_dict(saved["config"])
-    scenes = SceneDataset(dataset, "test", size=config.size)
-    if scenes.pixels != saved["pixels"]:
-        raise ValueError(
-            f"{run} was trained on frames of {saved['pixels']} pixels, {dataset} has {scenes.pixels}: "
-            "name a dataset of that size"
-        )
-    check_views(scenes, options.most_context, 1, "--most-context")
-    torch.manual_seed(options.seed)
-    untrained = checkpoint.build(config, scenes.pixels).to(group.device).eval()
     network = checkpoint.trained(saved).to(group.device)
+    asked = asked_of(network, run)
+    scenes = SceneDataset(dataset, "test", size=config.size)
+    (sense,) = asked.senses
+    pixels = network.spec[sense].options["frame"][1]
+    if scenes.pixels != pixels:
+        raise Error(
+            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: name a dataset of that size"
+        )
+    held_out = LabelledScenes(scenes)
+    check_data(held_out, asked, options.most_context, 1, "--most-context")
+    torch.manual_seed(options.seed)
+    untrained = RecursiveGQN.from_dict(saved["graph"]).to(memory_format=torch.channels_last).to(group.device).eval()
     training = SceneDataset(dataset, "train", size=config.size)
     family = family_of(dataset)
-    sigma = config.training.sigma_at(saved["step"] - 1)
+    (task,) = asked.tasks
     subject = Subject(
         network,
         untrained,
-        scenes,
-        mean_image(training),
-        sigma,
+        asked,
+        held_out,
+        mean_image(LabelledScenes(training)),
+        cast(Render, network.nodes[task]).sigma.item(),
         options,
         group,
         dataset=dataset,
@@ -142,6 +151,19 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     # The machine's own folders tell a reader nothing.
     about["command"] = [Path(part).name if Path(part).is_absolute() else part for part in about["command"]]
     return subject, about
+
+
+def asked_of(network: RecursiveGQN, run: Path) -> Asked:
+    """Return the sense and the task of a network that can be examined. Raises Error for another."""
+    spec = network.spec
+    senses = [name for name, node in spec.items() if node.kind == "sense"]
+    tasks = [name for name, node in spec.items() if node.network == "render" and node.inputs == tuple(senses)]
+    if len(senses) != 1 or len(tasks) != 1 or data_of(senses[0], spec[senses[0]]) != FRAMES:
+        raise Error(
+            f"{run}: an evaluation examines a sense of frames and one task that renders them from it, not this graph of "
+            f"{listed(spec)}: name the run of such a network; metrics.json has the figures of every graph's tasks"
+        )
+    return Asked({senses[0]: FRAMES}, {tasks[0]: FRAMES})
 
 
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
@@ -212,9 +234,9 @@ def drawn(subject: Subject, context: int) -> Draws:
     count = options.draws if context == options.context else options.fewer_draws
 
     def work(numbers: range) -> dict[str, Tensor]:
-        batch = subject.batch(numbers).batch
-        r = subject.network.encode(batch.context.part(slice(context)))
-        draws = posterior_draws(subject.network, r, batch.query, count)
+        batch = subject.batch(numbers).batch.shown(context)
+        r = subject.network.encode(batch.context)
+        draws = posterior_draws(subject.generator, r, batch.query, count)
         return {"squares": draws.squares, "ratio": draws.ratio, "kl": draws.kl}
 
     with torch.no_grad():
@@ -288,19 +310,23 @@ def order_of_context(subject: Subject) -> Findings:
 def pictures(subject: Subject) -> Findings:
     """Predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
     options = subject.options
-    item = subject.batch(range(min(8, subject.total)))
-    batch = Batch(item.batch.context.part(slice(options.context)), item.batch.query)
-    foreign = item.foreign.part(slice(options.context))
-    few = Batch(batch.context[:4], batch.query[:4])
-    around = plots.flight_cameras(subject.scenes.scene(0)[1], FLIGHT_FRAMES)
-    mean, spread = plots.flight(subject.network, batch.context[:1], around, samples=options.samples, seed=options.seed)
+    item = subject.batch(range(min(8, subject.total))).shown(options.context)
+    (task,) = subject.asked.tasks
+    context, query = item.batch.context, item.batch.query
+    few = Batch({name: views[:4] for name, views in item.batch.senses.items()}, {task: query[:4]})
+    around = plots.flight_cameras(subject.scenes.scenes.scene(0)[1], FLIGHT_FRAMES)
+    mean, spread = plots.flight(
+        subject.network, context[:1], around, task=task, samples=options.samples, seed=options.seed
+    )
     rows = {
-        "context": batch.context.frames[0],
+        "context": context.frames[0],
         "mean of samples": mean[:: FLIGHT_FRAMES // 12],
         f"deviation × {plots.SPREAD}": spread[:: FLIGHT_FRAMES // 12],
     }
     return {}, {
-        "predictions": plots.predictions(subject.network, batch, foreign, samples=options.samples, seed=options.seed),
+        "predictions": plots.predictions(
+            subject.network, item.batch, item.shuffled, samples=options.samples, seed=options.seed
+        ),
         "canvas": plots.canvases(subject.network, few, seed=options.seed),
         "flight-strip": plots.strip(rows),
         "flight": torch.cat([mean, spread], dim=3),

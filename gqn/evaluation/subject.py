@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from gqn.core.distributed import Processes
-from gqn.data.batches import EvaluationBatch, evaluation_batch, pieces
-from gqn.data.dataset import SceneDataset
-from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.data.batches import Asked, EvaluationBatch, evaluation_batch, pieces
+from gqn.data.labelled_scenes import LabelledScenes
+from gqn.models.generator import Generator
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Render
 from gqn.scenes.family import Family
 from gqn.scenes.shepard_metzler import ShepardMetzler
 from gqn.training.config import check_options
@@ -72,9 +74,10 @@ class Options:
 class Subject:
     """A trained network and what it is examined on."""
 
-    network: GenerativeQueryNetwork
-    untrained: GenerativeQueryNetwork  # the same before it learned anything
-    scenes: SceneDataset
+    network: RecursiveGQN  # of one sense and a task that renders
+    untrained: RecursiveGQN  # the same before it learned anything
+    asked: Asked
+    scenes: LabelledScenes
     baseline: Tensor  # mean image of the training scenes, (3, h, w)
     sigma: float  # of the pixels, as the network was trained at last
     options: Options
@@ -87,18 +90,23 @@ class Subject:
         return len(self.scenes) if self.options.limit is None else min(self.options.limit, len(self.scenes))
 
     @property
+    def generator(self) -> Generator:
+        """The generator of the task that renders."""
+        (task,) = self.asked.tasks
+        return cast(Render, self.network.nodes[task]).generator
+
+    @property
     def objects(self) -> ShepardMetzler | None:
         """The family, where its scenes are objects of which trials can be made: three parts lie in one plane."""
         return self.family if isinstance(self.family, ShepardMetzler) and self.family.parts > 3 else None
 
     def batch(self, numbers: range) -> EvaluationBatch:
-        """Scenes with as many context views as are ever shown, and one query view; on the device."""
+        """Return scenes with as many context views as are ever shown, and one query view; on the device."""
         options = self.options
         item = evaluation_batch(
-            self.scenes, numbers, self.total, context=options.most_context, queries=1, seed=options.seed
+            self.scenes, self.asked, numbers, self.total, context=options.most_context, seed=options.seed
         )
-        device = self.processes.device
-        return EvaluationBatch(item.first, item.batch.to(device), item.foreign.to(device))
+        return item.to(self.processes.device)
 
     def over_scenes(self, work: Callable[[range], dict[str, Tensor]], title: str) -> dict[str, Tensor]:
         """The rows of `work` for all scenes."""

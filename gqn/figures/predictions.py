@@ -1,6 +1,6 @@
 """Pictures of what a network predicts."""
 
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from gqn.core.camera import axes, camera_vector, orbit
 from gqn.core.modes import evaluating
 from gqn.core.views import Batch, Views
-from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Render
 
 SPREAD = 2  # by which standard deviations are multiplied to be seen
 
@@ -25,30 +26,37 @@ class Column(NamedTuple):
 
 @torch.no_grad()
 def predictions(
-    network: GenerativeQueryNetwork, batch: Batch, foreign: Views, *, samples: int = 8, shown: int = 3, seed: int = 0
+    network: RecursiveGQN, batch: Batch, shuffled: Batch, *, samples: int = 8, shown: int = 3, seed: int = 0
 ) -> Figure:
-    """One row a scene: its context, the truth, prior samples, their mean, and apart from them a reconstruction.
+    """Draw one row a scene: context frames, the truth, prior samples, their mean, and apart from them a reconstruction.
 
-    The last column shows what the network imagines from another scene's context (`foreign`): a network that uses its
-    context differs there; for a single scene, which has no other, it is left out.
+    The last column shows the mean under a shuffled context: a network that uses its context differs there; for a single
+    scene, which has no other, it is left out.
+
+    Args:
+        batch: observations, and queries of one task that renders frames.
+        shuffled: the same queries under other scenes' observations.
+        samples: prior samples of the mean. shown: how many of them are drawn.
     """
     torch.manual_seed(seed)
+    ((task, query),) = batch.tasks.items()
     with evaluating(network):
-        imagined = network.sample(batch.context, batch.query.cameras, samples)[:, :, 0]
-        shuffled = network.sample(foreign, batch.query.cameras, samples)[:, :, 0]
-        reconstruction = network(batch).mean[:, 0]
-    context = batch.context.frames
+        imagined = network.sample(batch.senses, query.cameras, samples, task)[:, :, 0]
+        others = network.sample(shuffled.senses, query.cameras, samples, task)[:, :, 0]
+        reconstruction = network(batch)[task].mean[:, 0]
+    pictured = [views.frames for views in batch.senses.values() if views.frames.shape[2:] == query.frames.shape[2:]]
+    context = [frames[:, i] for frames in pictured for i in range(frames.shape[1])]
     groups = [
-        [Column(f"context {i + 1}", context[:, i]) for i in range(context.shape[1])],
-        [Column("truth", batch.query.frames[:, 0])],
+        [Column(f"context {i}", frames) for i, frames in enumerate(context, 1)],
+        [Column("truth", query.frames[:, 0])],
         [Column(f"prior sample {i + 1}", imagined[i]) for i in range(min(shown, samples))]
         + [Column(f"mean of {samples}\nprior samples", imagined.mean(dim=0))]
         + ([Column(f"their standard\ndeviation × {SPREAD}", SPREAD * imagined.std(dim=0))] if samples > 1 else []),
         [Column("reconstruction\n(saw the truth)", reconstruction)],
     ]
-    if len(context) > 1:
-        groups.append([Column(f"mean of {samples}, another\nscene's context", shuffled.mean(dim=0))])
-    return grid(groups)
+    if len(query.cameras) > 1:
+        groups.append([Column(f"mean of {samples}, another\nscene's context", others.mean(dim=0))])
+    return grid([group for group in groups if group])
 
 
 def grid(groups: list[list[Column]]) -> Figure:
@@ -81,33 +89,38 @@ def spaced(groups: list[list[Column]]) -> list[Column | None]:
 
 
 @torch.no_grad()
-def canvases(network: GenerativeQueryNetwork, batch: Batch, *, seed: int = 0) -> Figure:
-    """The canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample."""
+def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
+    """Draw the canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample."""
     torch.manual_seed(seed)
+    ((task, query),) = batch.tasks.items()
     with evaluating(network):
-        r = network.encode(batch.context)
-        generator, query = network.generator, batch.query
+        r = network.encode(batch.senses, *network.spec[task].inputs)
+        generator = cast(Render, network.nodes[task]).generator
         groups = [[Column("truth", query.frames[:, 0])]]
         for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):
             steps = generator.steps(query.cameras[:, :1], r, target)
             groups.append(
-                [Column(f"{kind}\nstep {number}", generator.paint(step.canvas)) for number, step in enumerate(steps, 1)]
+                [Column(f"{kind}\nstep {number}", generator.paint(step)) for number, step in enumerate(steps, 1)]
             )
     return grid(groups)
 
 
 @torch.no_grad()
 def flight(
-    network: GenerativeQueryNetwork, context: Views, recorded: Tensor, *, samples: int = 8, seed: int = 0
+    network: RecursiveGQN, context: Views, recorded: Tensor, *, task: str = "", samples: int = 8, seed: int = 0
 ) -> Tensor:
-    """Mean and standard deviation, times SPREAD, of prior samples along a flight past one scene, (2, frames, c, h, w).
+    """Return mean and standard deviation, times SPREAD, of prior samples along a flight past one scene.
 
-    context: (1, m, ...). recorded: cameras of the flight, (frames, 5).
+    Args:
+        context: (1, m, ...). recorded: cameras of the flight, (frames, 5). task: that renders, where there are others.
+
+    Returns:
+        (2, frames, c, h, w).
     """
     torch.manual_seed(seed)
     cameras = camera_vector(recorded).to(context.cameras)[None]
     with evaluating(network):
-        imagined = network.sample(context, cameras, samples)[:, 0]
+        imagined = network.sample(context, cameras, samples, task)[:, 0]
     return torch.stack([imagined.mean(dim=0), SPREAD * imagined.std(dim=0)])
 
 

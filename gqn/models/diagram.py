@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from gqn.models.nodes import Description, Node
-from gqn.models.senses import Shape
+from gqn.models.outputs import Shape
 
 # Inches.
 ROW, GAP, LANE, HEIGHT, MARGIN = 0.92, 1.0, 0.09, 0.68, 0.15
@@ -129,7 +129,7 @@ def lines_of(graph: Description, name: str) -> list[str]:
     how = [node.network, *([str(node.options["fusion"])] if len(node.inputs) > 1 and "fusion" in node.options else [])]
     how += [f"given {' and '.join(node.senses)}"] if node.senses else []
     shape = shape_text(trial.shape) + (f" of {classes} classes" if (classes := node.options.get("classes")) else "")
-    cost = f"weights of {node.shares}" if node.shares else amount(trial.parameters, "parameters")
+    cost = f"weights of {node.tied_to}" if node.tied_to else amount(trial.parameters, "parameters")
     return [name, f"{', '.join(how)}: {shape}", f"{cost}, {amount(trial.total, 'FLOP')}"]
 
 
@@ -186,7 +186,7 @@ def panel(axes: Axes, width: float, height: float, graph: Description, title: st
             lane = right + 0.12 + LANE * (sorted(columns[found[key].column]).index(found[key].row) % 4)
             line([right, lane, lane, left - 0.08], [from_y, from_y, y, y])
         draw_box(axes, left + box / 2, y, box, lines_of(graph, name), node, MARKS.get(marks.get(name, "")))
-    own = {name: graph.trials[name].parameters for name, node in graph.spec.items() if not node.shares}
+    own = {name: graph.trials[name].parameters for name, node in graph.spec.items() if not node.tied_to}
     learning = sum(parameters for name, parameters in own.items() if not graph.spec[name].frozen)
     legend = (
         f"{amount(sum(own.values()), 'parameters')}, {amount(learning, 'of them')} learning (blue, dashed: frozen).\n"

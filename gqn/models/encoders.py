@@ -1,15 +1,16 @@
 """Representation networks: what one view (a frame and the camera that took it) tells of its scene.
 
 Eslami et al. 2018, supplementary figure S1; `gqn.models.volume` has one that is not in the paper. Each maps frames
-(n, 3, h, w) and cameras (n, k) to r (n, c, h', w'), and says what that is: `channels` is c, `grid` a quarter of the
-frame's size (`Tower`), one cell (`Pyramid`, `Pool`) or that of the volume.
+(n, 3, h, w) and cameras (n, k) to r (n, c, h', w') and says by `output` of which kind r is: a grid of a quarter of the
+frame's size (`Tower`), one cell (`Pyramid`, `Pool`) or a volume.
 """
 
 from torch import Tensor, nn
 
 from gqn.core.camera import CAMERA_NUMBERS
 from gqn.models.layers import CameraConv2d, constant_planes
-from gqn.models.volume import Volume
+from gqn.models.outputs import Grid
+from gqn.models.volume import VolumeEncoder
 
 
 class Pyramid(nn.Module):
@@ -22,7 +23,7 @@ class Pyramid(nn.Module):
         self, *, pixels: int, channels: int = 256, cameras: int = CAMERA_NUMBERS, frame_channels: int = 3
     ) -> None:
         super().__init__()
-        self.channels, self.grid = channels, 1
+        self.output = Grid(channels)
         self.first = nn.Conv2d(frame_channels, 32, 2, stride=2)
         # Kernel and stride are equal and nothing is padded: a camera on constant planes adds a constant.
         self.camera = nn.Linear(cameras, 32, bias=False)
@@ -48,7 +49,7 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.channels, self.grid = channels, pixels // 4
+        self.output = Grid(channels, pixels // 4, pixels // 4)
         self.first = nn.Conv2d(frame_channels, channels, 2, stride=2)
         self.narrow_1 = nn.Conv2d(channels, half, 3, padding=1)
         self.widen_1 = nn.Conv2d(half, channels, 2, stride=2)
@@ -76,11 +77,11 @@ class Pool(Tower):
         self, *, pixels: int, channels: int = 256, cameras: int = CAMERA_NUMBERS, frame_channels: int = 3
     ) -> None:
         super().__init__(pixels=pixels, channels=channels, cameras=cameras, frame_channels=frame_channels)
-        self.grid = 1
+        self.output = Grid(channels)
 
     def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
         return super().forward(frames, cameras).mean(dim=(2, 3), keepdim=True)
 
 
-Vision = type[Pyramid] | type[Tower] | type[Volume]
-REPRESENTATIONS: dict[str, Vision] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "volume": Volume}
+Vision = type[Pyramid] | type[Tower] | type[VolumeEncoder]
+REPRESENTATIONS: dict[str, Vision] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "volume": VolumeEncoder}

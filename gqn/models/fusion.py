@@ -4,7 +4,6 @@ A product of experts multiplies the Gaussians that the inputs vote for with a pr
 Goodman 2018, section 2.1; Lim et al. 2019, section 3). An input that knows nothing of a scene has no vote.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Literal, NamedTuple
@@ -12,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gqn.models.senses import Shape
+from gqn.models.outputs import Output
 
 
 class Value(NamedTuple):
@@ -25,9 +24,9 @@ class Value(NamedTuple):
 class MLP(nn.Module):
     """Two layers from the whole of a representation to one cell."""
 
-    def __init__(self, *, inputs: Shape, channels: int, hidden: int = 256) -> None:
+    def __init__(self, *, inputs: Output, channels: int, hidden: int = 256) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(math.prod(inputs), hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.layers = nn.Sequential(nn.Linear(inputs.numbers, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, r: Tensor) -> Tensor:
         return self.layers(r.flatten(1))[:, :, None, None]
@@ -36,11 +35,12 @@ class MLP(nn.Module):
 class Convolution(nn.Module):
     """Two convolutions that keep the grid; of one cell they are two layers."""
 
-    def __init__(self, *, inputs: Shape, channels: int, hidden: int = 256, kernel: int = 3) -> None:
+    def __init__(self, *, inputs: Output, channels: int, hidden: int = 256, kernel: int = 3) -> None:
         super().__init__()
-        kernel = kernel if inputs[1] > 1 else 1
+        width, *sides = inputs.shape
+        kernel = kernel if sides[0] > 1 else 1
         self.layers = nn.Sequential(
-            nn.Conv2d(inputs[0], hidden, kernel, padding=kernel // 2),
+            nn.Conv2d(width, hidden, kernel, padding=kernel // 2),
             nn.ReLU(),
             nn.Conv2d(hidden, channels, kernel, padding=kernel // 2),
         )
@@ -58,12 +58,12 @@ class Standardise(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, *, inputs: Shape, channels: int) -> None:
+    def __init__(self, *, inputs: Output, channels: int) -> None:
         super().__init__()
-        if channels != inputs[0]:
-            raise ValueError(f"channels {channels}: to standardise {inputs[0]} channels gives as many")
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("deviation", torch.ones(inputs))
+        if channels != inputs.shape[0]:
+            raise ValueError(f"channels {channels}: to standardise {inputs.shape[0]} channels gives as many")
+        self.register_buffer("mean", torch.zeros(inputs.shape))
+        self.register_buffer("deviation", torch.ones(inputs.shape))
 
     def fit(self, r: Tensor) -> None:
         """Take the statistics of representations (n, c, h, w); a number that never varies stays undivided."""
@@ -75,14 +75,14 @@ class Standardise(nn.Module):
         return (r - self.mean) / self.deviation
 
 
-# Encoders by name, and the place to register one's own: keywords inputs (shape of r) and channels.
+# Encoders by name, and the place to register one's own: keywords inputs (what r is) and channels.
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "convolution": Convolution, "standardise": Standardise}
 
 
 class Fusion(nn.Module):
     """A representation of one or several nodes below it.
 
-    inputs: the shapes (c, h, w) of the nodes by name. encoder: a name of `ENCODERS`, whose options follow.
+    inputs: what the nodes give, by name. encoder: a name of `ENCODERS`, whose options follow.
     channels: of the result; an input of one cell is laid on every cell of a grid.
     fusion: "sum" of the inputs' encodings, or "product" of the Gaussians that they vote for and a prior expert.
     dropout: in training, the probability that an input which is there is left out for a scene; one always stays.
@@ -92,7 +92,7 @@ class Fusion(nn.Module):
 
     def __init__(
         self,
-        inputs: Mapping[str, Shape],
+        inputs: Mapping[str, Output],
         *,
         encoder: str = "mlp",
         channels: int = 128,
@@ -108,7 +108,7 @@ class Fusion(nn.Module):
         self.fusion, self.dropout = fusion, dropout
         outputs = channels if fusion == "sum" else 2 * channels
         self.encoders = nn.ModuleDict(
-            {name: ENCODERS[encoder](inputs=shape, channels=outputs, **options) for name, shape in inputs.items()}
+            {name: ENCODERS[encoder](inputs=given, channels=outputs, **options) for name, given in inputs.items()}
         )
 
     def forward(self, inputs: Mapping[str, Value]) -> Value:

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from gqn.core.camera import CAMERA_NUMBERS
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
-from gqn.models.volume import FIELD_OF_VIEW, RADIUS, SIDE, LookThrough
+from gqn.models.outputs import Grid, Output, Volume
+from gqn.models.volume import LookThrough, Painter
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,20 @@ class Step:
     posterior: Gaussian | None  # the same; None where no target was given
     latent: Tensor  # z as it was drawn, (n, latent, h', w')
     canvas: Tensor  # after this step, (n, hidden, h', w'); `Generator.paint` makes frames of it
+    seen: Tensor | None  # what the query's camera sees of a volume, (n, c, h, w); None for other representations
 
 
 class Generator(nn.Module):
     """ConvDRAW, L steps of: prior, inference core, posterior, z, generation core, canvas.
 
     pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
-    representation_channels, representation_grid: shape of r; a grid of 1 is placed on the cores' grid by a learned
-        transposed convolution, as the camera is.
-    look: r is a volume, which each query's camera looks through (`gqn.models.volume`); field_of_view in degrees and
-        radius in world units as the volume has them, seen_channels what becomes of it on the cores' grid.
+    inputs: what r is. One cell is placed on the cores' grid by a learned transposed convolution, as the camera is;
+        through a volume each query's camera looks (`gqn.models.volume`), which gives seen_channels on the cores' grid.
     hidden, canvas, latent: channels of the cores' states, of the canvas and of z.
-    generation_steps: L. shared: one pair of cores for all steps, else a pair for each.
+    generation_steps: L. shared_cores: one pair for all steps, else a pair for each.
     kernel: size of the cores' convolutions, odd.
-    recompute: the cores' activations are computed again for the gradient instead of kept: less memory, more time.
+    activation_checkpointing: the cores' activations are computed again for the gradient instead of kept: less memory,
+        more time.
 
     Inputs that do not change over the steps (r, camera, frame) are convolved once for all steps, and the canvas is kept
     as the sum of hidden states: growing it is linear, so growing and shrinking it is one linear map of each cell.
@@ -63,51 +64,49 @@ class Generator(nn.Module):
         self,
         *,
         pixels: int,
-        representation_channels: int = 256,
-        representation_grid: int = 1,
+        inputs: Output = Grid(256),
         hidden: int = 128,
         canvas: int = 128,
         latent: int = 3,
         generation_steps: int = 12,
-        shared: bool = False,
+        shared_cores: bool = False,
         kernel: int = 5,
         cameras: int = CAMERA_NUMBERS,
         frame_channels: int = 3,
-        look: bool = False,
-        field_of_view: float = FIELD_OF_VIEW,
-        radius: float = RADIUS,
         seen_channels: int = 128,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if pixels % self.SCALE:
             raise ValueError(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
         self.look: LookThrough | None = None
-        if look:
-            if representation_grid != SIDE:
-                raise ValueError(f"a representation on a grid of {representation_grid} is no volume to look through")
+        if isinstance(inputs, Volume):
             self.look = LookThrough(
-                channels=representation_channels,
+                inputs,
+                pixels=pixels,
                 out_channels=seen_channels,
                 grid=grid,
                 cameras=cameras,
-                field_of_view=field_of_view,
-                radius=radius,
+                frame_channels=frame_channels,
             )
-            representation_channels = seen_channels
-        elif representation_grid not in (1, grid):
-            raise ValueError(f"a representation on a grid of {representation_grid}: the generator takes 1 or {grid}")
-        cores = 1 if shared else generation_steps
+        elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
+            raise ValueError(
+                f"a representation on a grid of {inputs.height} x {inputs.width}: the generator takes 1 x 1 or "
+                f"{grid} x {grid}"
+            )
+        representation_channels = inputs.channels if self.look is None else seen_channels
+        cores = 1 if shared_cores else generation_steps
         padding = kernel // 2
         static = representation_channels + cameras
         inference_inputs = hidden + canvas + frame_channels + static + hidden
         generation_inputs = latent + static + hidden
-        self.hidden, self.generation_steps, self.shared, self.recompute = hidden, generation_steps, shared, recompute
+        self.hidden, self.generation_steps, self.shared_cores = hidden, generation_steps, shared_cores
+        self.activation_checkpointing = activation_checkpointing
 
         self.place_camera = nn.ConvTranspose2d(cameras, cameras, grid, bias=False)
         self.place_representation: nn.Module = nn.Identity()
-        if representation_grid == 1 and not look:
+        if isinstance(inputs, Grid) and inputs.height == 1:
             self.place_representation = nn.ConvTranspose2d(
                 representation_channels, representation_channels, grid, bias=False
             )
@@ -129,7 +128,7 @@ class Generator(nn.Module):
         initialise_part(self.inference_frame, inference_inputs)
 
         # A core for the first step alone has no weights for what is zero then: the states and the canvas.
-        lone = [not shared and core == 0 for core in range(cores)]
+        lone = [not shared_cores and core == 0 for core in range(cores)]
         self.inference = nn.ModuleList(
             ConvLSTMCell(0 if first else hidden + canvas, hidden, kernel, inference_inputs, first=first)
             for first in lone
@@ -140,6 +139,9 @@ class Generator(nn.Module):
         self.prior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.posterior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.observe = nn.Conv2d(canvas, frame_channels, 1)
+        self.painter: Painter | None = None
+        if self.look is not None:
+            self.painter = Painter(canvas=hidden, seen=self.look.channels, frame_channels=frame_channels)
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
         """cameras (b, q, k), r (b, c, h', w'), target (b, q, 3, h, w) or None."""
@@ -150,18 +152,18 @@ class Generator(nn.Module):
             else:
                 divergences.append(gaussian_kl(step.posterior, step.prior).sum(dim=(1, 2, 3)))
         shape = cameras.shape[:2]
-        return Prediction(
-            self.paint(step.canvas).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape)
-        )
+        return Prediction(self.paint(step).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape))
 
-    def paint(self, canvas: Tensor) -> Tensor:
-        """The means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
-        return promote(self.observe(self.grow_canvas(canvas)))
+    def paint(self, step: Step) -> Tensor:
+        """The means of the frames that the canvas after a step stands for, (n, 3, h, w)."""
+        if self.painter is not None:
+            return promote(self.painter(step.canvas, step.seen))
+        return promote(self.observe(self.grow_canvas(step.canvas)))
 
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
         """The recurrence of `forward`, step by step: for who needs the latents or the canvas on its way."""
         b, q = cameras.shape[:2]
-        placed = self.place_representation(r) if self.look is None else self.look(r, cameras)
+        placed, pictures = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)
         each = b * q // len(placed)  # a volume looks different to each query
         patterns = self.place_camera.weight
         flat_cameras = cameras.flatten(0, 1)
@@ -180,7 +182,7 @@ class Generator(nn.Module):
         generated: LSTMState | None = None
         total: Tensor | None = None  # sum of the generation core's hidden states: the canvas before it is grown
         for number in range(self.generation_steps):
-            core = 0 if self.shared else number
+            core = 0 if self.shared_cores else number
             prior = self._prior(generated, generation_static[core])
             posterior = None
             if inference_static is not None:
@@ -192,10 +194,10 @@ class Generator(nn.Module):
             z = (posterior or prior).sample()
             generated = self._advance(self.generation[core], [z], generated, generation_static[core])
             total = generated.hidden if total is None else total + generated.hidden
-            yield Step(prior, posterior, z, total)
+            yield Step(prior, posterior, z, total, pictures)
 
     def _advance(self, core: nn.Module, inputs: list[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
-        if self.recompute and torch.is_grad_enabled():
+        if self.activation_checkpointing and torch.is_grad_enabled():
             return cast(LSTMState, checkpoint(core, inputs, state, static, use_reentrant=False))
         return core(inputs, state, static)
 

@@ -4,7 +4,7 @@
     representations    other nodes encoded, and fused                  layer 2 and up
     tasks              decoded from a sense or a representation        leaves
 
-The flat GQN is one sense and one task. Every edit is checked when it is made; where it raises GraphError, the graph is
+The flat network (`gqn.models.gqn`) is one sense and one task. Every edit is checked when it is made; where it raises GraphError, the graph is
 as it was. What an edit does not name keeps its weights to the bit.
 """
 
@@ -17,10 +17,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gqn.core.views import EncodedViews, GraphBatch, Views
+from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models import diagram
 from gqn.models.fusion import Fusion, Value
-from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph_file import read_graph_file, write_graph_file
 from gqn.models.heads import Answer, Head
 from gqn.models.nodes import (
@@ -33,7 +32,6 @@ from gqn.models.nodes import (
     below,
     build,
     check_limits,
-    check_look,
     check_sizes,
     check_views,
     from_plain,
@@ -44,6 +42,7 @@ from gqn.models.nodes import (
     to_plain,
     with_owner,
 )
+from gqn.models.outputs import Output
 from gqn.models.senses import Sense, encode_views
 
 
@@ -62,7 +61,7 @@ class RecursiveGQN(nn.Module):
     @classmethod
     def from_dict(cls, values: Any) -> "RecursiveGQN":
         """The untrained graph that `to_dict` tells of. Raises GraphError."""
-        graph = cls()
+        graph = RecursiveGQN()
         spec = from_plain(values)
         for name in spec:
             graph._check_free(name)
@@ -86,16 +85,6 @@ class RecursiveGQN(nn.Module):
         """Write the graph without its weights as YAML, or as JSON where the name ends so."""
         write_graph_file(path, self.to_dict())
 
-    @classmethod
-    def from_flat(cls, network: GenerativeQueryNetwork) -> "RecursiveGQN":
-        """The same network as a graph of a sense `vision` and a task `render`; the weights are the same tensors."""
-        graph = cls()
-        graph.add_sense("vision", **network.sense)
-        graph.add_task("render", "render", ["vision"], **network.render)
-        graph.nodes["vision"].encoder = network.representation
-        graph.nodes["render"].generator = network.generator
-        return graph.train(network.training)
-
     def describe(self) -> Description:
         """The graph as it is now, for `gqn.models.diagram`."""
         return Description(dict(self.spec), dict(self.trials))
@@ -111,7 +100,7 @@ class RecursiveGQN(nn.Module):
 
         frame: shape of an observation. pose: numbers of the pose that it is made from (7).
         aggregate, normalise: how views become one, see `gqn.models.senses.aggregate_views`; and the encoder's own.
-        shares, data, frozen: see `gqn.models.nodes.Node`.
+        tied_to, data, frozen: see `gqn.models.nodes.Node`.
         """
         self._add("sense", name, {"encoder": encoder, **options})
 
@@ -127,7 +116,7 @@ class RecursiveGQN(nn.Module):
         """A task on the sum of the nodes `inputs`, by the name of its head in `gqn.models.heads.HEADS` and options:
 
         target: shape of an answer. query: numbers of a question (0); and the head's own.
-        senses, shares, data, weight, frozen: see `gqn.models.nodes.Node`.
+        senses, tied_to, data, weight, frozen: see `gqn.models.nodes.Node`.
         """
         self._add("task", name, {"head": head, "inputs": inputs, **options})
 
@@ -158,8 +147,8 @@ class RecursiveGQN(nn.Module):
         pose, target, query) stay in any case where no others are given. Who reads the node must find the same shape.
         """
         node = self._node(name)
-        if node.shares:
-            raise GraphError(f"'{name}' has no network of its own: replace '{node.shares}', whose weights it shares")
+        if node.tied_to:
+            raise GraphError(f"'{name}' has no network of its own: replace '{node.tied_to}', to which it is tied")
         shapes = {key: node.options[key] for key in ("frame", "pose", "target", "query") if key in node.options}
         kept = shapes if network else node.options
         options = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
@@ -171,7 +160,7 @@ class RecursiveGQN(nn.Module):
         for name in names:
             self._node(name)
         for key, node in self.spec.items():
-            needed = [name for name in names if name in (*node.inputs, *node.senses, node.shares)]
+            needed = [name for name in names if name in (*node.inputs, *node.senses, node.tied_to)]
             if needed and key not in names:
                 raise GraphError(f"'{key}' needs {listed(needed)}: remove it too, or detach it first")
         self._settle({key: node for key, node in self.spec.items() if key not in names})
@@ -204,7 +193,7 @@ class RecursiveGQN(nn.Module):
         self._freeze(names, False)
 
     def _freeze(self, names: Iterable[str], frozen: bool) -> None:
-        owners = {self._node(name).shares or name for name in names} or set(self.spec)
+        owners = {self._node(name).tied_to or name for name in names} or set(self.spec)
         self._settle({k: replace(node, frozen=frozen) if k in owners else node for k, node in self.spec.items()})
 
     def _node(self, name: str) -> Node:
@@ -231,11 +220,10 @@ class RecursiveGQN(nn.Module):
         for name in order:
             trials[name] = self._try(name, spec, trials, anew)
             check_limits(name, spec)
-            check_look(name, spec)
         modules: dict[str, nn.Module] = {}
         for name in order:
             node = spec[name]
-            modules[name] = modules[node.shares] if node.shares else self._module(name, node, trials[name], anew)
+            modules[name] = modules[node.tied_to] if node.tied_to else self._module(name, node, trials[name], anew)
         self.spec, self.trials = spec, {name: trials[name] for name in spec}
         self.nodes = nn.ModuleDict({name: modules[name] for name in spec})
         for name, node in spec.items():
@@ -245,14 +233,14 @@ class RecursiveGQN(nn.Module):
     def _try(self, name: str, spec: Mapping[str, Node], trials: Mapping[str, Trial], anew: str) -> Trial:
         """A node's trial, or what is known of it; it must still read the sizes that its weights were made for."""
         node = spec[name]
-        inputs = {key: trials[key].shape for key in node.inputs}
+        inputs = {key: cast(Output, trials[key].output) for key in node.inputs}
         made = self.trials.get(name) if name != anew else None
         if made:
             before = self.spec[name]
             if (before.network, before.options, made.inputs) == (node.network, node.options, inputs):
                 return made
         trial = attempt(name, node, inputs)
-        if owner := trials.get(node.shares) or made:
+        if owner := trials.get(node.tied_to) or made:
             check_sizes(name, node, owner, trial)
         return trial
 
@@ -262,7 +250,7 @@ class RecursiveGQN(nn.Module):
         reads = set(kept.encoders) if isinstance(kept, Fusion) else set()
         if kept is not None and (node.kind == "task" or reads == set(node.inputs)):
             return kept  # a task reads the sum of its inputs, whichever they are
-        module = build(node, trial.inputs).to(next(self.parameters(), torch.empty(0)))
+        module = build(node, trial.inputs).to(next(self.parameters(), torch.empty(0)).device)
         if isinstance(kept, Fusion) and isinstance(module, Fusion):
             module.encoders.update({key: part for key, part in kept.encoders.items() if key in node.inputs})
         return module
@@ -290,7 +278,7 @@ class RecursiveGQN(nn.Module):
 
     # Computing
 
-    def forward(self, batch: GraphBatch) -> dict[str, Answer]:
+    def forward(self, batch: Batch) -> dict[str, Answer]:
         """Answers of the tasks that the batch asks, by name; for training, since a posterior sees the target."""
         memory: Memory = {}
         answers = {}
@@ -302,17 +290,46 @@ class RecursiveGQN(nn.Module):
         return answers
 
     @torch.no_grad()
-    def sample(self, name: str, senses: Mapping[str, Views], query: Tensor, samples: int = 1) -> Tensor:
-        """Answers of a task to query (b, q, k) without sight of a target, (samples, b, q, ...)."""
-        r = self._read(name, senses, query, {})
-        head = cast(Head, self.nodes[name])
-        return torch.stack([head.sample(query, r) for _ in range(samples)])
+    def sample(self, senses: Mapping[str, Views] | Views, query: Tensor, samples: int = 1, task: str = "") -> Tensor:
+        """Return answers to queries without sight of a target; of `render`, mean frames under latents of the prior.
 
-    def encode(self, name: str, senses: Mapping[str, Views]) -> Tensor:
-        """The representation of a sense or a representation node, (b, c, h, w), from at least one sense's views."""
+        Args:
+            senses: context views by sense; or the views alone, where there is one sense.
+            query: (b, q, k), for `render` the cameras.
+            samples: how many answers to each query.
+            task: name of the task; not needed where there is one.
+
+        Returns:
+            (samples, b, q, ...).
+        """
+        task = task or self._only("task")
+        r = self._read(task, self._by_sense(senses), query, {})
+        head = cast(Head, self.nodes[task])
+        return torch.stack([head.sample(query, r) for _ in range(samples)])  # one at a time: memory
+
+    def encode(self, senses: Mapping[str, Views] | Views, name: str = "") -> Tensor:
+        """Return the representation of b scenes, (b, c, h, w); the order of their views does not matter.
+
+        Args:
+            senses: context views by sense; or the views alone, where there is one sense. A scene without views, but
+                with a batch axis, gets zeros.
+            name: of a sense or a representation; not needed where there is one sense.
+        """
+        senses, name = self._by_sense(senses), name or self._only("sense")
         if not senses or self._node(name).kind == "task":
             raise GraphError(f"'{name}' can't be encoded: name a sense or a representation, and give views")
+        self._check_senses(senses)
         return self._value(name, senses, next(iter(senses.values())).cameras, {}).r
+
+    def _only(self, kind: str) -> str:
+        """Return the name of the one node of a kind. Raises GraphError where there are others."""
+        names = [name for name, node in self.spec.items() if node.kind == kind]
+        if len(names) != 1:
+            raise GraphError(f"name one of the graph's {kind}s: {listed(names)}")
+        return names[0]
+
+    def _by_sense(self, senses: Mapping[str, Views] | Views) -> Mapping[str, Views]:
+        return {self._only("sense"): senses} if isinstance(senses, Views) else senses
 
     @torch.no_grad()
     def encode_views(self, senses: Mapping[str, Views]) -> dict[str, Views]:
@@ -327,11 +344,14 @@ class RecursiveGQN(nn.Module):
     def _read(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Tensor:
         """What a task reads: the sum of its inputs, (b, c, h, w)."""
         node = self._node(name)
-        for key, views in senses.items():
-            check_views(key, self._node(key), "sense", self.trials[key].shape, views)
+        self._check_senses(senses)
         seen = {key: views for key, views in senses.items() if key in (node.senses or senses)}
         first, *others = (self._value(key, seen, like, memory).r for key in node.inputs)
         return sum(others, start=first)
+
+    def _check_senses(self, senses: Mapping[str, Views]) -> None:
+        for key, views in senses.items():
+            check_views(key, self._node(key), "sense", self.trials[key].shape, views)
 
     def _value(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Value:
         """What a node knows from these senses; like: any tensor (b, ...) of the batch."""

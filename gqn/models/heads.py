@@ -5,7 +5,7 @@ your own subclasses `Head`, takes the keywords inputs, query and target beside i
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,8 +15,8 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 
 from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
-from gqn.models.losses import likelihood_floor, promote
-from gqn.models.senses import Shape
+from gqn.models.losses import likelihood_floor, log_likelihood, promote
+from gqn.models.outputs import Output, Shape
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def mean_known(values: Tensor, present: Tensor | None) -> Tensor:
 class Head(nn.Module):
     """What every head offers; `forward` is the one thing to write.
 
-    A head is made with keywords inputs, the shape (c, h, w) of the representation; query, the numbers of a query, 0 for
+    A head is made with keywords inputs, what the representation is (`gqn.models.outputs`); query, the numbers of a query, 0 for
     none; target, the shape of an answer; and its own options.
     """
 
@@ -68,6 +68,30 @@ class Head(nn.Module):
         return (answer.mean - target).square().reshape(*target.shape[:2], -1).mean(dim=-1)
 
 
+class PixelNormal(Distribution):
+    """Frames whose pixels are normal around their mean, all with one standard deviation: N(mean, sigma^2).
+
+    Args:
+        mean: (..., c, h, w). sigma: a tensor of no axes.
+    """
+
+    def __init__(self, mean: Tensor, sigma: Tensor) -> None:
+        super().__init__(mean.shape[:-3], mean.shape[-3:], validate_args=False)
+        self._mean, self.sigma = mean, sigma
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    def log_prob(self, value: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Log-likelihood of frames; weights: of each pixel's squared error, (..., 1, h, w)."""
+        return log_likelihood(value, self._mean, self.sigma, weights)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        noise = torch.randn(*sample_shape, *self._mean.shape, device=self._mean.device, dtype=self._mean.dtype)
+        return self._mean + self.sigma * noise
+
+
 class Render(Head):
     """Frames by the ConvDRAW generator, of which the other arguments are.
 
@@ -76,16 +100,15 @@ class Render(Head):
 
     sigma: Tensor
 
-    def __init__(self, *, inputs: Shape, query: int, target: Shape, sigma: float = 0.7, **options: Any) -> None:
+    def __init__(self, *, inputs: Output, query: int, target: Shape, sigma: float = 0.7, **options: Any) -> None:
         super().__init__()
         if len(target) != 3 or target[1] != target[2]:
             raise ValueError(f"a target of shape {tuple(target)}: a frame is (channels, pixels, pixels)")
         self.pixels = math.prod(target)
-        self.register_buffer("sigma", torch.tensor(float(sigma)))
+        self.register_buffer("sigma", torch.tensor(float(sigma), dtype=torch.float64))
         self.generator = Generator(
             pixels=target[1],
-            representation_channels=inputs[0],
-            representation_grid=inputs[1],
+            inputs=inputs,
             cameras=query,
             frame_channels=target[0],
             **options,
@@ -93,8 +116,7 @@ class Render(Head):
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         prediction = self.generator(query, r, target)
-        pixels = Normal(prediction.mean, self.sigma.expand_as(prediction.mean), validate_args=False)
-        return Answer(prediction.mean, prediction.kl, _over(pixels, 3))
+        return Answer(prediction.mean, prediction.kl, PixelNormal(prediction.mean, self.sigma))
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
@@ -111,21 +133,23 @@ class Picture(Head):
     sigma: standard deviation of the pixels, for values of 0 to 1.
     """
 
-    def __init__(self, *, inputs: Shape, query: int, target: Shape, hidden: int = 64, sigma: float = 0.2) -> None:
+    def __init__(self, *, inputs: Output, query: int, target: Shape, hidden: int = 64, sigma: float = 0.2) -> None:
         super().__init__()
-        if query or target[1:] != (4 * inputs[1], 4 * inputs[2]):
-            raise ValueError(f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs}")
+        if query or target[1:] != tuple(4 * side for side in inputs.shape[1:]):
+            raise ValueError(
+                f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs.shape}"
+            )
         self.pixels, self.sigma = math.prod(target), sigma
         self.grow = nn.Sequential(
-            nn.ConvTranspose2d(inputs[0], hidden, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(inputs.shape[0], hidden, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.ConvTranspose2d(hidden, target[0], 4, stride=2, padding=1),
         )
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         frames = promote(self.grow(r))[:, None].expand(-1, query.shape[1], -1, -1, -1)
-        pixels = Normal(frames, torch.full_like(frames, self.sigma), validate_args=False)
-        return Answer(frames, no_latents(query), _over(pixels, 3))
+        sigma = torch.tensor(self.sigma, device=frames.device)
+        return Answer(frames, no_latents(query), PixelNormal(frames, sigma))
 
     def floor(self) -> float:
         return likelihood_floor(self.sigma, self.pixels)
@@ -134,9 +158,9 @@ class Picture(Head):
 class QueryMLP(nn.Module):
     """Three layers of a representation and a query together; the first is computed once a scene, for all queries."""
 
-    def __init__(self, *, inputs: Shape, query: int, outputs: int, hidden: int) -> None:
+    def __init__(self, *, inputs: Output, query: int, outputs: int, hidden: int) -> None:
         super().__init__()
-        self.read = nn.Linear(math.prod(inputs), hidden)
+        self.read = nn.Linear(inputs.numbers, hidden)
         self.ask = nn.Linear(query, hidden, bias=False) if query else None
         self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
@@ -154,7 +178,7 @@ class Vector(Head):
     """
 
     def __init__(
-        self, *, inputs: Shape, query: int, target: Shape, hidden: int = 256, sigma: float | None = None
+        self, *, inputs: Output, query: int, target: Shape, hidden: int = 256, sigma: float | None = None
     ) -> None:
         super().__init__()
         self.target, self.sigma = target, sigma
@@ -183,7 +207,7 @@ class Classify(Head):
 
     measure = "share_wrong"
 
-    def __init__(self, *, inputs: Shape, query: int, target: Shape, classes: int, hidden: int = 256) -> None:
+    def __init__(self, *, inputs: Output, query: int, target: Shape, classes: int, hidden: int = 256) -> None:
         super().__init__()
         self.target, self.classes = target, classes
         self.network = QueryMLP(inputs=inputs, query=query, outputs=math.prod(target) * classes, hidden=hidden)
@@ -205,7 +229,7 @@ class Density(Head):
     components: Gaussians of the mixture, each with its own mean and standard deviations.
     """
 
-    def __init__(self, *, inputs: Shape, query: int, target: Shape, components: int = 8, hidden: int = 256) -> None:
+    def __init__(self, *, inputs: Output, query: int, target: Shape, components: int = 8, hidden: int = 256) -> None:
         super().__init__()
         if len(target) != 1:
             raise ValueError(f"a target of shape {tuple(target)}: a density is over a vector")

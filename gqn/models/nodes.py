@@ -14,12 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn.core.camera import CAMERA_NUMBERS
+from gqn.core.errors import Error
 from gqn.core.views import EncodedViews, Views
 from gqn.models.encoders import REPRESENTATIONS
 from gqn.models.fusion import ENCODERS, Fusion, Value
 from gqn.models.heads import HEADS, negative_elbo
-from gqn.models.senses import SENSES, Sense, Shape
-from gqn.models.volume import FIELD_OF_VIEW, RADIUS
+from gqn.models.outputs import Grid, Output, Shape, summed
+from gqn.models.senses import SENSES, Sense
 
 Kind = Literal["sense", "representation", "task"]
 Spec = Mapping[str, "Node"]
@@ -32,7 +33,7 @@ WORDS: dict[Kind, str] = {"sense": "encoder", "representation": "encoder", "task
 SECTIONS: dict[str, Kind] = {"senses": "sense", "representations": "representation", "tasks": "task"}
 
 
-class GraphError(ValueError):
+class GraphError(Error):
     """An edit or a file that makes no graph, or data that do not fit it; the message names the nodes."""
 
 
@@ -44,7 +45,7 @@ class Node:
     and the numbers `pose` of an observation, and a task the shape `target` and the numbers `query` of a question.
     inputs: the nodes that a representation or a task reads; a task reads the sum of several.
     senses: the senses that a task is limited to, as if the others had observed nothing; none for all.
-    shares: the sense or task whose weights this one uses, instead of a network and options of its own.
+    tied_to: the sense or task whose weights this one uses, instead of a network and options of its own.
     data: what a dataset calls the observations or the answers; none for the node's name, and frames for vision.
     weight: of a task's loss. frozen: the node does not learn.
     """
@@ -54,7 +55,7 @@ class Node:
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     senses: tuple[str, ...] = ()
-    shares: str = ""
+    tied_to: str = ""
     data: str = ""
     weight: float = 1.0
     frozen: bool = False
@@ -66,10 +67,11 @@ def data_of(name: str, node: Node) -> str:
 
 
 class Trial(NamedTuple):
-    """What a node is like."""
+    """Shapes and costs of a node."""
 
-    inputs: Mapping[str, Shape]  # what it reads
-    shape: Shape  # of its representation, (c, h, w), or of a task's answer
+    inputs: Mapping[str, Output]  # what it reads
+    output: Output | None  # what it gives to others; None for a task
+    shape: Shape  # of that, (c, h, w), or of a task's answer
     parameters: int
     # Floating-point operations forward, of one view, one scene, or one query with its posterior: by part of the node's
     # module, which has the name of its class, and "Global" for all.
@@ -81,9 +83,9 @@ class Trial(NamedTuple):
         return self.operations.get("Global", 0)
 
     @property
-    def reads(self) -> Shape:
-        """What a task's head is made for: the sum of its inputs, where one cell is laid on every cell of a grid."""
-        return tuple(torch.broadcast_shapes(*self.inputs.values()))
+    def reads(self) -> Output:
+        """What a task's head is made for: the sum of its inputs."""
+        return summed(*self.inputs.values())
 
 
 class Description(NamedTuple):
@@ -93,16 +95,16 @@ class Description(NamedTuple):
     trials: Mapping[str, Trial]
 
 
-def attempt(name: str, node: Node, inputs: Mapping[str, Shape]) -> Trial:
-    """Build a node and run it on the meta device; inputs: the shapes of what it reads. Raises GraphError."""
+def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
+    """Build a node and run it on the meta device; inputs: what it reads. Raises GraphError."""
     networks = NETWORKS[node.kind]
     if node.network not in networks:
         word = WORDS[node.kind]
         raise GraphError(f"{node.kind} '{name}': no {word} '{node.network}'; there are {listed(networks)}")
-    reading = " and ".join(f"'{key}' {shape}" for key, shape in inputs.items())
+    reading = " and ".join(f"'{key}' {given.shape}" for key, given in inputs.items())
     if node.kind == "task":
         try:
-            torch.broadcast_shapes(*inputs.values())
+            summed(*inputs.values())
         except RuntimeError:
             raise GraphError(
                 f"task '{name}' reads {reading}, whose sizes differ: put a representation on them and let it read that"
@@ -110,52 +112,55 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Shape]) -> Trial:
     try:
         with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
             module = build(node, inputs).eval()
-            shape = _run(node, module, inputs)
+            output, shape = _run(node, module, inputs)
     except Exception as error:  # whatever a network says that is given what it can't take
         reason = (str(error) or type(error).__name__).splitlines()[0].split("__init__() ")[-1]
         about = f"{node.kind} '{name}' ({node.network}{f' on {reading}' if reading else ''})"
         raise GraphError(f"{about}: {reason}") from error
     operations = {part: sum(counts.values()) for part, counts in counter.get_flop_counts().items()}
-    return Trial(dict(inputs), shape, sum(p.numel() for p in module.parameters()), operations)
+    return Trial(dict(inputs), output, shape, sum(p.numel() for p in module.parameters()), operations)
 
 
-def build(node: Node, inputs: Mapping[str, Shape]) -> nn.Module:
+def build(node: Node, inputs: Mapping[str, Output]) -> nn.Module:
     """The untrained module of a node."""
     if node.kind == "representation":
         return Fusion(inputs, encoder=node.network, **node.options)
     if node.kind == "task":
-        return HEADS[node.network](inputs=torch.broadcast_shapes(*inputs.values()), **node.options)
+        return HEADS[node.network](inputs=summed(*inputs.values()), **node.options)
     options = dict(node.options)
     around = {key: options.pop(key) for key in ("aggregate", "normalise") if key in options}
     return Sense(SENSES[node.network](**options), **around)
 
 
-def _run(node: Node, module: nn.Module, inputs: Mapping[str, Shape]) -> Shape:
-    """The shape of what a node's module makes of one view, one scene or one query."""
+def _run(node: Node, module: nn.Module, inputs: Mapping[str, Output]) -> tuple[Output | None, Shape]:
+    """Return what a node gives, and the shape of what its module makes of one view, one scene or one query."""
     if node.kind == "task":
         query, target = torch.zeros(1, 1, node.options["query"]), torch.zeros(1, 1, *node.options["target"])
-        r = torch.zeros(1, *torch.broadcast_shapes(*inputs.values()))
+        r = torch.zeros(1, *summed(*inputs.values()).shape)
         loss = negative_elbo(module(query, r, target), target)
         if loss.shape != (1, 1):
             raise ValueError(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
-        return tuple(node.options["target"])
+        return None, tuple(node.options["target"])
     if isinstance(module, Fusion):
         present = torch.ones(1, dtype=torch.bool)
-        r = module({name: Value(torch.zeros(1, *shape), present) for name, shape in inputs.items()}).r
+        r = module({name: Value(torch.zeros(1, *given.shape), present) for name, given in inputs.items()}).r
     else:
         r = module(Views(torch.zeros(1, 1, *node.options["frame"]), torch.zeros(1, 1, node.options["pose"])))
     if r.dim() != 4:
         raise ValueError(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
-    return tuple(r.shape[1:])
+    output = module.output if isinstance(module, Sense) and module.output else Grid(*r.shape[1:])
+    if output.shape != tuple(r.shape[1:]):
+        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and says that it gives {output}")
+    return output, output.shape
 
 
 def with_owner(name: str, node: Node, spec: Spec) -> Node:
-    """A node that shares another's weights, with that one's network. Raises GraphError."""
-    if not node.shares:
+    """Return a node that is tied to another with that one's network. Raises GraphError."""
+    if not node.tied_to:
         return node
-    owner = spec.get(node.shares)
-    if owner is None or owner.kind != node.kind or owner.shares or owner.kind == "representation":
-        raise GraphError(f"'{name}' can't share the weights of '{node.shares}': name another {node.kind} with its own")
+    owner = spec.get(node.tied_to)
+    if owner is None or owner.kind != node.kind or owner.tied_to or owner.kind == "representation":
+        raise GraphError(f"'{name}' can't be tied to '{node.tied_to}': name another {node.kind} with its own")
     return replace(node, network=owner.network, options=owner.options, frozen=owner.frozen)
 
 
@@ -180,8 +185,8 @@ def ordered(spec: Spec) -> list[str]:
             if spec[key].kind == "task":
                 raise GraphError(f"'{name}' reads '{key}', which is a task: read what that task reads")
             visit(key, (*path, name))
-        if node.shares:
-            visit(node.shares, path)
+        if node.tied_to:
+            visit(node.tied_to, path)
         done.append(name)
 
     for name in spec:
@@ -198,9 +203,13 @@ def check_sizes(name: str, node: Node, made: Trial, trial: Trial) -> None:
     for of, (was, would) in sizes.items():
         if was != would:
             raise GraphError(
-                f"{node.kind} '{name}' was made for size {was}{of} and would read {would}: "
+                f"{node.kind} '{name}' was made for size {_size(was, would)}{of} and would read {_size(would, was)}: "
                 "keep that size, or remove it first"
             )
+
+
+def _size(output: Output, other: Output) -> str:
+    return str(output.shape if output.shape != other.shape else output)
 
 
 def check_limits(name: str, spec: Spec) -> None:
@@ -209,26 +218,6 @@ def check_limits(name: str, spec: Spec) -> None:
     if strange := [key for key in spec[name].senses if key not in senses]:
         read = listed(sorted(senses))
         raise GraphError(f"task '{name}' can't be limited to {listed(strange)}: it reads the senses {read}")
-
-
-def check_look(name: str, spec: Spec) -> None:
-    """Raises GraphError where `render` reads a volume as a picture, looks through a picture, or sees otherwise."""
-    node = spec[name]
-    if node.kind != "task" or node.network != "render":
-        return
-    for key in node.inputs:
-        read = spec[key]
-        if read.kind != "sense":
-            continue
-        volume = read.network == "volume"
-        if volume != node.options.get("look", False):
-            raise GraphError(
-                f"task '{name}' reads '{key}', a {read.network}: give it look exactly where that is a volume"
-            )
-        for option, default in (("field_of_view", FIELD_OF_VIEW), ("radius", RADIUS)):
-            ours, theirs = node.options.get(option, default), read.options.get(option, default)
-            if volume and ours != theirs:
-                raise GraphError(f"task '{name}' has {option} {ours:g} and '{key}', which it looks through, {theirs:g}")
 
 
 def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views) -> None:
@@ -255,7 +244,7 @@ def renamed(spec: Spec, old: str, new: str) -> dict[str, Node]:
 
     return {
         named(key)[0]: replace(
-            node, inputs=named(*node.inputs), senses=named(*node.senses), shares=named(node.shares)[0]
+            node, inputs=named(*node.inputs), senses=named(*node.senses), tied_to=named(node.tied_to)[0]
         )
         for key, node in spec.items()
     }
@@ -277,7 +266,7 @@ def to_plain(spec: Spec) -> dict[str, dict[str, dict[str, Any]]]:
     def plain(node: Node) -> dict[str, Any]:
         told = {f.name: getattr(node, f.name) for f in fields(Node)[3:] if getattr(node, f.name) != f.default}
         own = {WORDS[node.kind]: node.network, **node.options}
-        if node.shares:
+        if node.tied_to:
             own = {}
             told.pop("frozen", None)
         inputs = {"inputs": told.pop("inputs")} if "inputs" in told else {}
@@ -313,9 +302,9 @@ def node_from_plain(kind: Kind, name: str, values: Any) -> Node:
     network = options.pop(WORDS[kind], "")
     for key in {"inputs", "senses"} & set(told):
         told[key] = (told[key],) if isinstance(told[key], str) else told[key]
-    if told.get("shares") and (network or options):
+    if told.get("tied_to") and (network or options):
         own = listed(key for key in values if key not in known)
-        raise GraphError(f"{kind} '{name}' shares the weights of '{told['shares']}' and takes no {own} of its own")
+        raise GraphError(f"{kind} '{name}' is tied to '{told['tied_to']}' and takes no {own} of its own")
     if kind == "sense":
         options.setdefault("pose", CAMERA_NUMBERS)
     if kind == "task":

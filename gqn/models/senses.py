@@ -4,7 +4,7 @@ Each encoder maps frames (n, ...) and cameras (n, k) to (n, channels, h', w'). V
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from gqn.core.views import EncodedViews, Views
 from gqn.models.encoders import REPRESENTATIONS, Vision
+from gqn.models.outputs import Output, Shape, Volume
 
-Shape = tuple[int, ...]
 Aggregate = Literal["sum", "mean"]
 
 
@@ -92,6 +92,13 @@ class Sense(nn.Module):
         if aggregate not in ("sum", "mean"):
             raise ValueError(f"aggregate '{aggregate}': use sum or mean")
         self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
+        if normalise and isinstance(self.output, Volume):
+            raise ValueError("normalise: a volume is normalised where it is read, leave it out")
+
+    @property
+    def output(self) -> Output | None:
+        """The kind of representation that the encoder says it gives; None where it does not say."""
+        return cast(Output | None, getattr(self.encoder, "output", None))
 
     def forward(self, views: Views) -> Tensor:
         """Representation of b scenes, (b, c, h', w'), from their views, of which some may be encoded already."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_ty
 import numpy as np
 from numpy.typing import NDArray
 
+from gqn.core.camera import Geometry
 from gqn.scenes.render import World, render
 from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes, touch
 
@@ -50,7 +51,7 @@ class Family(ABC):
     senses: tuple[Sense, ...] = ()
     """What is recorded beside the frames: depth and normals of each view, or touch by 15 probes."""
 
-    field_of_view: ClassVar[float]  # degrees, vertical, of the cameras
+    geometry: ClassVar[Geometry]  # of the cameras and the world
     hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
     ground: ClassVar[bool] = True  # whether there is a floor at height 0
 
@@ -67,6 +68,11 @@ class Family(ABC):
             for value in chosen if several else [chosen]:
                 if value not in choices:
                     raise ValueError(f"{option} is {value!r}, must be one of {', '.join(map(str, choices))}")
+
+    @property
+    def field_of_view(self) -> float:
+        """Degrees, vertical, of the cameras."""
+        return self.geometry.field_of_view
 
     def at_least(self, least: int, *options: str) -> None:
         """Raise ValueError for options below `least`."""

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.core.camera import look_at
+from gqn.core.camera import JACO, Geometry, look_at
 from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
 from gqn.scenes.render import BRIGHT, World
@@ -55,7 +55,7 @@ class Jaco(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
-    field_of_view: ClassVar[float] = 45.0
+    geometry: ClassVar[Geometry] = JACO
     hand: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:

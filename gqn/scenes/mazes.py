@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gqn.core.camera import Geometry
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import World
 from gqn.scenes.rooms import PLAIN, SKY, sunlight
@@ -43,7 +44,7 @@ class Mazes(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
-    field_of_view: ClassVar[float] = 75.0
+    geometry: ClassVar[Geometry] = Geometry(75.0, cube_radius=3.5, cameras_inside=True)
     hand: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:

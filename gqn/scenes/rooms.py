@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.core.camera import look_at
+from gqn.core.camera import Geometry, look_at
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation
@@ -53,7 +53,7 @@ class Rooms(Family):
     light: Literal["random", "fixed"] = "random"
     """Where the sun stands."""
 
-    field_of_view: ClassVar[float] = 60.0
+    geometry: ClassVar[Geometry] = Geometry(60.0, cube_centre=(0.0, 0.0, 1.2), cube_radius=HALF, cameras_inside=True)
     hand: ClassVar[float] = 0.4
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.core.camera import axes
+from gqn.core.camera import SHEPARD_METZLER, Geometry, axes
 from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.render import World
 from gqn.scenes.solids import boxes, place_boxes
@@ -25,7 +25,6 @@ Array = NDArray[np.float64]
 CUBE = 1 / 6  # world units, edge of a cube
 LONGEST = 7  # cubes; the end of a row of that many just leaves the frame
 RADIUS = 10 / 3  # world units, from the origin to every camera
-FIELD_OF_VIEW = 20.0  # degrees, vertical
 TURN = 100  # yaw and pitch are whole hundredths of a turn and of half a turn
 STEPS = np.concatenate([np.eye(3, dtype=np.int64), -np.eye(3, dtype=np.int64)])
 
@@ -45,7 +44,7 @@ class ShepardMetzler(Family):
     hues: int = 0
     """How many colours cubes may have, evenly round the circle of hues; 0 for any."""
 
-    field_of_view: ClassVar[float] = FIELD_OF_VIEW
+    geometry: ClassVar[Geometry] = SHEPARD_METZLER
     hand: ClassVar[float] = 0.2
     ground: ClassVar[bool] = False
 
@@ -92,7 +91,7 @@ class ShepardMetzler(Family):
 def cubes(positions: Array, colours: Array) -> World:
     """The world of cubes with centres at `positions` (n, 3) and of `colours` (n, 3)."""
     model = _cubes(len(positions))
-    return World(model, place_boxes(model, positions), colours, FIELD_OF_VIEW)
+    return World(model, place_boxes(model, positions), colours, SHEPARD_METZLER.field_of_view)
 
 
 def walk(length: int, random: np.random.Generator) -> NDArray[np.int64]:

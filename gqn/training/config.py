@@ -1,4 +1,4 @@
-"""What a run is made of: dataclasses with a default for everything, presets as differences from the paper's sizes."""
+"""Configuration of a run: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import dacite
 
+from gqn.core.errors import Error
 from gqn.models.losses import annealed
-from gqn.models.volume import FIELD_OF_VIEW, RADIUS
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,19 @@ class ModelConfig:
     """Channels of the latent z of each step."""
     generation_steps: int = 12
     """Steps L of the generator."""
-    shared: bool = False
+    shared_cores: bool = False
     """One pair of cores for all steps instead of a pair for each."""
     kernel: int = 5
     """Size of the cores' convolutions, odd."""
-    field_of_view: float = FIELD_OF_VIEW
-    """Degrees, vertical, of the cameras; only a volume has to know."""
-    radius: float = RADIUS
-    """Half an edge, in world units, of the cube round the origin that a volume covers."""
-    recompute: bool = False
+    field_of_view: float | None = None
+    """Degrees, vertical, of the cameras, for a volume. Not given: what the dataset's description says."""
+    centre: tuple[float, float, float] | None = None
+    """Centre of the cube that a volume covers, in world units. Not given: what the description says."""
+    radius: float | None = None
+    """Half an edge, in world units, of the cube that a volume covers. Not given: what the description says."""
+    side: int = 24
+    """Cells of a volume along an edge, even."""
+    activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
 
@@ -52,7 +56,7 @@ class TrainingConfig:
     """Stop after so many minutes of training even if steps are left; 0 for no limit."""
     batch: int = 36
     """Scenes a step, over all processes together."""
-    parts: int = 1
+    gradient_accumulation_steps: int = 1
     """Parts in which a process computes its share of a batch, one after another: less memory, the same gradient.
 
     Where only some answers of a graph's task are known, each part's mean counts alike, however many it knows."""
@@ -66,7 +70,7 @@ class TrainingConfig:
     """Learning rate from step `learning_rate_steps` on; linear in between."""
     learning_rate_steps: int = 1_600_000
     """Steps over which the learning rate falls; 0 for all of `steps`."""
-    warm_up_steps: int = 0
+    warmup_steps: int = 0
     """Steps over which the learning rate first rises from 0 (not in the paper)."""
     sigma: float = 2.0
     """Standard deviation of the pixels at step 0, for pixel values of 0 to 1."""
@@ -74,19 +78,21 @@ class TrainingConfig:
     """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
     sigma_steps: int = 200_000
     """Steps over which the standard deviation changes; 0 for all of `steps`."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam as published, or Muon for matrices and kernels and Adam for the rest (not in the paper)."""
     residual_weights: bool = False
     """Weigh each pixel's squared error by its share of the frame's, for training alone (not in the paper)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
-    clip_gradient: float = 100.0
-    """Norm to which the gradient is cut back; 0 for no cut."""
-    averaging: float = 0.9995
-    """Decay of the moving average of the weights, which evaluation and pictures use; 0 for no average."""
+    max_grad_norm: float = 100.0
+    """Norm to which the gradient is clipped; 0 for no clipping."""
+    ema_decay: float = 0.9995
+    """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
     def learning_rate_at(self, step: int) -> float:
         """Adam's learning rate at a step."""
         rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
-        return rate * min(1.0, (step + 1) / max(1, self.warm_up_steps))
+        return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def sigma_at(self, step: int) -> float:
         """Standard deviation of the pixels at a step."""
@@ -103,12 +109,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """A graph in place of the flat network; its file says the weight of each task and what is frozen."""
+    """A graph in place of the flat network, and trained weights to begin with."""
 
     graph: str = ""
     """File of a graph (YAML or JSON) to train. Empty: the flat network that the model's options describe."""
     start: str = ""
-    """Run, or checkpoint, whose weights this one starts from: a flat network's, or those of nodes of the same name."""
+    """Run, or checkpoint, with whose weights the nodes of the same names begin."""
     tasks: tuple[str, ...] = ()
     """Tasks to train. Empty: all by which something learns."""
     alternate: bool = False
@@ -121,11 +127,11 @@ class GraphConfig:
 class EvaluationConfig:
     """Evaluation on held-out scenes while training."""
 
-    evaluate_every: int = 20_000
+    eval_every: int = 20_000
     """Steps from one evaluation, with pictures, to the next; there is always one at the end."""
-    evaluation_scenes: int = 256
+    eval_scenes: int = 256
     """Held-out scenes of an evaluation."""
-    evaluation_context: int = 3
+    eval_context_views: int = 3
     """Context views of a scene at evaluation."""
     samples: int = 8
     """Prior samples of which the mean is evaluated."""
@@ -162,7 +168,7 @@ class Config:
     workers: int = 0
     """Processes that load data; 0 loads in the training process."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    recursive: GraphConfig = field(default_factory=GraphConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -174,7 +180,11 @@ class Config:
             ("steps", t.steps > 0, "at least 1"),
             ("minutes", t.minutes >= 0, "0 or more"),
             ("batch", t.batch > 0, "at least 1"),
-            ("parts", t.parts > 0 and t.batch % t.parts == 0, "a number that the batch divides by"),
+            (
+                "gradient_accumulation_steps",
+                t.gradient_accumulation_steps > 0 and t.batch % t.gradient_accumulation_steps == 0,
+                "a number that the batch divides by",
+            ),
             ("queries", t.queries > 0, "at least 1"),
             ("context_views", 1 <= t.context_views[0] <= t.context_views[1], "two rising numbers from 1 on"),
             ("sigma", t.sigma > 0, "positive"),
@@ -183,24 +193,24 @@ class Config:
             ("final_learning_rate", t.final_learning_rate >= 0, "0 or more"),
             ("learning_rate_steps", t.learning_rate_steps >= 0, "0 or more"),
             ("sigma_steps", t.sigma_steps >= 0, "0 or more"),
-            ("warm_up_steps", t.warm_up_steps >= 0, "0 or more"),
+            ("warmup_steps", t.warmup_steps >= 0, "0 or more"),
             ("weight_decay", t.weight_decay >= 0, "0 or more"),
-            ("clip_gradient", t.clip_gradient >= 0, "0 or more"),
+            ("max_grad_norm", t.max_grad_norm >= 0, "0 or more"),
             ("representation_channels", m.representation_channels > 0, "at least 1"),
             ("hidden", m.hidden > 0, "at least 1"),
             ("canvas", m.canvas > 0, "at least 1"),
             ("latent", m.latent > 0, "at least 1"),
-            ("field_of_view", 0 < m.field_of_view < 180, "between 0 and 180"),
-            ("radius", m.radius > 0, "positive"),
+            ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
+            ("radius", m.radius is None or m.radius > 0, "positive"),
             ("seed", self.seed >= 0, "0 or more"),
             ("workers", self.workers >= 0, "0 or more"),
-            ("averaging", 0 <= t.averaging < 1, "from 0 to less than 1"),
+            ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),
             ("generation_steps", m.generation_steps > 1, "at least 2"),
             ("kernel", m.kernel > 0 and m.kernel % 2 == 1, "odd and positive"),
-            ("evaluation_scenes", e.evaluation_scenes > 0, "at least 1"),
-            ("evaluation_context", e.evaluation_context > 0, "at least 1"),
+            ("eval_scenes", e.eval_scenes > 0, "at least 1"),
+            ("eval_context_views", e.eval_context_views > 0, "at least 1"),
             ("samples", e.samples > 0, "at least 1"),
-            ("evaluate_every", e.evaluate_every > 0, "at least 1"),
+            ("eval_every", e.eval_every > 0, "at least 1"),
             ("save_every", e.save_every > 0, "at least 1"),
             ("log_every", e.log_every > 0, "at least 1"),
         ]
@@ -208,10 +218,10 @@ class Config:
 
 
 def check_options(checks: Iterable[tuple[str, bool, str]]) -> None:
-    """Raises ValueError for the first option, by name, that is not as it is wanted: (name, whether it is, wanted)."""
+    """Raise Error for the first option that is not as it is wanted; checks: (name, whether it is, what is wanted)."""
     for name, holds, wanted in checks:
         if not holds:
-            raise ValueError(f"--{name.replace('_', '-')} must be {wanted}")
+            raise Error(f"--{name.replace('_', '-')} must be {wanted}")
 
 
 PAPER = Config(preset="paper")
@@ -221,52 +231,54 @@ SMALL = replace(
     model=replace(
         PAPER.model,
         representation="volume",
-        representation_channels=32,
+        representation_channels=8,
         aggregate="mean",
-        normalise=True,
         hidden=64,
         canvas=64,
         latent=8,
         generation_steps=4,
-        shared=True,
+        shared_cores=True,
         kernel=3,
     ),
     training=replace(
         PAPER.training,
         steps=2_400,
-        batch=16,
-        queries=4,
-        learning_rate=1.5e-3,
-        final_learning_rate=1e-4,
+        batch=8,
+        queries=3,
+        context_views=(3, 5),
+        optimizer="muon",
+        residual_weights=True,
+        learning_rate=8e-3,
+        final_learning_rate=2e-4,
         learning_rate_steps=0,
-        warm_up_steps=200,
-        sigma=0.8,
-        final_sigma=0.5,
+        warmup_steps=100,
+        sigma=0.4,
+        final_sigma=0.25,
         sigma_steps=0,
-        averaging=0.999,
+        ema_decay=0.995,
     ),
-    evaluation=replace(PAPER.evaluation, evaluate_every=1_000, save_every=250),
+    evaluation=replace(PAPER.evaluation, eval_every=1_000, save_every=250),
 )
 QUICK = replace(
     SMALL,
     preset="quick",
-    training=replace(SMALL.training, steps=3_000, minutes=15.0, sigma=0.4, final_sigma=0.25),
-    evaluation=replace(SMALL.evaluation, evaluate_every=500, save_every=250, log_every=20),
+    training=replace(SMALL.training, steps=3_000, minutes=15.0),
+    evaluation=replace(SMALL.evaluation, eval_every=500, save_every=250, log_every=20),
 )
 # The paper's budget by our recipe; nobody has spent it yet.
 BEST = replace(
     SMALL,
     preset="best",
-    model=replace(SMALL.model, representation_channels=64, hidden=128, canvas=128, generation_steps=8),
+    model=replace(SMALL.model, representation_channels=16, hidden=128, canvas=128, generation_steps=8),
     training=replace(
         SMALL.training,
         steps=PAPER.training.steps,
         batch=PAPER.training.batch,
         learning_rate=5e-4,
         final_learning_rate=5e-5,
-        warm_up_steps=1_000,
+        warmup_steps=1_000,
         final_sigma=0.2,
-        averaging=PAPER.training.averaging,
+        ema_decay=PAPER.training.ema_decay,
     ),
     evaluation=PAPER.evaluation,
 )
@@ -278,8 +290,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Raises ValueError on an unknown key, a missing type or a bad value."""
+    """The inverse of `to_dict`. Raises Error for an unknown key, a missing one or a bad value."""
     try:
         return dacite.from_dict(Config, values, dacite.Config(strict=True, cast=[tuple]))
     except dacite.DaciteError as error:
-        raise ValueError(f"bad configuration: {error}") from None
+        raise Error(f"bad configuration: {error}") from None

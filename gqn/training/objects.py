@@ -10,18 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gqn.core.views import Views, split_views
-from gqn.data.batches import Scenes, check_views, draw_views, pieces, stack
+from gqn.core.views import Views
+from gqn.data.batches import FLAT, FRAMES, Scenes, evaluation_batches
 
 CPU = torch.device("cpu")
 DIFFERENCE = 10 / 255  # of a pixel in any channel, from which on a scene and its twin count as different there
 
 
 def check_twins(scenes: Scenes, twins: Scenes) -> None:
-    """Raises ValueError unless scene i of `twins` has the cameras of scene i of `scenes`."""
-    alike = len(scenes) == len(twins) and scenes.views == twins.views
-    if not alike or any(not torch.equal(scenes.scene(i)[1], twins.scene(i)[1]) for i in {0, len(scenes) - 1}):
+    """Raises ValueError unless the first and the last scene have the cameras of their twins."""
+    ends = {0, len(scenes) - 1} if len(scenes) == len(twins) else set()
+    if not ends or any(not torch.equal(_cameras(scenes, end), _cameras(twins, end)) for end in ends):
         raise ValueError("the twins are of other scenes: remove twins/ and torch/twins, and draw and convert them anew")
+
+
+def _cameras(scenes: Scenes, number: int) -> Tensor:
+    """The cameras (n, k) of all frames of a scene. Raises ValueError where it has none."""
+    found = scenes.observe(FRAMES, number, range(scenes.observations(FRAMES)))
+    if found is None:
+        raise ValueError(f"scene {number} has no frames")
+    return found[1]
 
 
 def errors_where_different(predicted: Tensor, truth: Tensor, twin: Tensor) -> Tensor:
@@ -75,18 +83,19 @@ def object_gain(
     Raises:
         ValueError: Where scenes have too few views or the twins are of other scenes.
     """
-    check_views(scenes, context, 1, "--evaluation-context")
     check_twins(scenes, twins)
     rows = []
-    for numbers in pieces(len(scenes) if limit is None else min(limit, len(scenes)), batch):
-        own, other = (
-            split_views(stack([draw_views(source, i, context + 1, [seed, i]) for i in numbers]), context, 1).to(device)
-            for source in (scenes, twins)
-        )
+    # Both draw the same views, since these depend on the seed and the scene's number alone.
+    both = (
+        evaluation_batches(source, FLAT, batch=batch, context=context, seed=seed, limit=limit)
+        for source in (scenes, twins)
+    )
+    for item, twin_item in zip(*both, strict=True):
+        own, other = item.batch.to(device), twin_item.batch.to(device)
         truth, twin = own.query.frames[:, 0], other.query.frames[:, 0]
         found = []
         for views in (own.context, other.context):
-            torch.manual_seed(seed * 1_000_003 + numbers.start)
+            torch.manual_seed(seed * 1_000_003 + item.first)
             found.append(errors_where_different(sample(views, own.query.cameras)[:, 0].float(), truth, twin))
         share = ((truth - twin).abs() > DIFFERENCE).any(dim=1).float().mean(dim=(1, 2))
         rows.append(torch.cat([*found, share[:, None]], dim=-1))

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -18,47 +18,79 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gqn.core.distributed import Processes, processes
+from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
+from gqn.core.modes import evaluating
 from gqn.core.provenance import provenance
 from gqn.core.signals import Interrupted, caught_signals
-from gqn.data.batches import StepBatches, TrainingBatches, check_views, evaluation_batches
-from gqn.data.dataset import SceneDataset
+from gqn.core.views import Batch
+from gqn.data.batches import FLAT, FRAMES, Asked, Scenes, TrainingBatches, check_data, evaluation_batches
+from gqn.data.dataset import TWINS, SceneDataset
+from gqn.data.labelled_scenes import LabelledScenes
+from gqn.data.labels import scene_labels
 from gqn.figures import predictions as plots
 from gqn.models.gqn import GenerativeQueryNetwork
-from gqn.models.losses import averaging_decay, likelihood_floor, log_likelihood, residual_weights
-from gqn.scenes import family_of
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Render
+from gqn.models.losses import averaging_decay, likelihood_floor
+from gqn.models.nodes import GraphError, below, data_of, listed
 from gqn.training import checkpoint
-from gqn.training.config import Config, from_dict, to_dict
-from gqn.training.validation import evaluate, mean_image, scalars
+from gqn.training.config import Config, ModelConfig, to_dict
+from gqn.training.muon import Muon
+from gqn.training.nodes import encode_scenes, take_weights
+from gqn.training.objective import Objective
+from gqn.training.objects import object_gain
+from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
 METRICS = "metrics.json"
+GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Error):
     """A run that can't start or go on; the message says why and what to do."""
 
 
-def train(config: Config, *, resume: bool = False) -> Path:
+def train(
+    config: Config,
+    network: RecursiveGQN | None = None,
+    *,
+    scenes: Scenes | None = None,
+    held_out: Scenes | None = None,
+    resume: bool = False,
+) -> Path:
     """Train as `config` says and return the run's folder, runs/name.
 
-    The folder holds config.json, metrics.json (evaluations, see `gqn.training.validation.evaluate`), predictions.png,
-    TensorBoard logs and checkpoint.pt. resume: go on with the run in it, on the same curve as if it had not stopped.
-    SIGTERM or Ctrl-C saves and raises Interrupted. Raises TrainingError, DatasetError, CheckpointError or ValueError
-    with one line for the user.
+    The folder holds config.json, metrics.json (evaluations of every task on held-out scenes, see
+    `gqn.training.validation.evaluate`), predictions.png of a task that renders frames, curves.png, graph.svg,
+    TensorBoard logs and checkpoint.pt. SIGTERM or Ctrl-C saves and raises Interrupted.
+
+    Args:
+        network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
+        scenes, held_out: in place of the dataset that `config.data` names.
+        resume: go on with the run in the folder, on the same curve as if it had not stopped.
+
+    Raises:
+        Error: with one line for the user.
     """
     with processes(config.device) as group:
-        return Run(config, group, resume=resume).train()
+        return Trainer(config, group, network=network, scenes=scenes, held_out=held_out, resume=resume).train()
 
 
-class Run:
+class Trainer:
     """One training run: its data, its network, and how far it is."""
 
-    names: tuple[str, ...] = ("negative_elbo", "negative_elbo_above_floor", "kl", "gradient_norm")  # what `learn` gives
-    network: nn.Module
-    averaged: nn.Module
-    batches: StepBatches
-
-    def __init__(self, config: Config, group: Processes, *, resume: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        group: Processes,
+        *,
+        network: RecursiveGQN | None = None,
+        scenes: Scenes | None = None,
+        held_out: Scenes | None = None,
+        resume: bool = False,
+    ) -> None:
+        if network is not None:
+            config = replace(config, graph=replace(config.graph, graph=config.graph.graph or GIVEN))
         self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
         self.group, self.config = group, resolved(config, self.folder.name, group)
         config = self.config
@@ -66,11 +98,43 @@ class Run:
         self.bfloat16 = computes_in_bfloat16(config.precision, group.device)
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
-        self.prepare(saved)
+
+        dataset = None if scenes is not None else self.open_dataset()
+        self.network = self.build(network, saved, dataset).to(memory_format=torch.channels_last).train()
+        self.tasks = chosen_tasks(self.network, config.graph.tasks)
+        self.asked = asked_by(self.network, self.tasks)
+        self.scenes, self.held_out, self.evaluated_on = self.open_scenes(scenes, held_out, dataset)
+        self.twins = self.open_twins(dataset)
+        check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
+        self.batches = TrainingBatches(
+            self.scenes,
+            self.asked,
+            batch=config.training.batch,
+            context_views=config.training.context_views,
+            queries=config.training.queries,
+            seed=config.seed,
+            rank=group.rank,
+            processes=group.count,
+            alternate=config.graph.alternate,
+        )
+        if config.graph.cache and group.count == 1:
+            looks = config.training.steps * config.training.batch * sum(config.training.context_views) // 2
+            self.batches.encoded = encode_scenes(
+                self.network, self.scenes, self.asked.senses, looks, Path(config.runs), group, self.bfloat16
+            )
+        self.images = rendering(self.network, self.asked)
+        self.baseline = mean_image(self.scenes) if self.images else None
+        self.floors = {task: head_of(self.network, task).floor() for task in self.tasks}
+
         self.network.to(group.device)
-        self.averaged = copy.deepcopy(self.network)
+        self.ema = copy.deepcopy(self.network)
         learning = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(learning, weight_decay=config.training.weight_decay, fused=True)
+        decay = config.training.weight_decay
+        self.optimizer: torch.optim.Optimizer = (
+            Muon(learning, weight_decay=decay)
+            if config.training.optimizer == "muon"
+            else torch.optim.AdamW(learning, weight_decay=decay, fused=True)
+        )
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
         if saved is not None:
@@ -79,59 +143,82 @@ class Run:
             self.claim_folder()
         self.about = self.circumstances()
 
-    def prepare(self, saved: dict[str, Any] | None) -> None:
-        """Open the data and build the network; saved: the checkpoint that the run goes on from, if it does."""
+    def open_dataset(self) -> SceneDataset:
+        """Return the training split of the dataset that the configuration names."""
         config = self.config
-        check_named(config)
-        if config.recursive.tasks or config.recursive.alternate:
-            raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
-        self.scenes = SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
-        self.held_out = held_out_scenes(config.data, self.scenes, warn=self.group.leads)
-        check_views(self.held_out, config.evaluation.evaluation_context, 1, "--evaluation-context")
-        self.batches = TrainingBatches(self.scenes, **self.drawing())
-        self.baseline = mean_image(self.scenes)
-        if saved is not None and saved["pixels"] != self.scenes.pixels:
+        if not config.data:
             raise TrainingError(
-                f"{self.folder} was trained on frames of {saved['pixels']} pixels, "
-                f"{config.data} has {self.scenes.pixels}: name the dataset that it was trained on"
+                "no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`"
             )
-        if (
-            saved is not None
-            and replace(from_dict(saved["config"]).model, recompute=config.model.recompute) != config.model
-        ):
+        return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
+
+    def open_scenes(
+        self, scenes: Scenes | None, held_out: Scenes | None, dataset: SceneDataset | None
+    ) -> tuple[Scenes, Scenes, str]:
+        """Return the scenes to learn from, those to be tested on, and the split of the latter."""
+        if scenes is not None or dataset is None:
+            assert scenes is not None
+            return scenes, held_out or scenes, "train" if held_out is None else "test"
+        unseen = held_out_scenes(self.config.data, dataset, warn=self.group.leads)
+        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *dataset.further}
+        seen, tested = (
+            LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
+            for part in (dataset, unseen)
+        )
+        return seen, tested, unseen.folder.name
+
+    def open_twins(self, dataset: SceneDataset | None) -> Scenes | None:
+        """Return the twins of the held-out scenes; None where there are none, or the network is no flat one."""
+        drawn = dataset is not None and (Path(self.config.data) / "torch" / TWINS).exists()
+        if not drawn or self.asked != FLAT or self.evaluated_on != "test":
+            return None
+        return LabelledScenes(SceneDataset(self.config.data, TWINS, size=self.config.size))
+
+    def build(
+        self, given: RecursiveGQN | None, saved: dict[str, Any] | None, dataset: SceneDataset | None
+    ) -> RecursiveGQN:
+        """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
+        config, started = self.config, set()
+        if saved is not None:
+            self.check_resumed(saved, dataset)
+            network = RecursiveGQN.from_dict(saved["graph"])
+            network.load_state_dict(saved["network"])  # frozen senses encode with it
+            started = set(network.spec)
+        elif given is not None:
+            network, started = given, set(given.spec)
+        elif config.graph.graph:
+            network = RecursiveGQN.from_file(config.graph.graph)
+        else:
+            if config.graph.tasks or config.graph.alternate:
+                raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
+            assert dataset is not None
+            network = flat_network(config, dataset)
+        if config.graph.start and saved is None:
+            started = take_weights(network, config.graph.start)
+        untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
+        if untrained and self.group.leads:
+            print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
+        network.check_whole()
+        return network
+
+    def check_resumed(self, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
+        """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
+        before, now = ModelConfig(**saved["config"]["model"]), self.config.model
+        if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
             raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
-        warn_of_cameras(config, leads=self.group.leads)
-        self.network = checkpoint.build(config, self.scenes.pixels)
-        if config.recursive.start and saved is None:
-            self.start_from(config.recursive.start)
-
-    def start_from(self, run: str) -> None:
-        """Take the weights of a trained flat network of the same sizes. Raises TrainingError for another."""
-        known = checkpoint.read(Path(run))
-        if known.get("graph"):
-            raise TrainingError(f"--start {run}: it holds a graph: train one by --graph")
-        try:
-            self.network.load_state_dict(known["averaged"])
-        except RuntimeError as error:
+        frames = [
+            tuple(node["frame"])
+            for name, node in saved["graph"].get("senses", {}).items()
+            if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
+        ]
+        if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
             raise TrainingError(
-                f"--start {run}: a network of other sizes, for frames of {known['pixels']} pixels: take its preset and "
-                "its model's options"
-            ) from error
-
-    def drawing(self) -> dict[str, Any]:
-        """How batches are drawn."""
-        training = self.config.training
-        return {
-            "batch": training.batch,
-            "context_views": training.context_views,
-            "queries": training.queries,
-            "seed": self.config.seed,
-            "rank": self.group.rank,
-            "processes": self.group.count,
-        }
+                f"{self.folder} was trained on frames of {frames[0][1]} pixels, {self.config.data} has "
+                f"{dataset.pixels}: name the dataset that it was trained on"
+            )
 
     def train(self) -> Path:
-        """The loop: learn, and every so often log, evaluate and save."""
+        """Run the loop: learn, and every so often log, evaluate and save. Returns the run's folder."""
         config, group, every = self.config, self.group, self.config.evaluation
         steps, limit = config.training.steps, 60 * config.training.minutes
         late = 0 < limit <= self.seconds
@@ -185,60 +272,127 @@ class Run:
 
     def evaluation_is_due(self) -> bool:
         at_end = self.step >= self.config.training.steps
-        return self.step > 0 and (at_end or self.step % self.config.evaluation.evaluate_every == 0)
+        return self.step > 0 and (at_end or self.step % self.config.evaluation.eval_every == 0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what `learn` returns: of each task its loss above the floor, whether it was asked, and its KL."""
+        return (*(name for task in self.tasks for name in (task, f"{task} asked", f"{task} kl")), "gradient_norm")
 
     def parallel(self) -> nn.Module:
-        """The network as `loss` calls it, on several processes with gradients averaged over them."""
-        return self.group.parallel(self.compiled(self.network))
+        """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
+        objective: nn.Module = Objective(self.network, residual_weights=self.config.training.residual_weights)
+        if self.config.compile:
+            objective = cast(nn.Module, torch.compile(objective))
+        # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
+        partial = len(self.asked.senses) + len(self.asked.tasks) > 2
+        return self.group.parallel(objective, partial=partial)
 
-    def compiled(self, network: nn.Module) -> nn.Module:
-        """The network for training steps, compiled where that is asked for; it shares its weights."""
-        return cast(nn.Module, torch.compile(network)) if self.config.compile else network
-
-    def learn(self, parallel: nn.Module, batch: Any) -> Tensor:
-        """One training step; returns what `names` says."""
+    def learn(self, parallel: nn.Module, batch: Batch) -> Tensor:
+        """Take one training step and return what `names` says."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.learning_rate_at(self.step)
+            parameters["lr"] = settings.learning_rate_at(self.scheduled_step())
+        self.set_sigma(settings.sigma_at(self.scheduled_step()))
+
+        # Accumulate gradients.
         self.optimizer.zero_grad()
         found = torch.zeros(len(self.names) - 1, device=self.group.device)
-        parts = batch.parts(settings.parts)
+        parts = batch.parts(settings.gradient_accumulation_steps)
         for number, part in enumerate(parts, start=1):
             # Gradients of several processes are averaged once, with those of the last part.
             with nullcontext() if number == len(parts) else self.group.apart(parallel):
                 loss, values = self.loss(parallel, part)
                 (loss / len(parts)).backward()
             found += torch.stack(values).detach() / len(parts)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_gradient or float("inf"))
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_grad_norm or float("inf"))
+
+        # Update weights and their EMA.
         self.optimizer.step()
-        update_average(self.averaged, self.network, averaging_decay(self.step, settings.averaging))
+        update_ema(self.ema, self.network, averaging_decay(self.step, settings.ema_decay))
         return torch.cat([found, norm.detach()[None]])
 
-    def loss(self, parallel: nn.Module, batch: Any) -> tuple[Tensor, list[Tensor]]:
-        """The loss of a batch, and what `names` says but for the gradient's norm, in nats an image."""
+    def scheduled_step(self) -> int:
+        """Return the step that the schedules have come to: with a limit of minutes, by the share of them that is used.
+
+        Several processes follow the steps alone, since their clocks differ.
+        """
+        settings = self.config.training
+        if not settings.minutes or self.group.count > 1:
+            return self.step
+        return max(self.step, int(settings.steps * self.seconds / (60 * settings.minutes)))
+
+    def set_sigma(self, sigma: float) -> None:
+        """Set the standard deviation of the pixels of all tasks that render and learn."""
+        for task in self.tasks:
+            head = head_of(self.network, task)
+            if isinstance(head, Render) and not self.network.spec[task].frozen:
+                head.sigma.fill_(sigma)
+                self.floors[task] = likelihood_floor(sigma, head.pixels)
+
+    def loss(self, parallel: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Return the sum of the tasks' losses by their weights, and what `names` says but for the gradient's norm."""
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
-            prediction = parallel(batch)
-        kl = prediction.kl.sum(dim=-1).mean()
-        sigma = self.config.training.sigma_at(self.step)
-        frames = batch.query.frames
-        loss = found = kl - log_likelihood(frames, prediction.mean, sigma).mean()
-        if self.config.training.residual_weights:
-            weights = residual_weights(frames, prediction.mean)
-            found = kl - log_likelihood(frames, prediction.mean, sigma, weights).mean()
-        return found, [loss, loss - likelihood_floor(sigma, self.baseline.numel()), kl]
+            found, nothing = parallel(batch)
+        zero = torch.zeros((), device=self.group.device)
+        total, values = zero if nothing is None else nothing, []
+        for task in self.tasks:
+            learned, loss, kl = found.get(task, (zero, zero, zero))
+            total = total + self.network.spec[task].weight * learned
+            asked = task in found
+            values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
+        return total, values
 
     def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
-        above = means["negative_elbo_above_floor"]
-        bar.set_postfix({"-ELBO over floor": f"{above:.0f}", "KL": f"{means['kl']:.1f}"}, refresh=False)
+        """Show the means of the last steps in the progress bar and in TensorBoard."""
+        shown = {}
+        for task in self.tasks:
+            if not means[f"{task} asked"]:
+                continue
+            above, kl = (means[name] / means[f"{task} asked"] for name in (task, f"{task} kl"))
+            shown[f"{task}: -ELBO over floor"] = f"{above:.3g}"
+            if kl:
+                shown["KL"] = f"{kl:.1f}"
+            if writer:
+                writer.add_scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
+                writer.add_scalar(f"train/{task}/kl", kl, self.step)
+        bar.set_postfix(shown, refresh=False)
         if writer:
-            for name, value in {**means, "sigma": self.config.training.sigma_at(self.step - 1)}.items():
-                writer.add_scalar(f"train/{name}", value, self.step)
+            writer.add_scalar("train/gradient_norm", means["gradient_norm"], self.step)
+            writer.add_scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
 
     def evaluate(self, writer: SummaryWriter | None) -> None:
-        """A report on held-out scenes by the averaged weights, into metrics.json, TensorBoard and a picture."""
-        report = {"step": self.step, "seconds": round(self.seconds, 1), **self.report()}
+        """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
+        settings = self.config.evaluation
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
+            found = evaluate(
+                self.ema,
+                self.held_out,
+                self.asked,
+                self.baseline,
+                context=settings.eval_context_views,
+                samples=settings.samples,
+                seed=self.config.seed,
+                processes=self.group,
+                limit=settings.eval_scenes,
+            )
+            if self.twins is not None and writer:
+                with evaluating(self.ema):
+                    found["render"] = (found["render"] or {}) | {
+                        "objects": object_gain(
+                            lambda views, cameras: self.ema.sample(views, cameras)[0],
+                            self.held_out,
+                            self.twins,
+                            context=settings.eval_context_views,
+                            seed=self.config.seed,
+                            limit=settings.eval_scenes,
+                            device=self.group.device,
+                        )
+                    }
+        scenes = min(len(self.held_out), settings.eval_scenes)
+        report = {"step": self.step, "seconds": round(self.seconds, 1), "scenes": scenes, "tasks": found}
         self.history.append(report)
         if writer:
             for name, value in scalars(report):
@@ -246,75 +400,54 @@ class Run:
             self.draw(writer)
             write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
-    def report(self) -> dict[str, Any]:
-        """Likelihood and errors on held-out scenes."""
-        settings = self.config.evaluation
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return evaluate(
-                cast(GenerativeQueryNetwork, self.averaged),
-                self.held_out,
-                self.baseline,
-                context=settings.evaluation_context,
-                samples=settings.samples,
-                sigma=self.config.training.sigma_at(self.step - 1),
-                seed=self.config.seed,
-                processes=self.group,
-                limit=settings.evaluation_scenes,
-            )
-
     def draw(self, writer: SummaryWriter) -> None:
-        """predictions.png, and the same in TensorBoard."""
-        settings = self.config.evaluation
-        first = next(
-            evaluation_batches(
-                self.held_out,
-                batch=8,
-                context=settings.evaluation_context,
-                queries=1,
-                seed=self.config.seed,
-                limit=settings.evaluation_scenes,
-            )
-        )
-        device = self.group.device
-        figure = plots.predictions(
-            cast(GenerativeQueryNetwork, self.averaged),
-            first.batch.to(device),
-            first.foreign.to(device),
-            samples=settings.samples,
-        )
-        with whole_file(self.folder / "predictions.png") as file:
-            figure.savefig(file, format="png")
-        writer.add_figure("held_out/predictions", figure, self.step)
+        """Draw graph.svg, curves.png and, of the first task that renders frames, predictions.png."""
+        with whole_file(self.folder / "graph.svg") as file:
+            file.write(self.network._repr_svg_().encode())
+        figures = {"curves": plots.curves(self.history)}
+        if self.images:
+            settings = self.config.evaluation
+            first = next(
+                evaluation_batches(
+                    self.held_out,
+                    asked_by(self.network, self.images[:1]),
+                    batch=8,
+                    context=settings.eval_context_views,
+                    seed=self.config.seed,
+                    limit=settings.eval_scenes,
+                )
+            ).to(self.group.device)
+            figures["predictions"] = plots.predictions(self.ema, first.batch, first.shuffled, samples=settings.samples)
+        for name, figure in figures.items():
+            with whole_file(self.folder / f"{name}.png") as file:
+                figure.savefig(file, format="png")
+            writer.add_figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
-        """What a reader of the figures must know."""
+        """Return what a reader of the figures must know."""
+        dataset = {"name": GIVEN, "training_scenes": len(self.scenes)}
+        if isinstance(self.scenes, LabelledScenes):
+            dataset |= {"name": self.scenes.scenes.name, "pixels": self.scenes.scenes.pixels}
         return {
             **provenance(self.group),
             "precision": "bfloat16" if self.bfloat16 else "float32",
-            **self.about_data(),
+            "dataset": dataset,
+            "evaluated_on": self.evaluated_on,
+            "tasks": self.tasks,
+            "encoded_beforehand": sorted(self.batches.encoded),
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
-    def about_data(self) -> dict[str, Any]:
-        return {
-            "dataset": {"name": self.scenes.name, "pixels": self.scenes.pixels, "training_scenes": len(self.scenes)},
-            "evaluated_on": self.held_out.folder.name,
-        }
-
-    def kind(self) -> dict[str, Any]:
-        """What a checkpoint says of the network beside its configuration."""
-        return {"pixels": self.scenes.pixels, "graph": None}
-
     def save(self) -> None:
+        """Write the checkpoint."""
         if self.group.leads:
             checkpoint.save(
                 self.folder,
                 config=self.config,
-                **self.kind(),
                 step=self.step,
                 seconds=self.seconds,
                 network=self.network,
-                averaged=self.averaged,
+                ema=self.ema,
                 optimizer=self.optimizer,
             )
 
@@ -327,8 +460,7 @@ class Run:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.averaged.load_state_dict(saved["averaged"])
+        self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for parameters in self.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
@@ -339,7 +471,7 @@ class Run:
 
     @contextmanager
     def writer(self) -> Iterator[SummaryWriter | None]:
-        """The run's folder with its configuration and TensorBoard logs, on the process that leads."""
+        """Open the run's folder with its configuration and TensorBoard logs, on the process that leads."""
         if not self.group.leads:
             yield None
             return
@@ -353,7 +485,7 @@ class Run:
 
 
 class Losses:
-    """Means of what `Run.learn` returns, gathered on the device and read only when they are asked for."""
+    """Means of what `Trainer.learn` returns, gathered on the device and read only when they are asked for."""
 
     def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
         self.group, self.names = group, names
@@ -367,15 +499,15 @@ class Losses:
         self.count += 1
 
     def check(self, step: int, folder: Path) -> None:
-        """Raises TrainingError where a loss or a gradient since the last call of `means` was not finite."""
+        """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
         if not self.sum.isfinite().all():
             raise TrainingError(
                 f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before; "
-                "go on from it with a lower --learning-rate or --clip-gradient"
+                "go on from it with a lower --learning-rate or --max-grad-norm"
             )
 
     def means(self, step: int, folder: Path) -> dict[str, float]:
-        """Means over the steps since the last call and over the processes."""
+        """Return means over the steps since the last call and over the processes."""
         self.sum = self.group.total(self.sum)
         self.check(step, folder)
         means = (self.sum / (self.count * self.group.count)).tolist()
@@ -383,25 +515,59 @@ class Losses:
         return dict(zip(self.names, means, strict=True))
 
 
-def check_named(config: Config) -> None:
-    if not config.data:
-        raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `made_scenes`")
+def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
+    """Return the tasks to train. Raises GraphError for one that there is not, or by which nothing would learn."""
+    learning = graph.learning()
+    if not learning:
+        raise GraphError("nothing is left to learn: all nodes are frozen")
+    for name in wanted:
+        if name not in learning:
+            why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
+            raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
+    return [name for name in learning if not wanted or name in wanted]
 
 
-def warn_of_cameras(config: Config, *, leads: bool) -> None:
-    """Tell who trains a volume on scenes that we draw otherwise than it is told."""
-    family, told = family_of(Path(config.data)), config.model.field_of_view
-    if leads and config.model.representation == "volume" and family and family.field_of_view != told:
-        print(
-            f"{config.data}: we draw such scenes with a field of view of {family.field_of_view:g} degrees, the volume "
-            f"is told {told:g}: give --field-of-view and --radius, or take --representation tower",
-            file=sys.stderr,
-        )
+def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
+    """Return the data of some tasks and of the senses that they read."""
+    spec = network.spec
+    read = set().union(*(below(spec, task) for task in tasks))
+    return Asked(
+        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
+        {name: data_of(name, spec[name]) for name in tasks},
+    )
+
+
+def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
+    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
+
+    Raises:
+        TrainingError: where neither the options nor the dataset's description say what a volume must know.
+    """
+    options = asdict(config.model)
+    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
+    side = options.pop("side")
+    if config.model.representation == "volume":
+        known = dataset.geometry
+        said: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
+        if known:
+            said = {
+                "field_of_view": known.field_of_view,
+                "centre": known.cube_centre,
+                "radius": known.cube_radius,
+            }
+        options["volume"] = said | {name: value for name, value in lens.items() if value}
+        options["volume"]["side"] = side
+        if not lens.keys() <= options["volume"].keys():
+            raise TrainingError(
+                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
+                "give --field-of-view and --radius, or take --representation tower"
+            )
+    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
 
 
 def resolved(config: Config, name: str, group: Processes) -> Config:
     """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
-    parts = config.training.parts
+    parts = config.training.gradient_accumulation_steps
     share = parts * -(-config.training.batch // (group.count * parts))
     if share * group.count != config.training.batch and group.leads:
         divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
@@ -419,11 +585,11 @@ def free_name(runs: Path, preset: str) -> str:
 
 
 @torch.no_grad()
-def update_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """averaged <- decay * averaged + (1 - decay) * network, for every weight; buffers are the network's."""
-    for average, weight in zip(averaged.parameters(), network.parameters(), strict=True):
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Set ema <- decay * ema + (1 - decay) * network, for every weight; buffers are the network's."""
+    for average, weight in zip(ema.parameters(), network.parameters(), strict=True):
         average.lerp_(weight, 1 - decay)
-    for copied, buffer in zip(averaged.buffers(), network.buffers(), strict=True):
+    for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         copied.copy_(buffer)
 
 

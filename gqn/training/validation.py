@@ -1,7 +1,7 @@
-"""What a network knows of held-out scenes: likelihoods and image errors over a whole split, beside baselines."""
+"""Evaluation of a network's tasks on held-out scenes while it trains: likelihoods and image errors beside baselines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -9,13 +9,14 @@ from tqdm import tqdm
 
 from gqn.core.distributed import Processes
 from gqn.core.modes import evaluating
-from gqn.data.batches import Scenes, evaluation_batches
-from gqn.models.gqn import GenerativeQueryNetwork
-from gqn.models.losses import likelihood_floor, log_likelihood
+from gqn.data.batches import FRAMES, Asked, EvaluationBatch, Scenes, evaluation_batches
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Answer, Head, Render, negative_elbo
 
 Piece = TypeVar("Piece")
 
 PREDICTED = ("reconstruction", "prior_sample", "prior_mean", "shuffled_sample", "shuffled_mean", "mean_image")
+ERRORS = ("mse", "psnr_db", "mae")
 
 
 def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -31,42 +32,60 @@ def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def mean_image(scenes: Scenes, limit: int = 500) -> Tensor:
-    """The mean of all frames of up to `limit` scenes spread over the dataset, (3, h, w), pixel values of 0 to 1."""
+    """Return the mean of all frames of up to `limit` scenes spread over the dataset, (3, h, w), values of 0 to 1."""
     stride = max(1, -(-len(scenes) // limit))
-    chosen = range(0, len(scenes), stride)
-    total = torch.stack([scenes.scene(i)[0].float().mean(dim=0) for i in chosen])
-    return total.mean(dim=0) / 255
+    seen = (scenes.observe(FRAMES, n, range(scenes.observations(FRAMES))) for n in range(0, len(scenes), stride))
+    return torch.stack([frames.mean(dim=0) for frames, _ in filter(None, seen)]).mean(dim=0)
+
+
+def head_of(network: RecursiveGQN, task: str) -> Head:
+    """Return the head of a task."""
+    return cast(Head, network.nodes[task])
+
+
+def rendering(network: RecursiveGQN, asked: Asked) -> list[str]:
+    """Return the tasks that render frames, whose errors are those of images."""
+    return [name for name, data in asked.tasks.items() if data == FRAMES and isinstance(head_of(network, name), Render)]
 
 
 @torch.no_grad()
 def evaluate(
-    network: GenerativeQueryNetwork,
+    network: RecursiveGQN,
     scenes: Scenes,
-    baseline: Tensor,
+    asked: Asked,
+    baseline: Tensor | None,
     *,
     context: int,
     samples: int,
-    sigma: float,
     seed: int,
     processes: Processes,
     limit: int | None = None,
     batch: int = 32,
-) -> dict[str, Any]:
-    """Likelihood and errors for one query view of each of the first `limit` scenes, shared out over the processes.
+) -> dict[str, dict[str, Any] | None]:
+    """Return what the network knows of the first `limit` scenes, by task; None for a task whose answers are unknown.
 
-    baseline: the mean image of the training scenes, (3, h, w). sigma: of the pixels, in the likelihood.
-    `prior_sample` is one sample, `prior_mean` the mean of `samples`; `shuffled_...` are the same when every scene is
-    shown another scene's context: a network that gives no more for its own context does not use it. `context_gain_db`
-    is the PSNR of prior samples minus that of shuffled ones; it and the shuffled errors are None for a single scene.
+    The scenes are shared out over the processes. Of each task, means over its known answers: negative_elbo in nats,
+    its KL, and how much it lies above its floor; shuffled_negative_elbo under a shuffled context, where every scene is
+    shown another scene's observations, and gain_nats, how much worse that is: near zero, the task is answered without
+    a look at the scene. Then the task's own error.
+
+    Of a task that renders frames, the errors of the images of `PREDICTED` in their place: `prior_sample` is one
+    sample, `prior_mean` the mean of `samples`, `shuffled_...` the same under a shuffled context. `context_gain_db` is
+    the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene. (The
+    trainer adds `objects`, see `gqn.training.objects`.)
+
+    Args:
+        baseline: mean image of the training scenes, (3, h, w), pixel values of 0 to 1; None where no task renders.
+        context: context views of a scene.
     """
-    device = processes.device
-    # One row of sums over scenes, of the same length on a process that gets no batch at all.
-    sums = torch.zeros(3 + 3 * len(PREDICTED), dtype=torch.float64, device=device)
+    names, images = list(asked.tasks), rendering(network, asked)
+    # One row of sums a task, of the same length on a process that gets no batch at all.
+    sums = torch.zeros(len(names), 5 + len(ERRORS) * len(PREDICTED), dtype=torch.float64, device=processes.device)
     batches = evaluation_batches(
         scenes,
+        asked,
         batch=batch,
         context=context,
-        queries=1,
         seed=seed,
         limit=limit,
         rank=processes.rank,
@@ -75,40 +94,73 @@ def evaluate(
     with evaluating(network):
         for item in batches:
             torch.manual_seed(seed * 1_000_003 + item.first)
-            own, foreign = item.batch.to(device), item.foreign.to(device)
-            truth = own.query.frames[:, 0]
-            prediction = network(own)
-            imagined = network.sample(own.context, own.query.cameras, samples)[:, :, 0]
-            shuffled = network.sample(foreign, own.query.cameras, samples)[:, :, 0]
-            kl = prediction.kl.sum(dim=-1)[:, 0]
-            likelihood = log_likelihood(truth, prediction.mean[:, 0], sigma)
+            item = item.to(processes.device)
+            answers = network(item.batch)
             predicted = {
-                "reconstruction": prediction.mean[:, 0],
-                "prior_sample": imagined[0],
-                "prior_mean": imagined.mean(dim=0),
-                "shuffled_sample": shuffled[0],
-                "shuffled_mean": shuffled.mean(dim=0),
-                "mean_image": baseline.to(device).expand_as(truth),
+                name: image_predictions(network, name, item, answers[name], baseline, samples)
+                for name in images
+                if name in answers
             }
-            columns = [torch.stack([torch.ones_like(kl), kl, likelihood], dim=-1)]
-            columns += [image_errors(predicted[name], truth) for name in PREDICTED]
-            sums += torch.cat(columns, dim=-1).double().sum(dim=0)
-    count, kl, likelihood, *errors = processes.total(sums).tolist()
-    floor = likelihood_floor(sigma, baseline.numel())
-    negative_elbo = (kl - likelihood) / count
-    report: dict[str, Any] = {
-        "scenes": int(count),
-        "sigma": sigma,
-        "negative_elbo": negative_elbo,
-        "negative_elbo_floor": floor,
-        "negative_elbo_above_floor": negative_elbo - floor,
-        "kl": kl / count,
+            shuffled = network(item.shuffled)
+            for name, answer in answers.items():
+                views = item.batch.tasks[name]
+                target = views.known()
+                loss, other = negative_elbo(answer, target), negative_elbo(shuffled[name], target)
+                known = torch.ones_like(loss) if views.present is None else views.present.to(loss)
+                own = torch.zeros_like(loss) if name in predicted else head_of(network, name).error(answer, target)
+                columns = [known, loss, answer.kl.sum(dim=-1), other, own]
+                for frames in predicted.get(name, {}).values():
+                    columns += image_errors(frames, target).unbind(dim=-1)
+                row = sums[names.index(name)]
+                row[: len(columns)] += torch.stack([(column * known).sum() for column in columns]).double()
+    alone = min(limit or len(scenes), len(scenes)) == 1
+    return {
+        name: task_report(head_of(network, name), row, alone=alone, image=name in images)
+        for name, row in zip(names, processes.total(sums).tolist(), strict=True)
     }
+
+
+def image_predictions(
+    network: RecursiveGQN, task: str, item: EvaluationBatch, answer: Answer, baseline: Tensor | None, samples: int
+) -> dict[str, Tensor]:
+    """Return the frames of `PREDICTED`, (b, q, c, h, w) each."""
+    query = item.batch.tasks[task]
+    imagined = network.sample(item.batch.senses, query.cameras, samples, task)
+    shuffled = network.sample(item.shuffled.senses, query.cameras, samples, task)
+    assert baseline is not None
+    frames = {
+        "reconstruction": answer.mean,
+        "prior_sample": imagined[0],
+        "prior_mean": imagined.mean(dim=0),
+        "shuffled_sample": shuffled[0],
+        "shuffled_mean": shuffled.mean(dim=0),
+        "mean_image": baseline.to(answer.mean).expand_as(answer.mean),
+    }
+    return {name: frames[name] for name in PREDICTED}
+
+
+def task_report(head: Head, sums: Sequence[float], *, alone: bool, image: bool) -> dict[str, Any] | None:
+    """Return the means of a task as `evaluate` reports them; alone: there is one scene and no other to compare with."""
+    known, loss, kl, other, own, *errors = sums
+    if not known:
+        return None
+    report: dict[str, Any] = {
+        "answers": int(known),
+        "negative_elbo": loss / known,
+        "negative_elbo_floor": head.floor(),
+        "negative_elbo_above_floor": loss / known - head.floor(),
+        "kl": kl / known,
+        "shuffled_negative_elbo": None if alone else other / known,
+        "gain_nats": None if alone else (other - loss) / known,
+    }
+    if not image:
+        return {**report, head.measure: own / known}
+    report["sigma"] = cast(Render, head).sigma.item()
     for number, name in enumerate(PREDICTED):
-        means = [error / count for error in errors[3 * number : 3 * number + 3]]
-        report[name] = dict(zip(("mse", "psnr_db", "mae"), means, strict=True))
+        means = [error / known for error in errors[len(ERRORS) * number : len(ERRORS) * (number + 1)]]
+        report[name] = dict(zip(ERRORS, means, strict=True))
     report["context_gain_db"] = report["prior_sample"]["psnr_db"] - report["shuffled_sample"]["psnr_db"]
-    if count == 1:
+    if alone:
         report |= {"shuffled_sample": None, "shuffled_mean": None, "context_gain_db": None}
     return report
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gqn.core.camera import axes, camera_vector, look_at, orbit, recorded_camera
+from gqn.core.camera import Geometry, axes, camera_vector, look_at, orbit, recorded_camera
 
 
 def random_cameras(count: int = 50) -> np.ndarray:
@@ -63,3 +63,17 @@ def test_orbit_is_a_circle_that_looks_at_the_origin() -> None:
     np.testing.assert_allclose(cameras[:, 2], 1.5)
     np.testing.assert_allclose(axes(cameras)[0], -cameras[:, :3] / 3)
     assert np.arctan2(cameras[0, 1], cameras[0, 0]) == pytest.approx(np.deg2rad(20))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"field_of_view": 180.0}, "field_of_view"),
+        ({"field_of_view": 45.0, "optical_centre": (0.5, 1.5)}, "optical_centre"),
+        ({"field_of_view": 45.0, "cube_centre": (0.0, 0.0)}, "cube_centre"),
+        ({"field_of_view": 45.0, "cube_radius": 0.0}, "cube_radius"),
+    ],
+)
+def test_refuses_a_geometry_that_cannot_be(fields: dict[str, object], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Geometry(**fields)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, RecordWriter, TensorFlowFiles, small_scene
 
+from gqn.core.camera import Geometry
 from gqn.data.convert import DamagedRecords, Report, convert
 from gqn.data.dataset import DATASETS, DatasetError, SceneDataset, read_index
 from gqn.data.tfrecord import Example, decode_example, encode_scene, read_records, write_records
@@ -378,3 +379,21 @@ def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> N
     run = data_sh("..", "2", "mazes")
     assert run.returncode == 1
     assert f"sh data.sh '{folder.parent}' BATCH mazes --fetch\n" in run.stderr
+
+
+def test_the_geometry_goes_from_the_description_to_the_scenes(small_dataset: RecordWriter) -> None:
+    directory = small_dataset(train=[range(3)])
+    quietly(directory)
+    assert SceneDataset(directory, "train").geometry is None
+    shards = files_under(directory / "torch/train")
+    described = json.loads((directory / "dataset.json").read_text())
+    lens = {"field_of_view": 54.0, "optical_centre": [0.4, 0.6], "cube_radius": 2.5}
+    (directory / "dataset.json").write_text(json.dumps({**described, "geometry": lens}))
+    quietly(directory)
+    expected = Geometry(54.0, optical_centre=(0.4, 0.6), cube_radius=2.5)
+    assert SceneDataset(directory, "train").geometry == expected
+    kept = {name: when for name, when in files_under(directory / "torch/train").items() if name.endswith(".pt")}
+    assert kept.items() <= shards.items()  # no scene is converted again for it
+    (directory / "dataset.json").write_text(json.dumps({**described, "geometry": {"lens": "wide"}}))
+    with pytest.raises(DatasetError, match=r"dataset\.json: damaged.*lens"):
+        quietly(directory)

@@ -112,6 +112,7 @@ def test_from_record_to_shard_to_batch(
     convert(folder, 2, workers=1, progress=False)
     dataset = SceneDataset(folder, "train")
     assert (dataset.pixels, dataset.views, len(dataset)) == (16, 3, 3)
+    assert dataset.geometry == FAMILIES[name]().geometry
     labels = scene_labels(folder, "train")
     assert len(labels) == 3
     for number in range(3):

@@ -11,13 +11,12 @@ from gqn.core.views import Views
 from gqn.data.convert import convert
 from gqn.data.dataset import TWINS, SceneDataset
 from gqn.data.generate import generate
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.training.objects import check_twins, errors_where_different, object_gain
 
 
 class Pictures:
     """Scenes of a grey ground with one white pixel, each view of a scene alike."""
-
-    views = 4
 
     def __init__(self, column: int) -> None:
         self.column = column
@@ -25,11 +24,16 @@ class Pictures:
     def __len__(self) -> int:
         return 5
 
-    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        frames = torch.full((4, 3, 8, 8), 20 * index, dtype=torch.uint8)
-        frames[:, :, index, self.column] = 255
-        chosen = list(range(4) if views is None else views)
-        return frames[chosen], torch.full((4, 5), float(index))[chosen]
+    def observations(self, data: str) -> int:
+        return 4
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        frames = torch.full((3, 8, 8), 0.1 * scene)
+        frames[:, scene, self.column] = 1
+        return frames.expand(len(chosen), -1, -1, -1), torch.full((len(chosen), 7), float(scene))
+
+    def answer(self, data: str, scene: int) -> None:
+        return None
 
 
 def test_who_copies_the_context_has_all_the_gain_and_who_paints_the_ground_has_none() -> None:
@@ -50,6 +54,8 @@ def test_who_copies_the_context_has_all_the_gain_and_who_paints_the_ground_has_n
     assert none["gain_db"] == 0
     assert none["mae"] > 0.3
     assert object_gain(copied, twins, scenes, context=2, seed=0, limit=3, batch=2)["scenes"] == 3
+    with pytest.raises(ValueError, match="no scene differs from its twin"):
+        object_gain(copied, scenes, scenes, context=2, seed=0)
 
 
 def test_only_pixels_that_differ_count() -> None:
@@ -64,20 +70,10 @@ def test_only_pixels_that_differ_count() -> None:
 
 
 def test_twins_of_drawn_scenes_are_known_from_other_scenes(tmp_path: Path) -> None:
-    folder = generate(
-        "shepard_metzler_5_parts",
-        tmp_path,
-        2,
-        0,
-        test_scenes=2,
-        twins=True,
-        size=8,
-        views=3,
-        workers=1,
-        progress=False,
-    )
+    options = {"test_scenes": 2, "twins": True, "size": 8, "views": 3, "workers": 1, "progress": False}
+    folder = generate("shepard_metzler_5_parts", tmp_path, 2, 0, **options)
     convert(folder, 2, workers=1, progress=False)
-    test, twins = SceneDataset(folder, "test"), SceneDataset(folder, TWINS)
+    train, test, twins = (LabelledScenes(SceneDataset(folder, split)) for split in ("train", "test", TWINS))
     check_twins(test, twins)
     with pytest.raises(ValueError, match="the twins are of other scenes"):
-        check_twins(SceneDataset(folder, "train"), twins)
+        check_twins(train, twins)

@@ -1,4 +1,4 @@
-"""Scenes of a converted dataset as a graph asks for them: by the names of their data."""
+"""Scenes of a converted dataset as networks ask for them: by the names of their data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
+from gqn.data.batches import FRAMES
 from gqn.data.dataset import SceneDataset
 
-FRAMES = "frames"
 CAMERAS = "_cameras"  # after a sense's name, the poses of its probes
 # As networks take frames: channels first.
 AXES = {"depth": lambda depth: depth.unsqueeze(1), "normals": lambda normals: normals.permute(0, 3, 1, 2)}
@@ -24,7 +24,7 @@ class LabelledScenes:
     known. Raises ValueError where they are too few.
     """
 
-    def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]] = ()) -> None:
         if labels and len(labels) <= max(scenes.numbers):
             raise ValueError(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
         self.scenes = scenes

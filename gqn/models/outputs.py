@@ -1,0 +1,73 @@
+"""The kinds of representation that a node gives: from them, whoever reads the node builds its own read-out."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Channels on a grid in the plane of a picture; on one cell they describe the scene as a whole."""
+
+    channels: int
+    height: int = 1
+    width: int = 1
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (c, h, w) of r."""
+        return self.channels, self.height, self.width
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that r has in all."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Channels in the cells of a cube in space, and the lens of the cameras that see it.
+
+    r has shape (channels * side, side, side): x and channel together, then y, then z.
+
+    Args:
+        channels: channels of a cell.
+        side: cells along an edge of the cube.
+        field_of_view: degrees, vertical, of the cameras.
+        centre: centre (x, y, z) of the cube, world units.
+        radius: half an edge of the cube, world units.
+    """
+
+    channels: int
+    side: int
+    field_of_view: float
+    centre: tuple[float, float, float]
+    radius: float
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (c, h, w) of r."""
+        return self.channels * self.side, self.side, self.side
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that r has in all."""
+        return math.prod(self.shape)
+
+
+Output = Grid | Volume
+
+
+def summed(*outputs: Output) -> Output:
+    """Return the kind of a sum of representations, in which one cell is laid on every cell of a grid.
+
+    Raises:
+        RuntimeError: where the sizes differ.
+    """
+    first = outputs[0]
+    if all(output == first for output in outputs):
+        return first
+    return Grid(*torch.broadcast_shapes(*(output.shape for output in outputs)))

@@ -1,0 +1,86 @@
+"""Trained nodes that a run begins with, and what its frozen senses can encode beforehand."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gqn.core.distributed import Processes
+from gqn.core.views import Views
+from gqn.data.batches import Encoded, Scenes
+from gqn.models.graph import RecursiveGQN
+from gqn.models.nodes import GraphError, listed
+from gqn.training import checkpoint
+
+
+def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
+    """Give nodes the weights that a run's nodes of the same names have, and return the names. Raises GraphError."""
+    source = checkpoint.load(run)
+    both = [name for name, node in graph.spec.items() if name in source.spec and node.kind == source.spec[name].kind]
+    if not both:
+        raise GraphError(f"{run} has no node of this graph: it has {listed(source.spec)}")
+    for name in both:
+        try:
+            graph.nodes[name].load_state_dict(source.nodes[name].state_dict())
+        except RuntimeError as error:
+            raise GraphError(
+                f"'{name}' does not fit its weights in {run}: here it is {described(graph, name)}, "
+                f"there {described(source, name)}"
+            ) from error
+    return set(both)
+
+
+def described(graph: RecursiveGQN, name: str) -> str:
+    """Return a node's network and its options in a line."""
+    node = graph.spec[name]
+    return f"{node.network} ({', '.join(f'{option} {value}' for option, value in node.options.items())})"
+
+
+@torch.no_grad()
+def encode_scenes(
+    graph: RecursiveGQN,
+    scenes: Scenes,
+    senses: Mapping[str, str],
+    looks: int,
+    folder: Path,
+    group: Processes,
+    bfloat16: bool,
+) -> dict[str, Encoded]:
+    """Return the features of every observation of every scene, by frozen sense, mapped from disk.
+
+    Args:
+        looks: observations that training would encode otherwise; a sense for which that is less gets nothing.
+        folder: where the disk has room; the files have no name and go with the process.
+    """
+    encoded: dict[str, Encoded] = {}
+    graph = graph.to(group.device).eval()
+    for name, data in senses.items():
+        count = scenes.observations(data)
+        if not graph.spec[name].frozen or len(scenes) * count >= looks:
+            continue
+        for scene in tqdm(
+            range(len(scenes)), desc=f"encoding {data} for {name}", unit="scene", disable=not group.leads
+        ):
+            observed = scenes.observe(data, scene, range(count))
+            if observed is None:
+                continue
+            views = Views(*(tensor[None] for tensor in observed)).to(group.device)
+            with torch.autocast(group.device.type, torch.bfloat16, enabled=bfloat16):
+                features = graph.encode_views({name: views})[name].frames[0].cpu()
+            if name not in encoded:
+                place = mapped((len(scenes), *features.shape), features.dtype, folder)
+                encoded[name] = Encoded(place, torch.zeros(len(scenes), dtype=torch.bool))
+            encoded[name].features[scene], encoded[name].present[scene] = features, True
+    graph.train()
+    return encoded
+
+
+def mapped(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> Tensor:
+    """Return a tensor of zeros in a file without a name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=dtype).view(shape)
