@@ -19,11 +19,11 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from gqn.core.errors import Error
 from gqn.core.signals import Interrupted
 from gqn.data.prepare import made_scenes
-from gqn.core.errors import Error
-from gqn.training.config import PRESETS, Config, from_dict, to_dict
 from gqn.training import checkpoint
+from gqn.training.config import PRESETS, Config, from_dict, to_dict
 from gqn.training.trainer import METRICS, train
 
 

@@ -27,7 +27,7 @@ class Options:
     """The PNG to write."""
     scenes: int = 6
     views: int = 8
-    """Of each scene, spread over those that its family records."""
+    """Views of each scene, spread over those that its world records."""
     seed: int = 0
     size: int = 128
     """Height and width of a frame in pixels."""

@@ -15,7 +15,7 @@ from gqn.scenes import FAMILIES
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw, and where."""
+    """The dataset to draw, and its place."""
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The dataset goes to DIR/NAME."""

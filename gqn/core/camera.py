@@ -1,8 +1,10 @@
 """Camera conventions of DeepMind's GQN datasets: recorded (x, y, z, yaw, pitch), its 7-vector, axes, and orbits.
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
-right is d x (0, 0, 1), up is right x d, and image rows run downward. (Checked against genuine scenes; the field of view
-is a matter of the dataset.)
+right is d x (0, 0, 1), up is right x d, and image rows run downward. So are the Shepard-Metzler scenes recorded. Rooms and
+mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and rings
+show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so that
+all else knows one convention.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ class Geometry:
     cube_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
     cameras_inside: bool = False  # of that cube
+    yaw_sign: int = -1  # of sin y in the direction in which a camera looks, as the records have it: -1 or 1
 
     def __post_init__(self) -> None:
         if not 0 < self.field_of_view < 180:
@@ -39,6 +42,8 @@ class Geometry:
             raise ValueError(f"cube_centre is {self.cube_centre}, must be three numbers")
         if not self.cube_radius > 0:
             raise ValueError(f"cube_radius is {self.cube_radius}, must be more than 0")
+        if self.yaw_sign not in (-1, 1):
+            raise ValueError(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 
 
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
@@ -46,30 +51,60 @@ SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
 ROOMS = Geometry(
     field_of_view=54.0,
     optical_centre=(32.1 / 64, 31.0 / 64),
+    cube_centre=(0.0, 0.0, 0.07),
     cube_radius=1.2325,
     cameras_inside=True,
+    yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True)
+MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 
-def camera_vector(recorded: Tensor) -> Tensor:
-    """The 7 numbers that the networks see, (..., 5) -> (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
+    """Return cameras (..., 5) as this module has them, of cameras recorded with that sign of the yaw; its own inverse.
 
-    The order is that of DeepMind's reader.
+    Args:
+        recorded: (..., 5) x, y, z, yaw, pitch; radians.
+        yaw_sign: as in `Geometry`.
+    """
+    return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
+
+
+def camera_vector(recorded: Tensor) -> Tensor:
+    """Return cameras as the networks take them, in the order of DeepMind's reader.
+
+    Args:
+        recorded: (..., 5): x, y, z in world units, yaw and pitch in radians.
+
+    Returns:
+        (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
     """
     position, yaw, pitch = recorded.split([3, 1, 1], dim=-1)
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
 def recorded_camera(vector: Tensor) -> Tensor:
-    """Inverse of `camera_vector`, (..., 7) -> (..., 5); yaw and pitch come back in (-pi, pi]."""
+    """Return cameras as they are recorded; the inverse of `camera_vector`.
+
+    Args:
+        vector: (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+
+    Returns:
+        (..., 5): x, y, z in world units, yaw and pitch in radians, in (-pi, pi].
+    """
     position, sin_yaw, cos_yaw, sin_pitch, cos_pitch = vector.split([3, 1, 1, 1, 1], dim=-1)
     return torch.cat([position, torch.atan2(sin_yaw, cos_yaw), torch.atan2(sin_pitch, cos_pitch)], dim=-1)
 
 
 def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Position, and unit vectors forward, right and up, (..., 3) each, of cameras by their 7 numbers, (..., 7)."""
+    """Return the position and the unit vectors forward, right and up of cameras by their 7 numbers.
+
+    Args:
+        vector: (..., 7), see `camera_vector`.
+
+    Returns:
+        Four tensors (..., 3), the position in world units.
+    """
     position, angles = vector.split([3, 4], dim=-1)
     sin_yaw, cos_yaw, sin_pitch, cos_pitch = angles.unbind(dim=-1)
     forward = torch.stack([cos_pitch * cos_yaw, -cos_pitch * sin_yaw, sin_pitch], dim=-1)
@@ -78,7 +113,15 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
-    """Recorded cameras (..., 5) at `position` (..., 3) that look at `target` (..., 3)."""
+    """Return recorded cameras that look from a position at a target.
+
+    Args:
+        position: (..., 3), world units.
+        target: (..., 3), world units.
+
+    Returns:
+        (..., 5): x, y, z in world units, yaw and pitch in radians.
+    """
     position, target = np.broadcast_arrays(np.asarray(position, np.float64), np.asarray(target, np.float64))
     d = target - position
     yaw = np.arctan2(-d[..., 1], d[..., 0])
@@ -87,7 +130,7 @@ def look_at(position: ArrayLike, target: ArrayLike) -> Array:
 
 
 def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
-    """Unit vectors forward, right and up, (..., 3) each, of recorded cameras (..., 5)."""
+    """Return the unit vectors forward, right and up, (..., 3) each, of recorded cameras (..., 5)."""
     recorded = np.asarray(recorded, np.float64)
     yaw, pitch = recorded[..., 3], recorded[..., 4]
     forward = np.stack([np.cos(pitch) * np.cos(yaw), -np.cos(pitch) * np.sin(yaw), np.sin(pitch)], axis=-1)
@@ -97,9 +140,16 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
 
 
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
-    """Recorded cameras (count, 5) evenly round the z axis, `distance` from the origin and looking at it.
+    """Return recorded cameras evenly round the z axis that look at the origin.
 
-    elevation: degrees above the horizon; start: angle of the first in degrees.
+    Args:
+        distance: from the origin, world units.
+        elevation: degrees above the horizon.
+        count: how many cameras.
+        start: angle of the first camera round the axis, degrees.
+
+    Returns:
+        (count, 5): x, y, z in world units, yaw and pitch in radians.
     """
     angle, height = np.deg2rad(start + 360 * np.arange(count) / count), np.deg2rad(elevation)
     flat = distance * np.cos(height)

@@ -21,28 +21,28 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
     def parallel(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
-        """The network with gradients averaged over the processes; partial: a step may use some of its weights only."""
+        """Return the network with gradients averaged over the processes; partial: a step may leave weights unused."""
         if self.count == 1:
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=partial)
 
     def apart(self, parallel: nn.Module) -> AbstractContextManager[None]:
-        """A block whose gradients stay with this process, to be averaged with those of the next `backward` after it."""
+        """Return a block whose gradients stay with this process; the next `backward` after it averages them too."""
         return parallel.no_sync() if isinstance(parallel, DistributedDataParallel) else nullcontext()
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum over the processes, on all of them."""
+        """Return the sum of a tensor over the processes, on all of them."""
         if self.count > 1:
             value = value.clone()
             distributed.all_reduce(value)
         return value
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process has, by rank, on all of them: plain values and tensors on the CPU."""
+        """Return the values of all processes by rank, on all of them: plain values and tensors on the CPU."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -50,7 +50,7 @@ class Processes:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process."""
+        """Return whether the flag is set on any process."""
         if self.count == 1:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=self.device)).item())
@@ -58,10 +58,13 @@ class Processes:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[Processes]:
-    """The group that torchrun started, or this process alone; left in order at the end.
+    """Join the group that torchrun started, or stand alone; leave it in order at the end.
 
-    device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
-    Raises ValueError for another, and for CUDA where there is none.
+    Args:
+        device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
+
+    Raises:
+        ValueError: for another device, and for CUDA where there is none.
     """
     if device not in ("cpu", "cuda", "auto"):
         raise ValueError(f"--device {device}: must be cpu, cuda or auto")

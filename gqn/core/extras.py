@@ -9,7 +9,7 @@ class MissingExtra(ImportError):
 
 
 def extra(module: str, name: str = "evaluate") -> ModuleType:
-    """A module of a library of the extra `name`. Raises MissingExtra where it is not installed."""
+    """Return a module of a library of the extra `name`. Raises MissingExtra where it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -14,7 +14,7 @@ import torch
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file to write that appears at `path` when the block ends, or not at all where the block raises.
+    """Open a binary file that appears at `path` when the block ends, or not at all where the block raises.
 
     It is written beside `path`, with `.partial` after its name, and renamed; of several writers one waits for the
     other. An OSError of writing names the file.
@@ -38,7 +38,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _alone(path: Path) -> IO[bytes]:
-    """An empty file at `path` that no other process or thread writes, until it is closed."""
+    """Open an empty file at `path` that no other process or thread writes until it is closed."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -51,9 +51,14 @@ def _alone(path: Path) -> IO[bytes]:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[int]:
-    """An open file at `path` that is locked until the block ends and all copies of its descriptor are closed.
+    """Lock the file at `path` until the block ends and all copies of its descriptor, which it yields, are closed.
 
-    shared: beside others that share it. patience: seconds to wait for whoever has it. Raises BlockingIOError.
+    Args:
+        shared: hold the lock beside others that share it.
+        patience: seconds to wait for whoever has it.
+
+    Raises:
+        BlockingIOError: where another still has it then.
     """
     with path.open("ab") as file:
         began = time.monotonic()
@@ -75,7 +80,7 @@ def write_json(path: str | os.PathLike[str], values: Any) -> None:
 
 
 def append_json_line(path: Path, values: Any) -> None:
-    """One more line of JSON, on the disk before this returns; several processes may share the file."""
+    """Append a line of JSON, which is on the disk before this returns; several processes may share the file."""
     with locked(path, patience=60.0), path.open("ab") as file:
         unfinished = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         file.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")
@@ -84,7 +89,7 @@ def append_json_line(path: Path, values: Any) -> None:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The lines of a file by `append_json_line`, none where there is no file; one that a kill cut off is left out."""
+    """Return the lines of a file by `append_json_line`, none without a file; leave out one that a kill cut off."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):

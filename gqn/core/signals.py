@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked for between steps by the process that saves, left to it by its workers."""
+"""Ctrl-C and SIGTERM: the process that saves asks for them between steps, and its workers leave them to it."""
 
 import signal
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """SIGTERM and Ctrl-C end up in a list instead of ending the process; a second Ctrl-C does end it."""
+    """Collect SIGTERM and Ctrl-C in a list instead of ending the process; a second Ctrl-C does end it."""
     caught: list[int] = []
 
     def catch(number: int, frame: object) -> None:
@@ -34,6 +34,6 @@ def caught_signals() -> Iterator[list[int]]:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """For the worker of a loader: a signal goes to the whole group, and the parent still needs its batches."""
+    """Ignore signals in the worker of a loader: they go to the whole group, and the parent still needs its batches."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

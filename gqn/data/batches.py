@@ -164,8 +164,17 @@ def evaluation_batches(
     """Yield the first `limit` scenes in order, each with observations that depend on the seed and the scene alone.
 
     Args:
+        scenes: held-out scenes.
+        asked: the data of the network's senses and tasks; by default those of a flat network.
+        batch: scenes at a time.
         context: observations of each sense, or by data. A task whose data are observed gets one query.
-        rank, processes: the batches are dealt to the processes in turn; those of `rank` are read.
+        seed: of the observations.
+        limit: most scenes; all by default.
+        rank: of this process.
+        processes: how many there are; the batches are dealt to them in turn.
+
+    Yields:
+        Batches with their number and, as a control, the same queries under a shuffled context.
     """
     total = len(scenes) if limit is None else min(limit, len(scenes))
     for numbers in pieces(total, batch)[rank::processes]:

@@ -96,17 +96,31 @@ def convert(
     allow_damaged: bool = False,
     fetch: Fetch | None = None,
 ) -> Report:
-    """Convert the TFRecords of the dataset in `directory` to shards of at most `batch` scenes, as far as they are not.
+    """Convert the record files of a dataset that are not converted yet to shards.
 
-    directory: DATA_DIR/DATASET. output: the shards go to output/DATASET/torch instead of DATA_DIR/DATASET/torch.
-    workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
-    spawned, so a script calls this under `if __name__ == "__main__"`. share: (i, n) does the i-th of n parts of the
-    record files, i from 1, for n runs beside each other; the last to finish writes the index.
-    fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
     A record file is converted again when its size or the batch changed, a shard is missing or it was damaged; one that
     is gone since keeps its shards. A damaged record costs itself alone: conversion.json lists file, byte and cause.
-    Raises DamagedRecords at the end where there were some, unless allow_damaged; DatasetError where the TFRecords are
-    missing or another run is at work; OSError. What was converted before that stays, and nothing is half-written.
+
+    Args:
+        directory: the dataset's folder, DATA_DIR/DATASET.
+        batch: most scenes of a shard.
+        output: the shards go to output/DATASET/torch instead of DATA_DIR/DATASET/torch.
+        workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
+            spawned, so a script calls this under `if __name__ == "__main__"`.
+        progress: show a bar.
+        splits: which to convert.
+        share: (i, n) does the i-th of n parts of the record files, i from 1, for n runs beside each other; the last to
+            finish writes the index.
+        allow_damaged: do not raise for damaged records.
+        fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
+
+    Returns:
+        A report of files, scenes and damages.
+
+    Raises:
+        DamagedRecords: at the end, where there were some.
+        DatasetError: where the record files are missing or another run is at work.
+        OSError: as of a full disk. Shards that were written before stay, and nothing is half-written.
     """
     began = time.monotonic()
     if batch < 1:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry
+from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
@@ -58,6 +58,7 @@ def _deepmind(name: str, geometry: Geometry, train: int, test: int, pixels: int,
     return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry)
 
 
+#: DeepMind's seven datasets by name.
 DATASETS: dict[str, DatasetInfo] = dict(
     [
         _deepmind("jaco", JACO, train=3600, test=400, pixels=64, views=11),
@@ -119,7 +120,10 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     try:
         fields = json.loads(path.read_text())
         pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, _geometry(fields))
+        geometry = _geometry(fields)
+        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
+            geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
+        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry)
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
@@ -236,12 +240,24 @@ def _command(path: Path) -> str:
 class SceneDataset:
     """Scenes of one split of a converted dataset, read from its shards as they are asked for.
 
-    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
-    random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
-    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
-    shapes of what senses other than sight say of a scene, by name; `geometry`, None where the dataset does not say.
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
-    Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
+
+    Args:
+        directory: the dataset's folder, in which `torch/SPLIT/index.json` lies.
+        split: "train" or "test".
+        fraction: part of the scenes, chosen at random but always alike; a smaller part lies within a larger one.
+        size: height and width in pixels to bring frames to, as DeepMind's reader does: bilinear, corners aligned; 0
+            for their own.
+
+    Attributes:
+        name: of the dataset.
+        pixels: height and width of a frame.
+        views: frames of a scene.
+        further: shapes of the observations of further senses, by name.
+        geometry: lens and cube of the world; None where the dataset does not say.
+
+    Raises:
+        DatasetError: at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
@@ -278,10 +294,18 @@ class SceneDataset:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5) as recorded.
+        """Return the frames and the cameras of a scene, the yaw as `gqn.core.camera` has it, however it is recorded.
 
-        views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
-        are float32 of 0 to 255. IndexError past the end.
+        Args:
+            index: of the scene, from 0.
+            views: which, in which order; all by default. Only those are decoded.
+
+        Returns:
+            Frames (views, 3, h, w), uint8, or float32 of 0 to 255 where they are brought to another size; and cameras
+            (views, 5), float32: x, y, z in world units, yaw and pitch in radians.
+
+        Raises:
+            IndexError: past the end.
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
@@ -299,13 +323,17 @@ class SceneDataset:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
-        return pictures, shard["cameras"][row][list(chosen)]
+        cameras = shard["cameras"][row][list(chosen)]
+        return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 
     def sensed(self, index: int, name: str) -> Tensor:
-        """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
+        """Return the observations of a further sense of a scene, float32 of the shape in `further`.
 
-        A view into the shard: copy what you keep, change or send to another process. IndexError past the end, KeyError
-        for a sense that the dataset has not.
+        They are a view into the shard: copy them to keep, change or send them to another process.
+
+        Raises:
+            IndexError: past the end.
+            KeyError: for a sense that the dataset does not have.
         """
         number, row = self._place(index)
         if name not in self.further:
@@ -319,7 +347,7 @@ class SceneDataset:
         return number, place - self._starts[number]
 
     def position(self, index: int) -> int:
-        """Where scene `index` stands among all that are converted, of which this may be a part. IndexError."""
+        """Return the place of scene `index` among all that are converted, of which this may be a part. IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         return index if self._chosen is None else int(self._chosen[index])

@@ -1,6 +1,7 @@
 """Datasets that other PyTorch converters made of DeepMind's, back to record files in DeepMind's schema.
 
-SOURCE/{train,test}/*.pt or *.pt.gz, each a torch.save, gzipped or not, of
+The files are `SOURCE/{train,test}/*.pt` or `*.pt.gz`, each a torch.save, gzipped or not, of
+
 - a list of (frames, cameras) tuples, frames uint8 (views, 3, h, w): wohlert/generative-query-network-pytorch on GitHub,
   which gives the decoder's (h, w, 3) bytes the shape (3, h, w) without moving them; they are put right here;
 - one namedtuple Scene(frames, cameras), frames an array of JPEGs: iShohei220/torch-gqn on GitHub;

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from gqn.core.camera import turned
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
@@ -51,13 +53,26 @@ def generate(
     progress: bool = True,
     **options: Any,
 ) -> Path:
-    """Write what is missing of a dataset of `scenes` training scenes in directory/name, and return that folder.
+    """Draw the scenes that are missing of a dataset, as record files; equal arguments give equal bytes.
 
-    family: a name in FAMILIES; name: by default the family's; test_scenes: by default a tenth of `scenes`, at least 1;
-    twins: whether to draw the twin of each test scene too, in a split of its own, which may be asked for later;
-    workers: processes, by default as many as there are cores, which do not change what is written; options: those of
-    the family, by default its own. Equal arguments give equal bytes. Raises DatasetError for arguments that make no
-    dataset, and for a folder that holds another one or files that are none of ours.
+    Args:
+        family: the world, a name in FAMILIES.
+        directory: folder of all datasets; this one goes to directory/name.
+        scenes: training scenes.
+        seed: of the scenes.
+        name: by default the world's.
+        test_scenes: by default a tenth of `scenes`, at least 1.
+        twins: draw the twin of each test scene too, in a split of its own, which may be asked for later.
+        workers: processes, by default as many as there are cores; they do not change the bytes. More than one are
+            spawned, so a script calls this under `if __name__ == "__main__"`.
+        progress: show a bar.
+        options: the world's own, by default as published.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        DatasetError: for arguments that make no dataset, and for a folder that holds another one or other files.
     """
     name = family if name is None else name
     test_scenes = max(1, scenes // 10) if test_scenes is None else test_scenes
@@ -151,7 +166,9 @@ def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
         random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)
         scene = file.family.scene(random, _stream(file.seed, len(SPLITS), index) if twin else None)
         labels.append(scene.labels)
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], scene.cameras, scene.tensors)
+        # Recorded as DeepMind's of that name are, and turned again where they are read.
+        cameras = turned(torch.from_numpy(scene.cameras), file.family.geometry.yaw_sign).numpy()
+        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], cameras, scene.tensors)
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:

@@ -1,7 +1,7 @@
-"""The test pipeline: what a trained network knows of a held-out split, in figures and pictures, by one call.
+"""The test pipeline: a trained network's knowledge of a held-out split, in figures and pictures, by one call.
 
-Each section is a function of a `Subject`. Its work is shared out over the processes by scene, and what it returns is
-the same on all of them.
+Each section is a function of a `Subject`. Its work is shared out over the processes by scene, and all of them get the
+same result.
 """
 
 import math
@@ -66,11 +66,24 @@ FLIGHT_FRAMES = 36
 def assess(
     directory: str | Path, dataset: str | Path, output: str | Path, options: Options, device: str = "auto"
 ) -> Path:
-    """Examine the network of a run on the test split of a dataset, and write what was found to the folder `output`.
+    """Examine the network of a run on the test split of a dataset, and write the findings to a folder.
 
-    It gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
-    directory: the run's folder, or its checkpoint.
-    Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
+    The folder gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
+
+    Args:
+        directory: a run's folder, a checkpoint, or the name of weights that come with the library.
+        dataset: folder of converted scenes, DATA_DIR/DATASET.
+        output: the folder to write.
+        options: how thorough the evaluation is.
+        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+
+    Returns:
+        The path of evaluation.json.
+
+    Raises:
+        Error: with one line for the user: a checkpoint or a dataset that can't be read, or a network without a task
+            that renders.
+        MissingExtra: where the libraries of the extra `evaluate` are not installed.
     """
     for library in LIBRARIES:
         extra(library)  # now rather than after an hour
@@ -181,7 +194,7 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
 
 
 def plain(value: Any) -> Any:
-    """The same with numbers to six digits, and None where there is no number."""
+    """Return values with numbers to six digits, and None where there is no number."""
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -192,7 +205,7 @@ def plain(value: Any) -> Any:
 
 
 def likelihood_and_prediction(subject: Subject) -> Findings:
-    """Likelihood, errors and uncertainty, each for 0 to most_context views of the same scenes, and the calibration."""
+    """Measure likelihood, errors and uncertainty for 0 to most_context views of the same scenes, and calibration."""
     options, seed = subject.options, subject.options.seed
     counts = range(options.most_context + 1)
     draws = [drawn(subject, context) for context in counts]
@@ -229,7 +242,7 @@ def likelihood_and_prediction(subject: Subject) -> Findings:
 
 
 def drawn(subject: Subject, context: int) -> Draws:
-    """Posterior draws of all scenes' query views from `context` views."""
+    """Return posterior draws of all scenes' query views from `context` views."""
     options = subject.options
     count = options.draws if context == options.context else options.fewer_draws
 
@@ -245,7 +258,7 @@ def drawn(subject: Subject, context: int) -> Draws:
 
 
 def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
-    """The likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
+    """Return the likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
     seed = subject.options.seed
     count, squares = draws.squares.shape[1], draws.squares.mean(dim=1)
     sigmas = {
@@ -275,7 +288,7 @@ def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
 
 
 def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str, Tensor]:
-    """Rows of errors of all scenes; where sigmas are given, those of the calibration at them and at the training's."""
+    """Return rows of errors of all scenes; with sigmas, those of the calibration at them and at the training's."""
     device = subject.processes.device
 
     def work(numbers: range) -> dict[str, Tensor]:
@@ -295,7 +308,7 @@ def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str
 
 @torch.no_grad()
 def order_of_context(subject: Subject) -> Findings:
-    """How much the representation changes when the context views change places, relative to its size."""
+    """Measure how much r changes when the context views change places, relative to its size."""
 
     def work(numbers: range) -> dict[str, Tensor]:
         context = subject.batch(numbers).batch.context
@@ -308,7 +321,7 @@ def order_of_context(subject: Subject) -> Findings:
 
 
 def pictures(subject: Subject) -> Findings:
-    """Predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
+    """Draw predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
     options = subject.options
     item = subject.batch(range(min(8, subject.total))).shown(options.context)
     (task,) = subject.asked.tasks

@@ -101,7 +101,7 @@ class VolumeEncoder(nn.Module):
         return cells.unflatten(2, (self.output.side,) * 3).transpose(1, 2).flatten(1, 2)
 
     def seen(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each cell, for cameras (n, 7): its place in the frame, (n, s^3, 2), and whether it is in it, (n, s^3).
+        """Return of each cell, for cameras (n, 7), its place in the frame (n, s^3, 2) and whether it is in it (n, s^3).
 
         Places run from -1 to 1, to the right and downward, as `grid_sample` has them.
         """
@@ -168,7 +168,7 @@ class LookThrough(nn.Module):
         return F.layer_norm(summary, summary.shape[1:]), pictures
 
     def surfaces(self, r: Tensor) -> Tensor:
-        """Of each cell its density, as optical depth a cell, its colours and features, (b, s^3, `channels`)."""
+        """Return of each cell its density, as optical depth a cell, its colours and features, (b, s^3, `channels`)."""
         b, s = len(r), self.volume.side
         mean, deviation, share = statistics(r.unflatten(1, (s, -1)))
         along = cell_axis(s, r)
@@ -188,7 +188,7 @@ class LookThrough(nn.Module):
 
     @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each place of each ray of cameras (b, q, 7) the cell that it is in, and how long it is, in cells.
+        """Return of each place of each ray of cameras (b, q, 7) the cell that it is in, and its length in cells.
 
         Both (b, q, pixels, pixels, places), from near to far; while training, places vary at random within their
         share of the ray.
@@ -211,7 +211,7 @@ class LookThrough(nn.Module):
         return (x * volume.side + y) * volume.side + z, lengths * (WORLD * volume.side / 2)
 
     def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
-        """The pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
+        """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
         b, places = len(cells), index.shape[-1]
         first = cells.shape[1] * torch.arange(b, device=cells.device)[:, None]
         read = cells.flatten(0, 1).index_select(0, (index.flatten(1) + first).flatten())
@@ -246,7 +246,7 @@ class Painter(nn.Module):
 
 
 def statistics(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation over the views that show a cell, and the share of views that do.
+    """Return mean and standard deviation over the views that show a cell, and the share of views that do.
 
     r: (b, x, 2 c + 1, y, z), sums or means over views of what `VolumeEncoder` gives. Returns (b, x, c, y, z) twice and
     (b, x, 1, y, z); zeros, with a deviation of 0.01, for a cell that no view shows.
@@ -258,19 +258,19 @@ def statistics(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def normed(x: Tensor) -> Tensor:
-    """x (n, c, h, w) over the root of its mean square over the channels."""
+    """Return x (n, c, h, w) over the root of its mean square over the channels."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()
 
 
 def with_neighbours(slices: Tensor) -> Tensor:
-    """(b, x, c, y, z) -> (b * x, 3 c, y, z): each slice between the one before and the one after it."""
+    """Return each slice between the one before and the one after it: (b, x, c, y, z) -> (b * x, 3 c, y, z)."""
     padded = F.pad(slices, (0, 0, 0, 0, 0, 0, 1, 1))
     beside = torch.cat([padded[:, :-2], slices, padded[:, 2:]], dim=2).flatten(0, 1)
     return beside.contiguous(memory_format=torch.channels_last)
 
 
 def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the cube of half edge 1 round the origin, in their lengths, (..., 1) each.
+    """Return where rays enter and leave the cube of half edge 1 round the origin, in their lengths, (..., 1) each.
 
     A ray that misses the cube gets its stretch nearest to the middle; none begins before NEAR.
     """
@@ -286,35 +286,35 @@ def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contract(place: Tensor) -> Tensor:
-    """The cube's coordinate, -1 to 1, of a world coordinate in units of the world's radius; even up to 1 and WORLD."""
+    """Return the cube's coordinate, -1 to 1, of one in units of the world's radius: even up to 1, which is at WORLD."""
     far = place.sign() * (1 - (1 - WORLD) / place.abs().clamp(min=1))
     return torch.where(place.abs() <= 1, WORLD * place, far)
 
 
 def expand(place: Tensor) -> Tensor:
-    """Inverse of `contract`."""
+    """Return the inverse of `contract`."""
     far = place.sign() * (1 - WORLD) / (1 - place.abs()).clamp(min=1e-4)
     return torch.where(place.abs() <= WORLD, place / WORLD, far)
 
 
 def cell_axis(count: int, like: Tensor) -> Tensor:
-    """Centres of `count` equal parts of -1 to 1, (count,)."""
+    """Return the centres of `count` equal parts of -1 to 1, (count,)."""
     return ((torch.arange(count, device=like.device) + 0.5) * (2 / count) - 1).to(like.dtype)
 
 
 def cell_centres(volume: Volume, like: Tensor) -> Tensor:
-    """World coordinates of the cells' centres, (s^3, 3), z fastest."""
+    """Return the world coordinates of the cells' centres, (s^3, 3), z fastest."""
     along = expand(cell_axis(volume.side, like)) * volume.radius
     return torch.cartesian_prod(along, along, along) + centre_of(volume, like)
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:
-    """The centre of a volume, (3,)."""
+    """Return the centre of a volume, (3,)."""
     return torch.tensor(volume.centre, device=like.device, dtype=like.dtype)
 
 
 def half_width(field_of_view: float) -> float:
-    """Half the width of what a camera sees at distance 1."""
+    """Return half the width of what a camera sees at distance 1."""
     if not 0 < field_of_view < 180:
         raise ValueError(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
     return math.tan(math.radians(field_of_view) / 2)

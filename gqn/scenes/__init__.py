@@ -11,11 +11,12 @@ from gqn.scenes.mazes import Mazes
 from gqn.scenes.rooms import Rooms
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
+#: Worlds that can be drawn, by name: each makes a family of scenes from its options.
 FAMILIES: dict[str, Callable[..., Family]] = {
     "shepard_metzler_5_parts": partial(ShepardMetzler, parts=5),
     "shepard_metzler_7_parts": partial(ShepardMetzler, parts=7),
     "rooms_ring_camera": partial(Rooms, cameras="ring"),
-    "rooms_free_camera_no_object_rotations": partial(Rooms, cameras="free"),
+    "rooms_free_camera_no_object_rotations": partial(Rooms, cameras="free", rotations="none"),
     "rooms_free_camera_with_object_rotations": partial(Rooms, cameras="free", rotations="free", size=128),
     "mazes": Mazes,
     "jaco": Jaco,

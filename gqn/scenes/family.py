@@ -53,7 +53,7 @@ class Family(ABC):
 
     geometry: ClassVar[Geometry]  # of the cameras and the world
     hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
-    ground: ClassVar[bool] = True  # whether there is a floor at height 0
+    ground: ClassVar[float | None] = 0.0  # world units, height of the floor; None where there is none
 
     def __post_init__(self) -> None:
         self.at_least(1, "size", "views", "samples")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from gqn.core.camera import JACO, Geometry, look_at
 from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
-from gqn.scenes.render import BRIGHT, World
-from gqn.scenes.rooms import PLAIN, SKY, room, sunlight
+from gqn.scenes.render import BRIGHT, Lighting, World
+from gqn.scenes.rooms import PLAIN, room
 from gqn.scenes.solids import add_slabs
 from gqn.scenes.textures import WALLS
 
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 HALF = 2.0  # metres, from the arm to a wall
 WALL = 2.0  # metres, height of the walls
+SKY = (0.62, 0.76, 0.92)
 RADIUS = 1.5  # metres, of the dome of cameras
 AIM = (0.0, 0.0, 0.42)  # metres, middle of the dome, which cameras look at
 WHOLE = 0.57  # metres, round AIM: a ball that fills the frame of each camera, which the arm never leaves
@@ -141,6 +142,17 @@ def may_hold_target(place: Array) -> bool:
     return far <= WHOLE and bool(np.hypot(*place[:2]) >= NEAREST) and bool(place[2] > 1.5 * TARGET_RADIUS)
 
 
+def sunlight(random: np.random.Generator | None) -> Lighting:
+    """A sun well above the horizon, at a random place, or at a fixed one for None."""
+    azimuth, elevation = (0.6, 1.0) if random is None else (random.uniform(0, 2 * np.pi), random.uniform(0.87, 1.3))
+    direction = (
+        float(np.cos(elevation) * np.cos(azimuth)),
+        float(np.cos(elevation) * np.sin(azimuth)),
+        float(np.sin(elevation)),
+    )
+    return Lighting(ambient=0.38, headlight=0.2, diffuse=0.55, specular=0.0, direction=direction)
+
+
 @cache
 def _arm(walls: bool, target: bool) -> Arm:
     """The arm, with or without walls and a target to be moved about; compiled once, posed anew for each scene."""
@@ -151,7 +163,7 @@ def _arm(walls: bool, target: bool) -> Arm:
         sphere = mujoco.mjtGeom.mjGEOM_SPHERE
         body.add_geom(name=TARGET, type=sphere, size=[TARGET_RADIUS, 0, 0], contype=1, conaffinity=1)
     if walls:
-        add_slabs(spec, room(HALF, WALL)[1:], BRIGHT)
+        add_slabs(spec, room(HALF, 0.0, WALL)[1:], BRIGHT)
     model = spec.compile()
     if not walls:
         # Rays pass through what is wholly transparent, and still nothing can lie below it.

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
 from gqn.scenes.family import Family, Setting
+from gqn.scenes.jaco import SKY, sunlight
 from gqn.scenes.render import World
-from gqn.scenes.rooms import PLAIN, SKY, sunlight
+from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
 from gqn.scenes.textures import FLOORS, WALLS
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.core.camera import axes
-from gqn.scenes.textures import look_up
+from gqn.scenes.textures import TILE, look_up
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,7 @@ SUN_DISTANCE = 1e3  # world units; the rays of one call share an origin, so para
 SHADOW_TOLERANCE = 1e-4  # world units between a point and where the ray from the light ends
 SHADOW, BRIGHT = 0, 1  # groups of geoms that cast a shadow, and that do not
 CASTERS = np.array([group == SHADOW for group in range(6)], np.uint8)[:, None]
+DIM = 1e-3  # of a spot's light, below which nothing is lit
 FEW = 4  # geoms that are looked at one by one
 PIXELS_AT_ONCE = 2**16  # as many as fit the processor's cache
 
@@ -29,8 +30,9 @@ PIXELS_AT_ONCE = 2**16  # as many as fit the processor's cache
 class Lighting:
     """Levels of the light, as fractions of a surface's full colour, and where the light that casts shadows comes from.
 
-    colour = surface (ambient + headlight n.c + [lit] diffuse n.l) + [lit] specular, n the normal of the surface, c the
-    direction to the camera (of its axis, not of the pixel), l the direction to the light, lit out of shadow.
+    colour = surface (ambient + headlight n.c + [lit] diffuse spot n.l) + [lit] specular, n the normal of the surface, c
+    the direction to the camera (of its axis, not of the pixel), l the direction to the light, lit out of shadow, and
+    spot = l_z ^ exponent, which is 1 where the exponent is 0.
     """
 
     ambient: float = 0.3
@@ -39,6 +41,7 @@ class Lighting:
     specular: float = 0.15  # white, added alike to all that is lit
     direction: tuple[float, float, float] = (1.0, 1.0, 1.0)  # towards a sun, of any length
     lamp: tuple[float, float, float] | None = None  # where a lamp hangs, instead of the sun
+    exponent: float = 0.0  # of a lamp that shines downward: the higher, the narrower
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class World:
     textures: Mapping[int, str] = field(default_factory=dict)  # pattern that multiplies the colour, by geom
     lighting: Lighting = field(default_factory=Lighting)
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    optical_centre: tuple[float, float] = (0.5, 0.5)  # as in `gqn.core.camera.Geometry`
+    tile: float = TILE  # world units, side of a tile of the patterns
+    tile_origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where the upper left corner of a tile lies
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
     cameras = np.asarray(cameras, np.float64)
     forward, right, up = axes(cameras)
     half = np.tan(np.deg2rad(world.field_of_view) / 2)
-    across = half * ((2 * np.arange(size) + 1) / size - 1)
-    rays = np.stack(np.broadcast_arrays(1.0, across, -across[:, None]), axis=-1)  # along forward, right and up
+    across, down = (2 * half * ((np.arange(size) + 0.5) / size - centre) for centre in world.optical_centre)
+    rays = np.stack(np.broadcast_arrays(1.0, across, -down[:, None]), axis=-1)  # along forward, right and up
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     frame = np.stack([forward, right, up], axis=-2)
     directions = rays.reshape(-1, 3) @ frame  # (views, h w, 3)
@@ -122,18 +128,19 @@ def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
 def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
     """Which points (n, 3) something could hide from the light, by balls round what casts a shadow."""
     (casters,) = np.nonzero(world.model.geom_group == SHADOW)
-    if world.lighting.lamp is not None or not len(casters):
-        return np.full(len(points), len(casters) > 0)
+    if not len(casters):
+        return np.zeros(len(points), bool)
     places, radii = world.data.geom_xpos[casters], world.model.geom_rbound[casters]
     if len(casters) > FEW:
         middle = places.mean(axis=0)
         places, radii = middle[None], (np.linalg.norm(places - middle, axis=1) + radii).max(keepdims=True)
-    direction = np.asarray(world.lighting.direction) / np.linalg.norm(world.lighting.direction)
+    towards = _source(world.lighting) - points
+    towards /= np.sqrt(_dot(towards, towards))[:, None]
     near = np.zeros(len(points), bool)
     for place, radius in zip(places, radii, strict=True):
         offset = points - place
-        along = offset @ direction
-        near |= _dot(offset, offset) - along * along < radius * radius  # within the cylinder of its shadow
+        along = _dot(offset, towards)
+        near |= _dot(offset, offset) - along * along < radius * radius  # the ray to the light passes through the ball
     return near
 
 
@@ -153,11 +160,12 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
     extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
     extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
-    x, y, z = hits.point[chosen].T
+    x, y, z = (hits.point[chosen] - world.tile_origin).T
     # Along the wall and down it; on what lies flat, along x and y.
     across, _, up = np.abs(hits.normal[chosen].T) > 0.7
     u, v = np.where(across, y, x), np.where(up, y, -z)
-    colours[chosen] *= look_up(tuple(names), pattern[chosen], u, v, extent)
+    scale = TILE / world.tile
+    colours[chosen] *= look_up(tuple(names), pattern[chosen], scale * u, scale * v, scale * extent)
     return colours
 
 
@@ -168,8 +176,11 @@ def shade(world: World, hits: Hits, colours: Array) -> Array:
         cosine = hits.normal @ (np.asarray(lighting.direction) / np.linalg.norm(lighting.direction))
     else:
         towards = np.asarray(lighting.lamp) - hits.point
-        cosine = _dot(hits.normal, towards) / np.sqrt(_dot(towards, towards))
-    lit = cosine > 0
+        towards /= np.sqrt(_dot(towards, towards))[:, None]
+        cosine = _dot(hits.normal, towards)
+        if lighting.exponent:
+            cosine *= towards[:, 2].clip(0) ** lighting.exponent
+    lit = cosine > (DIM if lighting.exponent else 0.0)
     lit[lit] = out_of_shadow(world, hits.point[lit])
     level = lighting.ambient + lighting.headlight * hits.headlight.clip(0) + lighting.diffuse * cosine * lit
     light = colours * level[:, None]

@@ -1,7 +1,8 @@
-"""Rooms: a square room of 7x7 units with patterned walls and floor, and one to three objects of seven shapes.
+"""Rooms: a square room with walls of one style and a spotlit floor, and one to three objects of seven shapes.
 
-Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the patterns, light and measures are ours;
-they are nowhere published, and the genuine frames hold no labels.
+Section 4 of the supplement of Eslami et al. (2018); measures, lens, light and colours are fitted on five genuine scenes
+of rooms_ring_camera (results/worlds). Of the rooms with free cameras no genuine scene was at hand: they are the same
+room in the same units, and where their cameras stand is ours. So are the shares of styles, colours and shapes.
 """
 
 from colorsys import hsv_to_rgb
@@ -11,21 +12,28 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.core.camera import Geometry, look_at
+from gqn.core.camera import ROOMS, Geometry, look_at
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation
-from gqn.scenes.textures import FLOORS, WALLS
 
 Array = NDArray[np.float64]
 
-HALF = 3.5  # world units, from the middle of the room to a wall
-WALL = 2.4  # world units, height of the walls
-THICK = 0.1  # world units, half of a wall
-SKY = (0.62, 0.76, 0.92)
-RING_RADIUS, RING_HEIGHT = 3.0, 1.5  # world units, of the ring of cameras
-AIM = 0.45  # world units, height of the point in the middle that ring cameras look at
-SPREAD = 1.3  # world units, from the middle to the farthest object's centre, along each axis
+HALF = ROOMS.cube_radius  # world units, from the middle of the room to a wall
+FLOOR, TOP = -0.25, 0.404  # world units, height of the floor, and of the walls' upper edge, over the ring of cameras
+SKY = (154 / 255, 226 / 255, 250 / 255)
+RING = 1.0  # world units, radius of the ring of cameras, which lies at height 0
+SPREAD = 0.5  # world units, from the middle to the farthest object's centre, along each axis
+NEAR = 0.2  # world units, between an object and a free camera
+# Pattern and colour of the walls, whose parts are equally likely but for the last: any hue at all.
+STYLES: tuple[tuple[str, tuple[float, float, float] | None], ...] = (
+    ("circles", (0.98, 0.50, 0.03)),
+    ("stucco", (0.65, 0.78, 0.61)),
+    ("stucco", (0.70, 0.275, 0.42)),
+    ("circuits", None),
+)
+GROUNDS = (("marble", (0.88, 0.78, 0.34)), ("marble", (0.92, 0.92, 0.91)), ("marble", (0.62, 0.45, 0.26)))
+LAMP = (1.2, 2.0)  # world units: how far from the middle it hangs at most along each axis, and how high
 TRIES = 10_000  # draws of a twin's solids
 PLAIN = (0.72, 0.70, 0.66)  # walls and floor without patterns
 
@@ -36,25 +44,28 @@ class Rooms(Family):
 
     cameras: Literal["ring", "free"] = "ring"
     """A ring of cameras at one height that look at the middle, or free: anywhere in the room, towards the objects."""
-    rotations: Literal["none", "vertical", "free"] = "none"
+    rotations: Literal["none", "vertical", "free"] = "vertical"
     """How the objects are turned: not at all, about the vertical, or any way up."""
     fewest_objects: int = 1
     most_objects: int = 3
     shapes: tuple[Shape, ...] = SHAPES
     """Those that objects may have."""
-    smallest: float = 0.35
+    smallest: float = 0.07
     """World units, half of an object's extent."""
-    largest: float = 0.6
-    """World units, half of an object's extent; at most 0.8."""
+    largest: float = 0.2
+    """World units, half of an object's extent; at most 0.25."""
     hues: int = 0
     """How many colours objects may have, evenly round the circle of hues; 0 for any."""
     textures: bool = True
-    """Patterns on walls and floor; without, all rooms are plain alike."""
+    """Patterns and colours of walls and floor; without, all rooms are plain alike."""
     light: Literal["random", "fixed"] = "random"
-    """Where the sun stands."""
+    """Where the lamp hangs."""
+    samples: int = 2
+    """Rays along the side of a pixel; more than 1 smooths edges and takes that many squared times as long."""
 
-    geometry: ClassVar[Geometry] = Geometry(60.0, cube_centre=(0.0, 0.0, 1.2), cube_radius=HALF, cameras_inside=True)
-    hand: ClassVar[float] = 0.4
+    geometry: ClassVar[Geometry] = ROOMS
+    hand: ClassVar[float] = 0.12
+    ground: ClassVar[float | None] = FLOOR
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,37 +77,55 @@ class Rooms(Family):
             raise ValueError("fewest_objects is 0: a room without objects has nothing to touch")
         if not self.shapes:
             raise ValueError("shapes is empty, name at least one")
-        if not 0.05 <= self.smallest <= self.largest <= 0.8:
+        if not 0.02 <= self.smallest <= self.largest <= 0.25:
             raise ValueError(
-                f"smallest is {self.smallest} and largest {self.largest}: 0.05 <= smallest <= largest <= 0.8 holds not"
+                f"smallest is {self.smallest} and largest {self.largest}: 0.02 <= smallest <= largest <= 0.25 holds not"
             )
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         solids = self._solids(random)
-        walls, floor = [str(random.choice(WALLS)) for _ in range(4)], str(random.choice(FLOORS))
-        lighting = sunlight(random if self.light == "random" else None)
+        (wall, colour), (floor, ground) = (of[int(random.integers(len(of)))] for of in (STYLES, GROUNDS))
+        hue = random.random()
+        lamp = random.uniform(-LAMP[0], LAMP[0], 2) if self.light == "random" else np.array([0.5, 0.3])
+        lighting = spotlight(lamp)
         cameras = self._place_cameras(solids, random)
         if contents is not None:
             solids = self._other_solids(cameras, contents)
-        model = model_of(solids, room(HALF, WALL), BRIGHT)
-        tints = np.ones((5, 3)) if self.textures else np.tile(PLAIN, (5, 1))
-        world = World(
-            model,
-            posed(model),
-            np.array([*tints, *(solid.colour for solid in solids)]),
-            self.field_of_view,
-            dict(enumerate([floor, *walls])) if self.textures else {},
-            lighting,
-            SKY,
-        )
+        world = self.world(solids, lighting, (wall, colour or hsv_to_rgb(hue, 0.55, 0.75)), (floor, ground))
         labels = {
             "objects": [vars(solid) for solid in solids],
-            "light": {"direction": lighting.direction},
-            "walls": walls if self.textures else [],
+            "light": {"lamp": lighting.lamp},
+            "walls": wall if self.textures else None,
             "floor": floor if self.textures else None,
+            "wall_colour": world.colours[1],
+            "floor_colour": world.colours[0],
         }
         touchable = np.array([solid.position for solid in solids])
         return Setting(world, cameras, labels, touchable)
+
+    def world(
+        self,
+        solids: list[Solid],
+        lighting: Lighting,
+        wall: tuple[str, tuple[float, float, float]],
+        floor: tuple[str, tuple[float, float, float]],
+    ) -> World:
+        """Return the room with these solids in it, in that light; wall and floor: name of the pattern, and colour."""
+        model = model_of(solids, room(HALF, FLOOR, TOP), BRIGHT)
+        slabs = [floor, *4 * [wall]]
+        tints = [colour for _, colour in slabs] if self.textures else 5 * [PLAIN]
+        return World(
+            model,
+            posed(model),
+            np.array([*tints, *(solid.colour for solid in solids)], np.float64),
+            self.geometry.field_of_view,
+            {number: name for number, (name, _) in enumerate(slabs)} if self.textures else {},
+            lighting,
+            SKY,
+            self.geometry.optical_centre,
+            TOP - FLOOR,
+            (-HALF, -HALF, TOP),
+        )
 
     def _solids(self, random: np.random.Generator) -> list[Solid]:
         """Random solids on the ground, none within another."""
@@ -111,9 +140,9 @@ class Rooms(Family):
         for size, place in zip(sizes.tolist(), places, strict=True):
             shape: Shape = self.shapes[int(random.integers(len(self.shapes)))]
             rotation = self._rotation(random)
-            position = np.array([*place, size * height_above_ground(shape, rotation)])
+            position = np.array([*place, FLOOR + size * height_above_ground(shape, rotation)])
             hue = random.integers(self.hues) / self.hues if self.hues else random.random()
-            colour = np.array(hsv_to_rgb(hue, random.uniform(0.7, 1), random.uniform(0.75, 1)))
+            colour = np.array(hsv_to_rgb(hue, random.uniform(0.75, 1), random.uniform(0.8, 1)))
             solids.append(Solid(shape, size, position, rotation, colour))
         return solids
 
@@ -134,45 +163,46 @@ class Rooms(Family):
     def _place_cameras(self, solids: list[Solid], random: np.random.Generator) -> Array:
         if self.cameras == "ring":
             angle = 2 * np.pi * random.random(self.views)
-            ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-            places = np.column_stack([RING_RADIUS * ring, np.full(self.views, RING_HEIGHT)])
-            return look_at(places, [0, 0, AIM])
+            places = np.stack([RING * np.cos(angle), RING * np.sin(angle), np.zeros(self.views)], axis=-1)
+            return look_at(places, np.zeros(3))
         cameras: list[Array] = []
         while len(cameras) < self.views:
-            place = random.uniform([-HALF + 0.3, -HALF + 0.3, 0.5], [HALF - 0.3, HALF - 0.3, 2.0])
+            place = random.uniform([0.1 - HALF, 0.1 - HALF, -0.1], [HALF - 0.1, HALF - 0.1, 0.3])
             # Towards a point near an object, from no nearer than it fills the frame.
-            middle = solids[int(random.integers(len(solids)))].position if solids else [0, 0, AIM]
-            target = middle + random.uniform(-0.6, 0.6, 3)
-            if np.linalg.norm(place[:2] - target[:2]) > 1.2 and _is_clear(place, solids):
+            middle = solids[int(random.integers(len(solids)))].position if solids else [0, 0, FLOOR / 2]
+            target = middle + random.uniform(-0.2, 0.2, 3)
+            if np.linalg.norm(place[:2] - target[:2]) > 2 * NEAR and _is_clear(place, solids):
                 cameras.append(look_at(place, target))
         return np.array(cameras)
 
 
 def _is_clear(place: Array, solids: list[Solid]) -> bool:
     """Return whether a camera at `place` (3,) stands apart from all solids."""
-    return all(np.linalg.norm(place[:2] - solid.position[:2]) > solid.size + 0.6 for solid in solids)
+    return all(np.linalg.norm(place[:2] - solid.position[:2]) > solid.size + NEAR for solid in solids)
 
 
-def room(half: float, height: float) -> Array:
-    """Slabs (5, 6), centres and half sizes, of a floor at height 0 and four walls round a square."""
-    wide, away, up = half + 2 * THICK, half + THICK, height / 2
+def spotlight(place: Array) -> Lighting:
+    """Return the light of a room: a lamp over `place` (2,), in world units, that shines straight down."""
+    return Lighting(
+        ambient=0.36,
+        headlight=0.65,
+        diffuse=1.2,
+        specular=0.0,
+        lamp=(float(place[0]), float(place[1]), FLOOR + LAMP[1]),
+        exponent=10.0,
+    )
+
+
+def room(half: float, floor: float, top: float) -> Array:
+    """Slabs (5, 6), centres and half sizes, of a floor and four walls round a square, in world units."""
+    thick = 0.03 * half
+    wide, away, up, middle = half + 2 * thick, half + thick, (top - floor) / 2, (top + floor) / 2
     return np.array(
         [
-            [0, 0, -THICK, wide, wide, THICK],
-            [away, 0, up, THICK, wide, up],
-            [-away, 0, up, THICK, wide, up],
-            [0, away, up, half, THICK, up],
-            [0, -away, up, half, THICK, up],
+            [0, 0, floor - thick, wide, wide, thick],
+            [away, 0, middle, thick, wide, up],
+            [-away, 0, middle, thick, wide, up],
+            [0, away, middle, half, thick, up],
+            [0, -away, middle, half, thick, up],
         ]
     )
-
-
-def sunlight(random: np.random.Generator | None) -> Lighting:
-    """A sun well above the horizon, at a random place, or at a fixed one for None."""
-    azimuth, elevation = (0.6, 1.0) if random is None else (random.uniform(0, 2 * np.pi), random.uniform(0.87, 1.3))
-    direction = (
-        float(np.cos(elevation) * np.cos(azimuth)),
-        float(np.cos(elevation) * np.sin(azimuth)),
-        float(np.sin(elevation)),
-    )
-    return Lighting(ambient=0.38, headlight=0.2, diffuse=0.55, specular=0.0, direction=direction)

@@ -59,18 +59,18 @@ def feel(world: World, place: Array, direction: Array) -> float:
 
 
 def random_probes(
-    world: World, touchable: Array, hand: float, above: bool, random: np.random.Generator
+    world: World, touchable: Array, hand: float, ground: float | None, random: np.random.Generator
 ) -> NDArray[np.float32]:
     """Recorded poses (PROBES, 5) just off a surface and turned towards it.
 
     touchable: points (n, 3) inside of what is to be touched, of which each probe takes one; hand: side of the probe, in
-    world units; above: whether there is ground at height 0, through which no probe comes.
+    world units; ground: height of a floor through which no probe comes, None for none.
     """
     probes: list[Array] = []
     while len(probes) < PROBES:
         point = touchable[int(random.integers(len(touchable)))]
         outward = random.normal(size=3)
-        if above:
+        if ground is not None:
             outward[2] = abs(outward[2])
         outward /= np.linalg.norm(outward)
         gap = random.uniform(0.1, 0.9) * REACH * hand
@@ -79,6 +79,6 @@ def random_probes(
         contact = feel(world, start, -outward)
         place = start - (contact - gap) * outward
         # A wall, or what lies on the far side of the object, is none of the probe's.
-        if abs(contact - 8 * hand) < 3 * hand and (not above or place[2] > hand / 2):
+        if abs(contact - 8 * hand) < 3 * hand and (ground is None or place[2] > ground + hand / 2):
             probes.append(look_at(place, place - outward))
     return np.array(probes, np.float32)

@@ -46,7 +46,7 @@ class ShepardMetzler(Family):
 
     geometry: ClassVar[Geometry] = SHEPARD_METZLER
     hand: ClassVar[float] = 0.2
-    ground: ClassVar[bool] = False
+    ground: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Shape = Literal["box", "sphere", "cylinder", "capsule", "cone", "torus", "icosahedron"]
+Shape = Literal["box", "sphere", "cylinder", "capsule", "cone", "triangle", "icosahedron"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 # Of size 1, which no shape exceeds by much: MuJoCo's own type and sizes.
 BUILT_IN = {
     "box": (mujoco.mjtGeom.mjGEOM_BOX, (0.75, 0.75, 0.75)),
-    "sphere": (mujoco.mjtGeom.mjGEOM_SPHERE, (0.95, 0, 0)),
-    "cylinder": (mujoco.mjtGeom.mjGEOM_CYLINDER, (0.7, 0.9, 0)),
-    "capsule": (mujoco.mjtGeom.mjGEOM_CAPSULE, (0.55, 0.7, 0)),
+    "sphere": (mujoco.mjtGeom.mjGEOM_SPHERE, (0.6, 0, 0)),
+    "cylinder": (mujoco.mjtGeom.mjGEOM_CYLINDER, (0.85, 0.72, 0)),
+    "capsule": (mujoco.mjtGeom.mjGEOM_CAPSULE, (0.5, 0.55, 0)),
 }
-SEGMENTS = 48  # round a cone or a torus
+SEGMENTS = 48  # round a cone or the tube of a triangle
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,19 @@ def mesh(shape: Shape) -> tuple[Array, NDArray[np.int64]]:
     step = np.arange(SEGMENTS)
     after = (step + 1) % SEGMENTS
     if shape == "cone":
-        rim = np.stack([0.85 * np.cos(turn), 0.85 * np.sin(turn), np.full(SEGMENTS, -0.8)], axis=1)
+        rim = np.stack([0.95 * np.cos(turn), 0.95 * np.sin(turn), np.full(SEGMENTS, -0.9)], axis=1)
         top, middle = np.full(SEGMENTS, SEGMENTS), np.full(SEGMENTS, SEGMENTS + 1)
-        vertices = np.concatenate([rim, [[0, 0, 1.0], [0, 0, -0.8]]])
+        vertices = np.concatenate([rim, [[0, 0, 0.9], [0, 0, -0.9]]])
         return vertices, np.concatenate([np.stack([step, after, top], 1), np.stack([after, step, middle], 1)])
-    if shape == "torus":
-        sides = SEGMENTS // 2
-        around, tube = np.meshgrid(turn, turn[::2], indexing="ij")
-        radius = 0.7 + 0.3 * np.cos(tube)
-        vertices = np.stack([radius * np.cos(around), radius * np.sin(around), 0.3 * np.sin(tube)], axis=-1)
-        i, j = np.meshgrid(step, np.arange(sides), indexing="ij")
-        i_next, j_next = (i + 1) % SEGMENTS * sides, (j + 1) % sides
-        corner = i * sides + j, i_next + j, i_next + j_next, i * sides + j_next
-        halves = np.stack([np.stack(corner[:3], axis=-1), np.stack([*corner[:1], *corner[2:]], axis=-1)])
-        triangles = halves.reshape(-1, 3)
-        return vertices.reshape(-1, 3), triangles
+    if shape == "triangle":
+        return _triangle()
     golden = (1 + 5**0.5) / 2
     corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
     vertices = np.concatenate([np.roll(corners, turns, axis=1) for turns in range(3)])
     vertices /= np.linalg.norm(vertices[0])
+    # It stands on a corner: a turn about x brings one of them on top.
+    _, sine, cosine = vertices[(vertices[:, 0] == 0) & (vertices[:, 1] > 0) & (vertices[:, 2] > 0)][0]
+    vertices = vertices @ np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
     near = np.linalg.norm(vertices[:, None] - vertices, axis=-1) < 1.1  # the edges are 1.05 long
     faces = []
     for a in range(12):
@@ -69,6 +63,23 @@ def mesh(shape: Shape) -> tuple[Array, NDArray[np.int64]]:
                     inside_out = np.linalg.det(vertices[[a, b, c]]) < 0
                     faces.append([a, c, b] if inside_out else [a, b, c])
     return vertices, np.array(faces)
+
+
+def _triangle() -> tuple[Array, NDArray[np.int64]]:
+    """An upright triangular torus across the y axis: three round bars, mitred where they meet."""
+    bar, corner = 0.19, 0.89  # radius of a bar, distance of the middle of its ends from that of the triangle
+    around = 2 * np.pi * np.arange(SEGMENTS // 2) / (SEGMENTS // 2)
+    vertices = []
+    for angle in np.pi / 2 + 2 * np.pi * np.arange(3) / 3:
+        away = corner + 2 * bar * np.cos(around)  # a mitre of 60 degrees is twice as wide as the bar
+        vertices.append(np.stack([away * np.cos(angle), bar * np.sin(around), away * np.sin(angle)], axis=-1))
+    side, step = np.meshgrid(np.arange(3), np.arange(len(around)), indexing="ij")
+    after, side_after = (step + 1) % len(around), (side + 1) % 3
+    a, b, c, d = (
+        s * len(around) + t for s, t in ((side, step), (side, after), (side_after, after), (side_after, step))
+    )
+    triangles = np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)])
+    return np.concatenate(vertices), triangles.reshape(-1, 3)
 
 
 def matrix(rotation: ArrayLike) -> Array:

@@ -48,7 +48,7 @@ def save(
 
 
 def found(path: str | Path) -> Path:
-    """The file of a checkpoint that is named by it, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
+    """Return the file of a checkpoint by its name, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
     path = Path(path)
     if str(path) in WEIGHTS and not path.exists():
         path = shipped(str(path))
@@ -59,7 +59,7 @@ def found(path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint, named as `found` has it, with tensors on the CPU. Raises CheckpointError."""
+    """Return a checkpoint, named as for `found`, with tensors on the CPU. Raises CheckpointError."""
     path = found(path)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
@@ -71,7 +71,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def shipped(name: str) -> Path:
-    """The file of weights that come with the library. Raises CheckpointError where it is not what it was."""
+    """Return the file of weights that come with the library. Raises CheckpointError where its checksum is another."""
     path = Path(__file__).parents[1] / "weights" / f"{name}.pt"
     if not path.is_file() or sha256(path.read_bytes()).hexdigest() != WEIGHTS[name]:
         raise CheckpointError(f"{path} is missing or damaged: its checksum is not {WEIGHTS[name]}; install gqn again")
@@ -79,10 +79,13 @@ def shipped(name: str) -> Path:
 
 
 def load(path: str | Path) -> RecursiveGQN:
-    """Return a trained network, its EMA weights in evaluation mode.
+    """Load a trained network.
 
     Args:
         path: a run's folder, a checkpoint, or a name of `WEIGHTS`.
+
+    Returns:
+        The network with EMA weights, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: where it can't be read.

@@ -90,16 +90,16 @@ class TrainingConfig:
     """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
     def learning_rate_at(self, step: int) -> float:
-        """Adam's learning rate at a step."""
+        """Return Adam's learning rate at a step."""
         rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
         return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def sigma_at(self, step: int) -> float:
-        """Standard deviation of the pixels at a step."""
+        """Return the standard deviation of the pixels at a step."""
         return annealed(step, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
 
     def with_schedules(self) -> "TrainingConfig":
-        """The same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
+        """Return the same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
         return replace(
             self,
             learning_rate_steps=self.learning_rate_steps or self.steps,
@@ -282,15 +282,17 @@ BEST = replace(
     ),
     evaluation=PAPER.evaluation,
 )
+#: Presets of `run-gqn.py` by name.
 PRESETS: dict[str, Config] = {config.preset: config for config in (QUICK, SMALL, PAPER, BEST)}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain values."""
     return asdict(config)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Raises Error for an unknown key, a missing one or a bad value."""
+    """Return the configuration of plain values by `to_dict`. Raises Error for an unknown key or a bad value."""
     try:
         return dacite.from_dict(Config, values, dacite.Config(strict=True, cast=[tuple]))
     except dacite.DaciteError as error:

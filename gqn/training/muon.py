@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-    """The direction of a step, whose root mean square is about SCALE."""
+    """Return the direction of a step, whose root mean square is about SCALE."""
     if not state:
         state["momentum"] = torch.zeros_like(gradient)
     state["momentum"].lerp_(gradient, 1 - MOMENTUM)
@@ -50,7 +50,7 @@ def muon_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def adam_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-    """The direction of a step of Adam."""
+    """Return the direction of a step of Adam."""
     if not state:
         state |= {
             "step": torch.zeros(()),
@@ -65,7 +65,7 @@ def adam_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix of the same singular vectors whose singular values are all about 1 (0.7 to 1.2)."""
+    """Return a matrix of the same singular vectors whose singular values are all about 1 (0.7 to 1.2)."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC

@@ -18,14 +18,14 @@ DIFFERENCE = 10 / 255  # of a pixel in any channel, from which on a scene and it
 
 
 def check_twins(scenes: Scenes, twins: Scenes) -> None:
-    """Raises ValueError unless the first and the last scene have the cameras of their twins."""
+    """Raise ValueError unless the first and the last scene have the cameras of their twins."""
     ends = {0, len(scenes) - 1} if len(scenes) == len(twins) else set()
     if not ends or any(not torch.equal(_cameras(scenes, end), _cameras(twins, end)) for end in ends):
         raise ValueError("the twins are of other scenes: remove twins/ and torch/twins, and draw and convert them anew")
 
 
 def _cameras(scenes: Scenes, number: int) -> Tensor:
-    """The cameras (n, k) of all frames of a scene. Raises ValueError where it has none."""
+    """Return the cameras (n, k) of all frames of a scene. Raises ValueError where it has none."""
     found = scenes.observe(FRAMES, number, range(scenes.observations(FRAMES)))
     if found is None:
         raise ValueError(f"scene {number} has no frames")

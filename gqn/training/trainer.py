@@ -65,9 +65,13 @@ def train(
     TensorBoard logs and checkpoint.pt. SIGTERM or Ctrl-C saves and raises Interrupted.
 
     Args:
+        config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
         resume: go on with the run in the folder, on the same curve as if it had not stopped.
+
+    Returns:
+        The run's folder.
 
     Raises:
         Error: with one line for the user.
@@ -424,7 +428,7 @@ class Trainer:
             writer.add_figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return what a reader of the figures must know."""
+        """Return the circumstances that a reader of the figures must know."""
         dataset = {"name": GIVEN, "training_scenes": len(self.scenes)}
         if isinstance(self.scenes, LabelledScenes):
             dataset |= {"name": self.scenes.scenes.name, "pixels": self.scenes.scenes.pixels}
@@ -566,7 +570,7 @@ def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwor
 
 
 def resolved(config: Config, name: str, group: Processes) -> Config:
-    """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
+    """Return the configuration as it holds for this run, with options that were left open spelled out."""
     parts = config.training.gradient_accumulation_steps
     share = parts * -(-config.training.batch // (group.count * parts))
     if share * group.count != config.training.batch and group.leads:
@@ -580,7 +584,7 @@ def resolved(config: Config, name: str, group: Processes) -> Config:
 
 
 def free_name(runs: Path, preset: str) -> str:
-    """The preset's name with the first number that no run has."""
+    """Return the preset's name with the first number that no run has."""
     return next(name for number in count(1) if not (runs / (name := f"{preset}-{number}")).exists())
 
 
@@ -594,7 +598,7 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """What "auto" means on this device: bfloat16 where it has instructions for it, else it would be slower."""
+    """Return whether to compute in bfloat16; "auto" does where the device has instructions for it."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
@@ -604,7 +608,7 @@ def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
-    """The test split, or with a warning the training split where a dataset has no other."""
+    """Return the test split, or with a warning the training split where a dataset has no other."""
     if (Path(directory) / "torch" / "test").exists():
         return SceneDataset(directory, "test", size=training.pixels)
     if warn:

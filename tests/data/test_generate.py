@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gqn.core.camera import axes
 from gqn.data import generate as generation
 from gqn.data.convert import convert
 from gqn.data.dataset import TWINS, DatasetError, SceneDataset, dataset_info
@@ -193,3 +194,19 @@ def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     line = str(stopped.value.code)  # a text makes Python print it and exit with 1
     assert line.startswith("generate-scenes: no family of scenes 'teapots'")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(("family", "sign"), [("rooms_ring_camera", 1), ("shepard_metzler_5_parts", -1)])
+def test_the_yaw_is_recorded_as_genuine_data_have_it_and_read_as_the_library_has_it(
+    family: str, sign: int, tmp_path: Path
+) -> None:
+    folder = generate(family, tmp_path, 1, seed=0, test_scenes=0, size=8, views=4, workers=1, progress=False)
+    (scene,) = scenes_of(folder / "train/1-of-1.tfrecord")
+    recorded = np.array(scene["cameras"], np.float32).reshape(-1, 5)
+    yaw, pitch = recorded[:, 3], recorded[:, 4]
+    forward = [np.cos(pitch) * np.cos(yaw), sign * np.cos(pitch) * np.sin(yaw), np.sin(pitch)]
+    distance = np.linalg.norm(recorded[:, :3], axis=1)
+    np.testing.assert_allclose(np.stack(forward, axis=1) * distance[:, None], -recorded[:, :3], atol=1e-5)
+    convert(folder, 1, workers=1, progress=False)
+    read = SceneDataset(folder, "train").scene(0)[1].numpy()
+    np.testing.assert_allclose(read[:, :3], -distance[:, None] * axes(read)[0], atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from gqn.core.camera import look_at, orbit
 from gqn.scenes.render import BACKGROUND, Lighting, World, out_of_shadow, render, surface_colours, trace
+from gqn.scenes.senses import feel
 from gqn.scenes.solids import boxes, place_boxes
 from gqn.scenes.textures import PATTERNS, TILE, look_up
 
@@ -146,3 +147,35 @@ def test_a_pattern_repeats_and_its_coarse_copies_are_means(name: str) -> None:
     np.testing.assert_allclose(
         look_up((name,), first[:1], u[:1], v[:1], np.array([100.0]))[0], whole.mean(axis=0), atol=1e-3
     )
+
+
+def test_a_spot_shines_downward_and_narrows_with_its_exponent() -> None:
+    """A white floor under a lamp at a height of 2: light falls with a power of the cosine."""
+    for exponent in (0.0, 10.0):
+        light = Lighting(ambient=0.1, headlight=0, diffuse=0.8, specular=0, lamp=(0.0, 0.0, 2.0), exponent=exponent)
+        world = world_of([[3, 3, 0.1]], [[0, 0, -0.1]], light)
+        frame = render(world, [[0, 0, 1.9, 0, -np.pi / 2]], 65)[0, 32, :, 0]
+        hits = trace(world, [[0, 0, 1.9, 0, -np.pi / 2]], 65)
+        away = np.hypot(*hits.point.reshape(65, 65, 3)[32, :, :2].T)
+        cosine = 2 / np.hypot(2, away)
+        np.testing.assert_allclose(frame, 255 * (0.1 + 0.8 * cosine ** (1 + exponent)), atol=1.01)
+
+
+def test_the_optical_centre_moves_the_picture_and_nothing_else() -> None:
+    world, camera = world_of([[0.3] * 3], [[0, 0, 0]]), orbit(3, 20, 1)
+    middle = trace(world, camera, 64).geom[0]
+    moved = trace(replace(world, optical_centre=(0.5 + 5 / 64, 0.5 - 3 / 64)), camera, 64).geom[0]
+    np.testing.assert_array_equal(moved[:-3, 5:], middle[3:, :-5])
+
+
+def test_what_is_lit_does_not_depend_on_the_balls_that_save_rays() -> None:
+    light = Lighting(ambient=0.2, headlight=0, diffuse=0.5, specular=0, lamp=(0.4, 0.2, 1.5))
+    world = world_of([[1, 1, 0.1], [0.2, 0.2, 0.2], [0.1, 0.3, 0.1]], [[0, 0, -0.1], [0, 0, 0.5], [0.5, 0, 0.3]], light)
+    points = np.concatenate([np.random.default_rng(0).uniform(-1, 1, (500, 2)), np.zeros((500, 1))], axis=1)
+    expected = []
+    for point in points:
+        ray = point - light.lamp
+        distance = np.linalg.norm(ray)
+        expected.append(feel(world, np.array(light.lamp), ray / distance) > distance - 1e-4)
+    np.testing.assert_array_equal(out_of_shadow(world, points), expected)
+    assert 0.05 < np.mean(expected) < 0.95

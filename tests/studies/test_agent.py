@@ -37,7 +37,7 @@ from gqn.studies.agent import (
 )
 
 TINY = {**VISION, "channels": 4}
-BRIEF = Learning(steps=20, evaluate_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
+BRIEF = Learning(steps=20, eval_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
 
 
 def started(seed: int) -> Reaching:
@@ -172,7 +172,7 @@ def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_pa
     world.world.colours[world.arm.model.geom("target").id] = labels["objects"][0]["colour"]
     observer = Frozen(world, graph, "vision")
     seen = observer.observe(world, cameras[0].double().numpy())
-    expected = graph.encode("vision", {"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])})
+    expected = graph.encode({"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])}, "vision")
     np.testing.assert_allclose(seen, expected.flatten().numpy(), atol=2e-3, rtol=1e-3)  # half precision
     assert observer.space.contains(seen)
     world.move([1, 0, 0])
@@ -211,7 +211,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
     graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agent, "load_graph", lambda run: graph)
+        patch.setattr(agent, "load", lambda run: graph)
         first = train_agent("layer-1", learning=BRIEF, layer="run")
         second = train_agent("layer-2", learning=BRIEF, layer="run", node="arm")
     assert len(first) == len(second) == 3
@@ -222,7 +222,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_told_the_state_learns() -> None:
     learning = Learning(
-        steps=1200, evaluate_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
+        steps=1200, eval_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
     )
     curve = train_agent("state", learning=learning)
     assert curve[-1]["return"] > curve[0]["return"] + 1

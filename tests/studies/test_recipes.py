@@ -31,7 +31,7 @@ RECIPES = {
         "training": {"batch": 4},
     },
 }
-EVALUATION = {"evaluation_scenes": 4, "samples": 2}
+EVALUATION = {"eval_scenes": 4, "samples": 2}
 
 
 def study_file(folder: Path, **changes: object) -> Path:

@@ -24,7 +24,7 @@ from gqn.studies import transfer_probes
 from gqn.studies.conditions import CONDITIONS, STATE, VISION, Condition, Draw, Standard, chosen_scenes, learn
 from gqn.studies.transfer import Cell, Experiment, Laboratory, TransferError, read_experiment, read_results
 from gqn.studies.transfer_report import agreement, report
-from gqn.training.checkpoint import load_graph
+from gqn.training.checkpoint import load
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
 EXPERIMENT = Experiment(
@@ -278,7 +278,7 @@ def test_the_smoke_run_does_the_whole_protocol() -> None:
 
 
 def test_the_shipped_layer_1_sees_the_frames_that_its_experiments_show() -> None:
-    graph = load_graph(SCRIPT.parent.parent / "results/transfer/layer-1.pt")
+    graph = load(SCRIPT.parent.parent / "results/transfer/layer-1.pt")
     assert list(graph.spec) == [VISION]
     views = Views(torch.rand(2, 3, 3, 32, 32), torch.rand(2, 3, 7))
     assert graph.encode(VISION, {VISION: views}).shape == (2, 64, 8, 8)

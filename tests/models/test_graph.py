@@ -10,13 +10,14 @@ import torch
 from graphs import CORES, flat, three_layers, world
 from torch import Tensor, nn
 
-from gqn.core.views import Batch, EncodedViews, GraphBatch, Views
+from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models.fusion import Standardise
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import mean_loss
 from gqn.models.losses import log_likelihood
 from gqn.models.nodes import GraphError
+from gqn.models.outputs import Grid
 from gqn.models.senses import SENSES, VectorEncoder
 
 Weights = dict[str, Tensor]
@@ -30,11 +31,11 @@ def same(first: Weights, second: Weights) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def losses(graph: RecursiveGQN, batch: GraphBatch) -> dict[str, Tensor]:
+def losses(graph: RecursiveGQN, batch: Batch) -> dict[str, Tensor]:
     return {name: mean_loss(answer, batch.tasks[name]) for name, answer in graph(batch).items()}
 
 
-def learn(graph: RecursiveGQN, steps: int, batches: Callable[[int], GraphBatch], rate: float = 3e-3) -> None:
+def learn(graph: RecursiveGQN, steps: int, batches: Callable[[int], Batch], rate: float = 3e-3) -> None:
     """All that training is, for a test; the rate falls to nothing, since a learned deviation makes losses jump."""
     learning = [p for p in graph.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=rate, weight_decay=0.01)
@@ -45,57 +46,62 @@ def learn(graph: RecursiveGQN, steps: int, batches: Callable[[int], GraphBatch],
         optimizer.step()
 
 
-@pytest.mark.parametrize("copied", [True, False])
-def test_the_flat_graph_is_the_gqn(copied: bool) -> None:
-    """Built with the same seed, or from the network itself: the same numbers, and the same objective."""
+def test_the_flat_network_is_a_graph() -> None:
+    """Built with the same seed they give the same numbers, by the same objective."""
     torch.manual_seed(0)
     sizes = {"representation": "tower", "representation_channels": 8, "aggregate": "mean", **CORES}
     network = GenerativeQueryNetwork(pixels=8, **sizes)
     torch.manual_seed(0)
-    graph = RecursiveGQN.from_flat(network) if copied else flat()
+    graph = flat()
     batch = world(3)
     views, query = batch.senses["vision"], batch.tasks["render"]
+    network.nodes["render"].sigma.copy_(graph.nodes["render"].sigma)
     torch.manual_seed(1)
-    prediction = network(Batch(views, query))
+    answer = network(Batch.of(views, query))["render"]
     torch.manual_seed(1)
-    answer = graph(GraphBatch({"vision": views}, {"render": query}))["render"]
+    r = graph.nodes["vision"](views)
+    prediction = graph.nodes["render"].generator(query.cameras, r, query.frames)
     assert torch.equal(answer.mean, prediction.mean)
     assert torch.equal(answer.kl, prediction.kl)
     sigma = graph.nodes["render"].sigma
     expected = prediction.kl.sum(dim=-1).mean() - log_likelihood(query.frames, prediction.mean, sigma).mean()
     torch.testing.assert_close(mean_loss(answer, query), expected)
-    assert torch.equal(graph.encode("vision", {"vision": views}), network.encode(views))
+    assert torch.equal(graph.encode({"vision": views}, "vision"), network.encode(views))
     torch.manual_seed(2)
     sampled = network.sample(views, query.cameras, 2)
     torch.manual_seed(2)
-    assert torch.equal(graph.sample("render", {"vision": views}, query.cameras, 2), sampled)
+    assert torch.equal(graph.sample({"vision": views}, query.cameras, 2, "render"), sampled)
 
 
-def test_a_flat_network_with_a_volume_is_a_graph_too(tmp_path: Path) -> None:
+def test_which_node_is_meant_must_be_said_where_there_are_several() -> None:
+    graph, batch = three_layers(), world(2)
+    with pytest.raises(GraphError, match="name one of the graph's senses: 'vision', 'touch'"):
+        graph.encode(batch.senses["vision"])
+    with pytest.raises(GraphError, match="name one of the graph's tasks: 'render', 'feel', 'reach', 'name'"):
+        graph.sample(batch.senses, batch.tasks["render"].cameras)
+
+
+def test_render_looks_through_whatever_volume_it_reads(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = GenerativeQueryNetwork(pixels=8, representation="volume", representation_channels=2, radius=0.5, **CORES)
-    graph = RecursiveGQN.from_flat(network)
-    graph.to_file(tmp_path / "graph.yaml")
+    network = GenerativeQueryNetwork(
+        pixels=8, representation="volume", representation_channels=4, volume={"radius": 0.5}, **CORES
+    )
+    network.to_file(tmp_path / "graph.yaml")
     again = RecursiveGQN.from_file(tmp_path / "graph.yaml")
-    again.load_state_dict(graph.state_dict())
+    again.load_state_dict(network.state_dict())
     batch = world(3)
     views, query = batch.senses["vision"], batch.tasks["render"]
-    torch.manual_seed(2)
-    sampled = network.sample(views, query.cameras, 2)
-    for made in (graph, again):
+    sampled = []
+    for made in (network, again):
         torch.manual_seed(2)
-        assert torch.equal(made.sample("render", {"vision": views}, query.cameras, 2), sampled)
-    options = {"head": "render", "inputs": ["vision"], "target": [3, 64, 64], "query": 7, **CORES}
-    with pytest.raises(GraphError, match="task 'other' reads 'vision', a volume: give it look exactly where"):
-        graph.add_task("other", **options)
-    with pytest.raises(GraphError, match="task 'other' has radius 0.6 and 'vision', which it looks through, 0.5"):
-        graph.add_task("other", **options, look=True)
-    picture = RecursiveGQN()
-    picture.add_sense("vision", "tower", frame=[3, 64, 64], channels=32)
-    with pytest.raises(GraphError, match="task 'other' reads 'vision', a tower: give it look exactly where"):
-        picture.add_task("other", **options, look=True)
+        sampled.append(made.sample(views, query.cameras, 2))
+    assert torch.equal(*sampled)
+    assert again.trials["vision"].output == again.nodes["render"].generator.look.volume
+    assert again.trials["vision"].output.radius == 0.5
     with pytest.raises(GraphError, match="task 'other' .* takes the 7 numbers of a camera, not 5"):
-        graph.add_task("other", "render", ["vision"], target=[3, 8, 8], query=5, look=True, **CORES)
+        network.add_task("other", "render", ["vision"], target=[3, 8, 8], query=5, **CORES)
+    with pytest.raises(GraphError, match="task 'render' was made for size .*radius=0.5.* would read .*radius=0.6"):
+        network.replace("vision", radius=0.6)
 
 
 class WithStatistics(VectorEncoder):
@@ -120,14 +126,14 @@ def test_frozen_nodes_stay_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert same(weights(graph, *frozen), {key: value for key, value in before.items() if key.startswith(frozen)})
     for name in ("arm", "both", "reach", "name"):
         assert not same(weights(graph, f"nodes.{name}."), {k: v for k, v in before.items() if f"nodes.{name}." in k})
-    assert not graph.encode("touch", world(2).senses).requires_grad
-    assert graph.encode("arm", world(2).senses).requires_grad
+    assert not graph.encode(world(2).senses, "touch").requires_grad
+    assert graph.encode(world(2).senses, "arm").requires_grad
     graph.unfreeze("touch")
     learn(graph, 1, world_batch)
     assert not same(weights(graph, "nodes.touch."), {k: v for k, v in before.items() if "nodes.touch." in k})
 
 
-def world_batch(step: int) -> GraphBatch:
+def world_batch(step: int) -> Batch:
     return world(8, seed=step + 1)
 
 
@@ -136,9 +142,7 @@ def test_a_frozen_head_still_teaches_what_it_reads() -> None:
     graph = flat()
     graph.freeze("render")
     before = weights(graph)
-    learn(
-        graph, 2, lambda step: GraphBatch({"vision": world(4).senses["vision"]}, {"render": world(4).tasks["render"]})
-    )
+    learn(graph, 2, lambda step: Batch({"vision": world(4).senses["vision"]}, {"render": world(4).tasks["render"]}))
     assert same(weights(graph, "nodes.render."), {k: v for k, v in before.items() if "nodes.render." in k})
     assert not same(weights(graph, "nodes.vision."), {k: v for k, v in before.items() if "nodes.vision." in k})
 
@@ -151,15 +155,15 @@ def test_dropping_a_sense_is_never_giving_it(fusion: str) -> None:
     nothing = replace(
         touch, frames=torch.full_like(touch.frames, torch.nan), present=torch.zeros(3, 3, dtype=torch.bool)
     )
-    without = graph.encode("both", {"vision": vision})
-    assert torch.equal(graph.encode("both", {"vision": vision, "touch": nothing}), without)
+    without = graph.encode({"vision": vision}, "both")
+    assert torch.equal(graph.encode({"vision": vision, "touch": nothing}, "both"), without)
     no_views = Views(touch.frames[:, :0], touch.cameras[:, :0])
-    assert torch.equal(graph.encode("both", {"vision": vision, "touch": no_views}), without)
-    assert not torch.equal(graph.encode("both", senses), without)
+    assert torch.equal(graph.encode({"vision": vision, "touch": no_views}, "both"), without)
+    assert not torch.equal(graph.encode(senses, "both"), without)
     # For some of the scenes alone.
     some = replace(touch, present=torch.tensor([True, False, True])[:, None].expand(3, 3))
-    mixed = graph.encode("both", {"vision": vision, "touch": some})
-    whole = graph.encode("both", senses)
+    mixed = graph.encode({"vision": vision, "touch": some}, "both")
+    whole = graph.encode(senses, "both")
     torch.testing.assert_close(mixed, torch.where(some.present[:, :1, None, None], whole, without), rtol=0, atol=1e-6)
 
 
@@ -173,13 +177,13 @@ def test_a_view_that_is_not_there_leaves_no_trace() -> None:
     present = torch.tensor([[True, True, False]] * 2)
     masked = {**batch.senses, "vision": Views(spoilt, vision.cameras, present)}
     fewer = {**batch.senses, "vision": Views(vision.frames[:, :2], vision.cameras[:, :2])}
-    torch.testing.assert_close(graph.encode("both", masked), graph.encode("both", fewer))
+    torch.testing.assert_close(graph.encode(masked, "both"), graph.encode(fewer, "both"))
     reach = batch.tasks["reach"]
     unknown = Views(torch.where(torch.tensor([True, False])[:, None, None], reach.frames, torch.nan), reach.cameras)
     asked = replace(unknown, present=torch.tensor([[True], [False]]))
-    loss = losses(graph, GraphBatch(masked, {"reach": asked}))["reach"]
+    loss = losses(graph, Batch(masked, {"reach": asked}))["reach"]
     first = {name: views[:1] for name, views in fewer.items()}
-    torch.testing.assert_close(loss, losses(graph, GraphBatch(first, {"reach": reach[:1]}))["reach"])
+    torch.testing.assert_close(loss, losses(graph, Batch(first, {"reach": reach[:1]}))["reach"])
     loss.backward()
     assert all(p.grad.isfinite().all() for p in graph.parameters() if p.grad is not None)
 
@@ -189,13 +193,13 @@ def test_order_of_views_and_of_senses_does_not_matter(fusion: str) -> None:
     graph = three_layers(fusion=fusion).double()
     senses = {name: Views(v.frames.double(), v.cameras.double()) for name, v in world(3).senses.items()}
     turned = {name: Views(v.frames[:, [2, 0, 1]], v.cameras[:, [2, 0, 1]]) for name, v in reversed(senses.items())}
-    torch.testing.assert_close(graph.encode("both", turned), graph.encode("both", senses))
+    torch.testing.assert_close(graph.encode(turned, "both"), graph.encode(senses, "both"))
     # The order in which a representation names them: the same graph, its file turned round.
     plain = graph.to_dict()
     plain["representations"]["both"]["inputs"].reverse()
     other = RecursiveGQN.from_dict(plain).double()
     other.load_state_dict(graph.state_dict())
-    torch.testing.assert_close(other.encode("both", senses), graph.encode("both", senses))
+    torch.testing.assert_close(other.encode(senses, "both"), graph.encode(senses, "both"))
 
 
 def test_a_cached_run_is_an_uncached_one() -> None:
@@ -207,9 +211,7 @@ def test_a_cached_run_is_an_uncached_one() -> None:
         kept = [graph.encode_views(world_batch(step).senses) for step in range(4)]
         assert all(isinstance(views["vision"], EncodedViews) for views in kept)
         assert not any(isinstance(views["touch"], EncodedViews) for views in kept)
-        batches = [
-            GraphBatch(senses, world_batch(s).tasks) if cached else world_batch(s) for s, senses in enumerate(kept)
-        ]
+        batches = [Batch(senses, world_batch(s).tasks) if cached else world_batch(s) for s, senses in enumerate(kept)]
         torch.manual_seed(1)
         learn(graph, 4, lambda step, batches=batches: batches[step])
         runs.append(weights(graph))
@@ -221,11 +223,11 @@ def test_tied_weights_are_shared_weights() -> None:
     torch.manual_seed(0)
     shared = RecursiveGQN()
     shared.add_sense("left", "vector", frame=(4,), pose=2, channels=8)
-    shared.add_sense("right", shares="left")
+    shared.add_sense("right", tied_to="left")
     shared.add_representation("hands", ["left", "right"], channels=8)
     shared.add_task("reach", "vector", ["hands"], target=(2,), sigma=1.0)
     plain = shared.to_dict()
-    assert plain["senses"]["right"] == {"shares": "left"}
+    assert plain["senses"]["right"] == {"tied_to": "left"}
     plain["senses"]["right"] = plain["senses"]["left"]
     tied = RecursiveGQN.from_dict(plain)
     tied.load_state_dict(shared.state_dict())
@@ -234,8 +236,8 @@ def test_tied_weights_are_shared_weights() -> None:
     felt, reach = batch.senses["touch"], {"reach": batch.tasks["reach"]}
     both = {"left": felt, "right": Views(felt.frames.flip(0), felt.cameras)}
     for graph in (tied, shared):
-        losses(graph, GraphBatch(both, reach))["reach"].backward()
-    torch.testing.assert_close(shared.encode("hands", both), tied.encode("hands", both))
+        losses(graph, Batch(both, reach))["reach"].backward()
+    torch.testing.assert_close(shared.encode(both, "hands"), tied.encode(both, "hands"))
     for name, parameter in shared.nodes["left"].named_parameters():
         left, right = (dict(tied.nodes[hand].named_parameters())[name].grad for hand in ("left", "right"))
         torch.testing.assert_close(parameter.grad, left + right)
@@ -264,11 +266,11 @@ def test_a_file_alone_rebuilds_the_graph(tmp_path: Path, suffix: str) -> None:
 
 def test_a_limited_task_reads_its_senses_alone() -> None:
     graph = three_layers()
-    graph.add_task("blind", shares="name", inputs=["both"], senses=["touch"])
+    graph.add_task("blind", tied_to="name", inputs=["both"], senses=["touch"])
     batch = world(3)
     name = batch.tasks["name"]
-    whole = graph(GraphBatch(batch.senses, {"blind": name, "name": name}))
-    felt = graph(GraphBatch({"touch": batch.senses["touch"]}, {"name": name}))
+    whole = graph(Batch(batch.senses, {"blind": name, "name": name}))
+    felt = graph(Batch({"touch": batch.senses["touch"]}, {"name": name}))
     assert torch.equal(whole["blind"].mean, felt["name"].mean)
     assert not torch.equal(whole["name"].mean, felt["name"].mean)
 
@@ -277,7 +279,7 @@ def test_growing_keeps_what_is_there_to_the_bit() -> None:
     graph = flat()
     batch = world(2)
     before = weights(graph)
-    seen = graph.encode("vision", {"vision": batch.senses["vision"]})
+    seen = graph.encode({"vision": batch.senses["vision"]}, "vision")
     graph.add_sense("touch", "vector", frame=(4,), pose=2, channels=16)
     graph.add_representation("arm", ["vision"], channels=16)
     graph.add_task("reach", "vector", ["arm"], target=(2,))
@@ -288,25 +290,25 @@ def test_growing_keeps_what_is_there_to_the_bit() -> None:
     assert any(".encoders.touch." in key for key in weights(graph))
     graph.attach("reach", "touch")
     assert same({k: v for k, v in weights(graph).items() if ".encoders.touch." not in k}, before)
-    assert graph(GraphBatch(batch.senses, {"reach": batch.tasks["reach"]}))["reach"].mean.shape == (2, 1, 2)
+    assert graph(Batch(batch.senses, {"reach": batch.tasks["reach"]}))["reach"].mean.shape == (2, 1, 2)
     graph.detach("reach", "arm")
     graph.detach("arm", "touch")
     assert same(weights(graph), before)
-    assert torch.equal(graph.encode("vision", {"vision": batch.senses["vision"]}), seen)
+    assert torch.equal(graph.encode({"vision": batch.senses["vision"]}, "vision"), seen)
 
 
 def test_rename_and_remove() -> None:
     graph = three_layers()
-    graph.add_task("blind", shares="name", inputs=["both"], senses=["touch"])
+    graph.add_task("blind", tied_to="name", inputs=["both"], senses=["touch"])
     batch = world(2)
-    before = graph.encode("both", batch.senses)
+    before = graph.encode(batch.senses, "both")
     graph.rename("touch", "hand")
     assert graph.spec["both"].inputs == ("arm", "hand")
     assert graph.spec["blind"].senses == ("hand",)
     renamed = {"vision": batch.senses["vision"], "hand": batch.senses["touch"]}
-    assert torch.equal(graph.encode("both", renamed), before)
+    assert torch.equal(graph.encode(renamed, "both"), before)
     graph.rename("name", "tell")
-    assert graph.spec["blind"].shares == "tell"
+    assert graph.spec["blind"].tied_to == "tell"
     assert RecursiveGQN.from_dict(graph.to_dict()).spec == graph.spec
     copy.deepcopy(graph).load_state_dict(graph.state_dict())
     graph.remove("blind", "tell", "both")
@@ -333,7 +335,7 @@ def test_replace_gives_new_weights_in_the_same_place() -> None:
 
 def test_standardised_representations_have_no_mean_and_one_deviation() -> None:
     torch.manual_seed(0)
-    node = Standardise(inputs=(3, 2, 2), channels=3)
+    node = Standardise(inputs=Grid(3, 2, 2), channels=3)
     r = 5 + 0.01 * torch.randn(200, 3, 2, 2)
     r[:, 0, 0, 0] = 7.0  # what never varies stays finite
     assert torch.equal(node(r), r)  # before it is fitted
@@ -345,7 +347,7 @@ def test_standardised_representations_have_no_mean_and_one_deviation() -> None:
     assert deviation[0] == 0
     assert not list(node.parameters())
     with pytest.raises(ValueError, match="gives as many"):
-        Standardise(inputs=(3, 2, 2), channels=4)
+        Standardise(inputs=Grid(3, 2, 2), channels=4)
 
 
 def test_dropout_of_senses() -> None:
@@ -353,16 +355,16 @@ def test_dropout_of_senses() -> None:
     torch.manual_seed(0)
     graph = three_layers(fusion="sum", dropout=0.5)
     senses = world(400).senses
-    alone = [graph.eval().encode("both", {name: senses[name]}) for name in senses]
-    whole = graph.encode("both", senses)
+    alone = [graph.eval().encode({name: senses[name]}, "both") for name in senses]
+    whole = graph.encode(senses, "both")
     graph.train()
-    drawn = graph.encode("both", senses)
+    drawn = graph.encode(senses, "both")
     vision, touch, both = ((drawn - r).abs().amax(dim=(1, 2, 3)) < 1e-5 for r in (*alone, whole))
     assert (vision.int() + touch.int() + both.int() == 1).all()
     # Of the four equally likely outcomes, the one without both becomes either of the two with one.
     for outcome, share in ((vision, 0.375), (touch, 0.375), (both, 0.25)):
         assert outcome.float().mean().item() == pytest.approx(share, abs=0.08)
-    torch.testing.assert_close(graph.encode("both", {"touch": senses["touch"]}), alone[1])
+    torch.testing.assert_close(graph.encode({"touch": senses["touch"]}, "both"), alone[1])
 
 
 ERRORS: dict[str, tuple[Callable[[RecursiveGQN], object], str]] = {
@@ -405,10 +407,6 @@ ERRORS: dict[str, tuple[Callable[[RecursiveGQN], object], str]] = {
         lambda g: g.add_task("x", "vector", ["arm", "arm"], target=(2,)),
         "task 'x' reads a node twice: name each of its inputs once",
     ),
-    "looks through a picture": (
-        lambda g: g.add_task("x", "render", ["vision"], target=(3, 8, 8), query=7, look=True),
-        "no volume to look through",
-    ),
     "attached twice": (lambda g: g.attach("both", "touch"), "'both' reads 'touch' already"),
     "not attached": (lambda g: g.detach("both", "vision"), "'both' does not read 'vision'; it reads 'arm', 'touch'"),
     "sizes of inputs": (
@@ -430,20 +428,20 @@ ERRORS: dict[str, tuple[Callable[[RecursiveGQN], object], str]] = {
     "target of another shape": (lambda g: g.add_task("x", "render", ["arm"], target=(3, 8, 6)), "'x' .*a frame is"),
     "grids": (
         lambda g: g.add_task("x", "render", ["vision"], target=(3, 64, 64), query=7),
-        r"task 'x' \(render on 'vision' \(8, 2, 2\)\): a representation on a grid of 2: the generator takes 1 or 16",
+        r"task 'x' \(render on 'vision' \(8, 2, 2\)\): a representation on a grid of 2 x 2: the generator takes 1 x 1 or 16 x 16",
     ),
     "needed by others": (lambda g: g.remove("vision"), "'arm' needs 'vision': remove it too, or detach it first"),
     "limited to no sense": (
-        lambda g: g.add_task("x", shares="name", inputs=["both"], senses=["arm"]),
+        lambda g: g.add_task("x", tied_to="name", inputs=["both"], senses=["arm"]),
         "can't be limited to 'arm': it reads the senses 'touch', 'vision'",
     ),
-    "shares another kind": (
-        lambda g: g.add_sense("x", shares="arm"),
-        "'x' can't share the weights of 'arm': name another sense",
+    "tied to another kind": (
+        lambda g: g.add_sense("x", tied_to="arm"),
+        "'x' can't be tied to 'arm': name another sense",
     ),
-    "shares and has": (
-        lambda g: g.add_sense("x", "vector", shares="touch"),
-        "sense 'x' shares the weights of 'touch' and takes no 'encoder' of",
+    "tied and has": (
+        lambda g: g.add_sense("x", "vector", tied_to="touch"),
+        "sense 'x' is tied to 'touch' and takes no 'encoder' of",
     ),
 }
 
@@ -505,9 +503,9 @@ def test_data_that_do_not_fit_are_named() -> None:
         ({"touch": touch}, {"touch": touch}, "'touch' is a sense and no task"),
     ):
         with pytest.raises(GraphError, match=message):
-            graph(GraphBatch(senses, tasks))
+            graph(Batch(senses, tasks))
     with pytest.raises(GraphError, match="'reach' can't be encoded"):
-        graph.encode("reach", batch.senses)
+        graph.encode(batch.senses, "reach")
     with pytest.raises(GraphError, match="the graph has no task"):
         RecursiveGQN().check_whole()
 
@@ -530,7 +528,7 @@ def test_three_layers_learn_every_task_from_its_own_scene() -> None:
         assert learned["true"][task] < misfit[task] - 0.3
 
 
-def shuffled(batch: GraphBatch) -> GraphBatch:
+def shuffled(batch: Batch) -> Batch:
     """Every scene with the answers of another."""
     order = torch.randperm(len(batch.tasks["reach"].frames), generator=torch.Generator().manual_seed(5))
-    return GraphBatch(batch.senses, {name: Views(v.frames[order], v.cameras) for name, v in batch.tasks.items()})
+    return Batch(batch.senses, {name: Views(v.frames[order], v.cameras) for name, v in batch.tasks.items()})
