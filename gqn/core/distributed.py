@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gqn.core.errors import Error
+
+GONE = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")  # in torch's errors
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -49,6 +53,16 @@ class Processes:
         distributed.all_gather_object(values, value)
         return values
 
+    def lost(self, error: RuntimeError) -> bool:
+        """Whether an error says that another process is gone."""
+        return self.count > 1 and any(sign in str(error) for sign in GONE)
+
+    def of_leader(self, value: float) -> float:
+        """Return the leading process's value, on all processes."""
+        if self.count == 1:
+            return value
+        return self.total(torch.tensor(value if self.leads else 0.0, device=self.device, dtype=torch.float64)).item()
+
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any process."""
         if self.count == 1:
@@ -64,14 +78,14 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
 
     Raises:
-        ValueError: for another device, and for CUDA where there is none.
+        Error: for another device, and for CUDA where there is none.
     """
     if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f"--device {device}: must be cpu, cuda or auto")
+        raise Error(f"--device {device}: must be cpu, cuda or auto")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+        raise Error("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:

@@ -3,8 +3,10 @@
 from importlib import import_module
 from types import ModuleType
 
+from gqn.core.errors import Error
 
-class MissingExtra(ImportError):
+
+class MissingExtra(Error, ModuleNotFoundError):
     """A library of an extra that is not installed; the message says how to install it."""
 
 

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and folders that one process at a time writes to."""
 
+import errno
 import fcntl
 import json
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
@@ -37,11 +40,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.close()
 
 
+def _flock(file: IO[bytes], how: int) -> None:
+    """Lock a file as far as its file system can: Lustre, SMB and NFS may have no locks, and then there are none."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
 def _alone(path: Path) -> IO[bytes]:
     """Open an empty file at `path` that no other process or thread writes until it is closed."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _flock(file, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.truncate()
@@ -64,13 +76,18 @@ def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterat
         began = time.monotonic()
         while True:
             try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                _flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() - began >= patience:
                     raise
                 time.sleep(0.1)
         yield file.fileno()
+
+
+def given_name(folder: str | os.PathLike[str]) -> str:
+    """The name of a folder as it is given, whatever it is a link to; of `.` and `..` the name of the folder there."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def write_json(path: str | os.PathLike[str], values: Any) -> None:

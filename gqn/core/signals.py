@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the process that saves asks for them between steps, and its workers leave them to it."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,15 +16,42 @@ class Interrupted(Exception):
         self.signal = number
 
 
+class Stop(BaseException):
+    """A signal that came where it was not to wait, see `Caught.raised`."""
+
+
+class Caught(list[int]):
+    """The signals that came."""
+
+    at_once = False
+
+    @contextmanager
+    def raised(self, at_once: bool = True) -> Iterator[None]:
+        """A block that a signal ends at once, by raising Stop."""
+        self.at_once = at_once
+        try:
+            yield
+        finally:
+            self.at_once = False
+
+
 @contextmanager
-def caught_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and Ctrl-C in a list instead of ending the process; a second Ctrl-C does end it."""
-    caught: list[int] = []
+def caught_signals() -> Iterator[Caught]:
+    """Collect SIGTERM and Ctrl-C in a list instead of ending the process; a second Ctrl-C does end it.
+
+    Outside the main thread, which alone gets signals, it collects nothing.
+    """
+    caught = Caught()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
 
     def catch(number: int, frame: object) -> None:
         if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
+        if caught.at_once:
+            raise Stop
 
     before = {number: signal.signal(number, catch) for number in ENDING}
     try:

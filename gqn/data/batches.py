@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from gqn.core.signals import leave_signals_to_parent
+from gqn.core.errors import Error
 from gqn.core.views import Batch, EncodedViews, Views
 
 FRAMES = "frames"  # the data of vision
@@ -88,7 +88,7 @@ class TrainingBatches(Dataset[Batch]):
         alternate: bool = False,
     ) -> None:
         if batch % processes:
-            raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
+            raise Error(f"a batch of {batch} scenes does not divide by {processes} processes")
         check_data(scenes, asked, context_views[1], queries, "--context-views")
         self.scenes, self.asked, self.context_views, self.queries = scenes, asked, context_views, queries
         self.batch, self.seed, self.rank, self.processes = batch, seed, rank, processes
@@ -121,18 +121,6 @@ class TrainingBatches(Dataset[Batch]):
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))
         return int(self._epoch[1][place])
-
-    def loader(self, start: int, stop: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-        """Return the batches of steps start to stop - 1, in order."""
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            pin_memory=pin_memory,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=leave_signals_to_parent,
-        )
 
 
 class EvaluationBatch(NamedTuple):
@@ -280,9 +268,9 @@ def stack_known(found: Sequence[tuple[Tensor, Tensor] | None]) -> Views | None:
 
 
 def check_data(scenes: Scenes, asked: Asked, context: int, queries: int, option: str) -> None:
-    """Raise ValueError where there are no scenes, they lack the data or have too few; option: what sets the context."""
+    """Raise Error where there are no scenes, they lack the data or have too few; option: what sets the context."""
     if not len(scenes):
-        raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
+        raise Error("the dataset has no scenes: convert its record files first, see data.sh")
     for name, data in {**asked.senses, **asked.tasks}.items():
         have = scenes.observations(data)
         if not have and name in asked.tasks:
@@ -290,7 +278,7 @@ def check_data(scenes: Scenes, asked: Asked, context: int, queries: int, option:
         read = context if any(scenes.observations(sensed) == have for sensed in asked.senses.values()) else 0
         need = read + (queries if data in asked.tasks.values() else 0)
         if have < need:
-            raise ValueError(
+            raise Error(
                 f"'{name}' needs {need} observations of '{data}' a scene; the dataset has {have}: "
                 f"lower {option} or --queries, or name other data in the graph"
             )

@@ -1,8 +1,9 @@
 """DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
+import errno
 import json
+import operator
 import os
-import pickle
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -18,14 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
-from gqn.core.files import write_json
+from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
+from gqn.core.errors import Error, NoSuchItem, of_memory
+from gqn.core.files import given_name, write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
 TWINS = "twins"  # a third split, of drawn scenes alone: scene i is the twin of scene i of "test"
-CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
 Shapes = Mapping[str, tuple[int, ...]]  # of float32 tensors, by name
@@ -33,7 +35,7 @@ OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
 FORMAT = 2  # of the shards
 
 
-class DatasetError(ValueError):
+class DatasetError(Error):
     """A dataset that is missing, damaged or not what it should be; the message is for its user."""
 
 
@@ -47,6 +49,7 @@ class DatasetInfo:
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
     further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
     geometry: Geometry | None = None  # of its cameras and its world, where it is known
+    record_files: str = ""  # pattern of their names, such as *.tfrecord, where they are not DeepMind's
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -116,22 +119,41 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     Raises DatasetError for a damaged `dataset.json`, or for a name that is not one of DeepMind's.
     """
     path = Path(directory) / "dataset.json"
-    name = Path(directory).resolve().name
     try:
-        fields = json.loads(path.read_text())
-        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        geometry = _geometry(fields)
-        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
-            geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry)
+        return described(path, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        if name in DATASETS:
-            return DATASETS[name]
+        # A link's own name counts before that of the folder which it leads to.
+        for name in (given_name(directory), Path(directory).resolve().name):
+            if name in DATASETS:
+                return DATASETS[name]
         raise DatasetError(
-            f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}"
+            f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}{meant(directory)}"
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+
+
+def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
+    """What a `dataset.json` says; path: its file, for the error. Raises DatasetError where it is damaged."""
+    try:
+        fields = json.loads(text)
+        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
+        record_files = str(fields.get("record_files", ""))
+        name, geometry = str(fields["name"]), _geometry(fields)
+        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
+            folder = Path(path).parent.name
+            geometry = next((info.geometry for known, info in DATASETS.items() if folder.startswith(known)), None)
+        return DatasetInfo(name, pixels, views, {}, further, geometry, record_files)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
+
+
+def meant(directory: str | os.PathLike[str]) -> str:
+    """The advice to name the dataset's folder, where one lies above or in what was named instead; else nothing."""
+    given = Path(os.path.abspath(directory))
+    inside = sorted(given.iterdir()) if given.is_dir() else []
+    for folder in (given.parent, given.parent.parent, *inside):
+        if any((folder / part).exists() for part in ("dataset.json", "torch/train", "torch/test")):
+            return f"; did you mean {quote(str(folder))}?"
+    return ""
 
 
 def _positive(number: Any) -> int:
@@ -158,7 +180,7 @@ def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
 def how_to_fetch(name: str, directory: Path) -> str:
     """The lines that tell a user where the TFRecords of dataset `name` come from."""
     lines = [f"{name}: no record files in {directory}/train or {directory}/test."]
-    data_dir = quote(str(directory.resolve().parent))
+    data_dir = quote(os.path.dirname(os.path.abspath(directory)))
     if name in DATASETS:
         files = DATASETS[name].files
         lines += [
@@ -227,18 +249,18 @@ def read_index(path: Path) -> Index:
         index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields), "geometry": _geometry(fields)})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged index ({error!r}): remove it and run: {_command(path)}") from error
     return index
 
 
 def _command(path: Path) -> str:
     dataset = path.absolute().parents[2]  # of DATASET/torch/SPLIT/file
-    return f"sh data.sh {quote(str(dataset.parent))} BATCH {dataset.name}"
+    return f"sh data.sh {quote(str(dataset.parent))} BATCH {quote(dataset.name)}"
 
 
-class SceneDataset:
-    """Scenes of one split of a converted dataset, read from its shards as they are asked for.
+class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Scenes of one split of a converted dataset, read from its shards as they are asked for: a dataset of torch's.
 
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
 
@@ -262,14 +284,16 @@ class SceneDataset:
 
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
+            raise DatasetError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
         self.folder = Path(directory) / "torch" / split
         path = self.folder / "index.json"
         try:
             index = read_index(path)
         except (FileNotFoundError, NotADirectoryError):
             missing = next(folder for folder in (Path(directory), self.folder, path) if not folder.exists())
-            raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
+            raise DatasetError(
+                f"{missing}: not there{meant(directory) or f': convert the dataset: {_command(path)}'}"
+            ) from None
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
@@ -284,6 +308,10 @@ class SceneDataset:
 
     def __len__(self) -> int:
         return self._starts[-1] if self._chosen is None else len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return `scene(index)`, as torch's loaders and `random_split` ask for it."""
+        return self.scene(index)
 
     @property
     def numbers(self) -> list[int]:
@@ -305,11 +333,14 @@ class SceneDataset:
             (views, 5), float32: x, y, z in world units, yaw and pitch in radians.
 
         Raises:
-            IndexError: past the end.
+            NoSuchItem: past the end.
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
-        chosen = range(self.views) if views is None else views
+        chosen = list(range(self.views) if views is None else map(operator.index, views))
+        for view in chosen:
+            if not 0 <= view < self.views:
+                raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")
         frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
         jpegs, offsets = (
             shard["jpegs"].numpy(),
@@ -323,7 +354,7 @@ class SceneDataset:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
-        cameras = shard["cameras"][row][list(chosen)]
+        cameras = shard["cameras"][row][chosen]
         return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 
     def sensed(self, index: int, name: str) -> Tensor:
@@ -337,7 +368,7 @@ class SceneDataset:
         """
         number, row = self._place(index)
         if name not in self.further:
-            raise KeyError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
+            raise DatasetError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
         return self._load(self._shards[number])[name][row]
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -349,7 +380,7 @@ class SceneDataset:
     def position(self, index: int) -> int:
         """Return the place of scene `index` among all that are converted, of which this may be a part. IndexError."""
         if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
+            raise NoSuchItem(f"scene {index} of {len(self)}")
         return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
@@ -362,7 +393,11 @@ class SceneDataset:
             shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
-        except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # torch.load raises many types for a damaged file
+            if of_memory(error):
+                raise
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which mapping an empty file gives
+                raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
             raise self._damaged(shard) from error
         jpegs = shapes.pop("jpegs", None)
         expected = {

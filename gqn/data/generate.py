@@ -21,7 +21,7 @@ from gqn.core.camera import turned
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
-from gqn.data.workers import quiet_start, worker_pool
+from gqn.data.workers import quiet_start, worker_died, worker_pool
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 
@@ -79,11 +79,8 @@ def generate(
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
-    try:
-        # Before anything is written.
-        drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
-    except (ModuleNotFoundError, ValueError) as error:
-        raise DatasetError(str(error)) from error
+    # What a family needs is there, before anything is written.
+    drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
     description = {
         "name": name,
         "family": family,
@@ -147,7 +144,7 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
                 written = pool.map(_write, files)
             yield from written
         except BrokenProcessPool as error:
-            raise DatasetError("a worker died, perhaps for want of memory: try fewer workers") from error
+            raise DatasetError(worker_died()) from error
 
 
 def _write(file: _File) -> int:

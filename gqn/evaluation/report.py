@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn.core.distributed import Processes, processes
@@ -55,6 +54,7 @@ from gqn.models.nodes import data_of, listed
 from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
+from gqn.training.logs import Logs
 from gqn.training.trainer import computes_in_bfloat16
 from gqn.training.validation import mean_image, scalars
 
@@ -130,7 +130,8 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     pixels = network.spec[sense].options["frame"][1]
     if scenes.pixels != pixels:
         raise Error(
-            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: name a dataset of that size"
+            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: "
+            "name a dataset of that size"
         )
     held_out = LabelledScenes(scenes)
     check_data(held_out, asked, options.most_context, 1, "--most-context")
@@ -173,16 +174,16 @@ def asked_of(network: RecursiveGQN, run: Path) -> Asked:
     tasks = [name for name, node in spec.items() if node.network == "render" and node.inputs == tuple(senses)]
     if len(senses) != 1 or len(tasks) != 1 or data_of(senses[0], spec[senses[0]]) != FRAMES:
         raise Error(
-            f"{run}: an evaluation examines a sense of frames and one task that renders them from it, not this graph of "
-            f"{listed(spec)}: name the run of such a network; metrics.json has the figures of every graph's tasks"
+            f"{run}: an evaluation examines a sense of frames and one task that renders them from it, not this graph "
+            f"of {listed(spec)}: name the run of such a network; metrics.json has the figures of every graph's tasks"
         )
     return Asked({senses[0]: FRAMES}, {tasks[0]: FRAMES})
 
 
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
-    with SummaryWriter(str(folder)) as writer:
+    with Logs(folder) as writer:
         for name, value in scalars(report):
-            writer.add_scalar(f"evaluation/{name}", value, step)
+            writer.scalar(f"evaluation/{name}", value, step)
         for name, picture in drawings.items():
             if isinstance(picture, Tensor):
                 with whole_file(folder / f"{name}.gif") as file:
@@ -190,7 +191,7 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
                 continue
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")
-            writer.add_figure(f"evaluation/{name}", picture, step)
+            writer.figure(f"evaluation/{name}", picture, step)
 
 
 def plain(value: Any) -> Any:

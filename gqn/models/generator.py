@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gqn.core.camera import CAMERA_NUMBERS
+from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
+from gqn.models.nearest import LookNearest
 from gqn.models.outputs import Grid, Output, Volume
 from gqn.models.volume import LookThrough, Painter
 
@@ -67,7 +69,7 @@ class Generator(nn.Module):
             memory, more time.
 
     Raises:
-        ValueError: where the sizes do not fit.
+        Error: where the sizes do not fit.
     """
 
     SCALE = 4
@@ -90,10 +92,13 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         if pixels % self.SCALE:
-            raise ValueError(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
+            raise Error(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
-        self.look: LookThrough | None = None
-        if isinstance(inputs, Volume):
+        self.look: LookThrough | LookNearest | None = None
+        self.painter: Painter | None = None
+        if isinstance(inputs, Volume) and inputs.nearest:
+            self.look = LookNearest(inputs, out_channels=seen_channels, grid=grid, cameras=cameras)
+        elif isinstance(inputs, Volume):
             self.look = LookThrough(
                 inputs,
                 pixels=pixels,
@@ -102,8 +107,9 @@ class Generator(nn.Module):
                 cameras=cameras,
                 frame_channels=frame_channels,
             )
+            self.painter = Painter(canvas=hidden, seen=self.look.channels, frame_channels=frame_channels)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
-            raise ValueError(
+            raise Error(
                 f"a representation on a grid of {inputs.height} x {inputs.width}: the generator takes 1 x 1 or "
                 f"{grid} x {grid}"
             )
@@ -151,9 +157,6 @@ class Generator(nn.Module):
         self.prior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.posterior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.observe = nn.Conv2d(canvas, frame_channels, 1)
-        self.painter: Painter | None = None
-        if self.look is not None:
-            self.painter = Painter(canvas=hidden, seen=self.look.channels, frame_channels=frame_channels)
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
         """Return a prediction of the frames at query cameras.

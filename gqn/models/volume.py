@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
+from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
 SIDE = 24  # cells along an edge of the cube
@@ -49,7 +50,7 @@ class VolumeEncoder(nn.Module):
         hidden: channels of the convolutions over the frame.
 
     Raises:
-        ValueError: for cameras of other numbers than the seven, or fewer channels than the frame has.
+        Error: for cameras of other numbers than the seven, or fewer channels than the frame has.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class VolumeEncoder(nn.Module):
         super().__init__()
         check_cameras(cameras)
         if channels <= frame_channels or side % 2 or pixels % 4:
-            raise ValueError(
+            raise Error(
                 f"{channels} channels, {side} cells a side and {pixels} pixels: a volume needs more channels than the "
                 f"{frame_channels} of the frame, an even side and a multiple of 4 pixels"
             )
@@ -316,10 +317,10 @@ def centre_of(volume: Volume, like: Tensor) -> Tensor:
 def half_width(field_of_view: float) -> float:
     """Return half the width of what a camera sees at distance 1."""
     if not 0 < field_of_view < 180:
-        raise ValueError(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
+        raise Error(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
     return math.tan(math.radians(field_of_view) / 2)
 
 
 def check_cameras(cameras: int) -> None:
     if cameras != CAMERA_NUMBERS:
-        raise ValueError(f"a volume takes the {CAMERA_NUMBERS} numbers of a camera, not {cameras}")
+        raise Error(f"a volume takes the {CAMERA_NUMBERS} numbers of a camera, not {cameras}")

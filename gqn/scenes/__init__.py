@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from gqn.core.files import given_name
 from gqn.scenes.family import Family
 from gqn.scenes.jaco import Jaco
 from gqn.scenes.mazes import Mazes
@@ -29,6 +30,8 @@ def family_of(dataset: Path) -> Family | None:
         described = json.loads((dataset / "dataset.json").read_text())
         return FAMILIES[described["family"]](**described["options"])
     except FileNotFoundError:
-        return FAMILIES[dataset.resolve().name]() if dataset.resolve().name in FAMILIES else None
+        # A link's own name counts before that of the folder which it leads to.
+        names = [name for name in (given_name(dataset), dataset.resolve().name) if name in FAMILIES]
+        return FAMILIES[names[0]]() if names else None
     except (KeyError, TypeError, ValueError):
         return None  # of another origin

@@ -1,4 +1,4 @@
-"""Mazes: layouts of labmaze on a grid of 7x7 cells, one or two rooms and the corridors between them, seen along paths.
+"""Mazes: layouts on a grid of 7x7 cells, one or two rooms and the corridors between them, seen along paths.
 
 Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the patterns, light and measures are ours.
 """
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
+from gqn.core.errors import Error
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.jaco import SKY, sunlight
+from gqn.scenes.layout import maze_layout
 from gqn.scenes.render import World
 from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
@@ -53,12 +55,13 @@ class Mazes(Family):
         self.at_least(5, "cells")
         self.at_least(1, "most_rooms")
         if not self.cells % 2:
-            raise ValueError(f"cells is {self.cells}, must be odd")
+            raise Error(f"cells is {self.cells}, must be odd")
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         if contents is not None:
-            raise ValueError("mazes have no twins: they hold no objects, and another layout has other ways to walk")
-        open_cells = self._layout(random)
+            raise Error("mazes have no twins: they hold no objects, and another layout has other ways to walk")
+        rooms = int(random.integers(1, self.most_rooms, endpoint=True))
+        open_cells = maze_layout(self.cells, rooms, random)
         slabs = _walls(open_cells)
         walls = [str(name) for name in random.permutation(WALLS)[:3]]
         floor = str(random.choice(FLOORS))
@@ -81,28 +84,6 @@ class Mazes(Family):
             "floor": floor if self.textures else None,
         }
         return Setting(world, self._walk(open_cells, random), labels, np.empty((0, 3)))
-
-    def _layout(self, random: np.random.Generator) -> NDArray[np.bool_]:
-        """Which cells (rows, columns) can be walked; the outermost never can. ModuleNotFoundError without labmaze."""
-        try:
-            import labmaze
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("mazes need labmaze: pip install 'gqn[worlds]'") from error
-        maze = labmaze.RandomMaze(
-            height=self.cells,
-            width=self.cells,
-            max_rooms=int(random.integers(1, self.most_rooms, endpoint=True)),
-            room_min_size=3 if self.cells > 5 else 1,
-            room_max_size=3,
-            extra_connection_probability=0.3,
-            max_variations=1,
-            has_doors=False,
-            simplify=False,
-            spawns_per_room=0,
-            objects_per_room=0,
-            random_seed=int(random.integers(2**31)),
-        )
-        return np.array([[character != "*" for character in row] for row in str(maze.entity_layer).splitlines()])
 
     def _walk(self, open_cells: NDArray[np.bool_], random: np.random.Generator) -> Array:
         """Recorded cameras (views, 5) on a path through cells chosen at random, in steps of STEP and TURN at most."""

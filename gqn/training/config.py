@@ -1,5 +1,6 @@
 """Configuration of a run: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -14,8 +15,8 @@ from gqn.models.losses import annealed
 class ModelConfig:
     """The network: arguments of `gqn.models.gqn.GenerativeQueryNetwork`."""
 
-    representation: Literal["pyramid", "tower", "pool", "volume"] = "pool"
-    """Representation network; a volume knows how cameras see (not in the paper)."""
+    representation: Literal["pyramid", "tower", "pool", "volume", "nearest"] = "pool"
+    """Representation network; a volume knows how cameras see (not in the paper), `nearest` is the one before it."""
     representation_channels: int = 256
     """Channels of the representation r; of a volume, channels of each cell."""
     aggregate: Literal["sum", "mean"] = "sum"
@@ -53,7 +54,7 @@ class TrainingConfig:
     steps: int = 2_000_000
     """Training steps."""
     minutes: float = 0.0
-    """Stop after so many minutes of training even if steps are left; 0 for no limit."""
+    """Stop after so many minutes of training even if steps are left, the schedules with them; 0 for no limit."""
     batch: int = 36
     """Scenes a step, over all processes together."""
     gradient_accumulation_steps: int = 1
@@ -89,14 +90,15 @@ class TrainingConfig:
     ema_decay: float = 0.9995
     """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
-    def learning_rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int, position: float | None = None) -> float:
         """Return Adam's learning rate at a step."""
-        rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
+        at = step if position is None else position
+        rate = annealed(at, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
         return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
-    def sigma_at(self, step: int) -> float:
+    def sigma_at(self, position: float) -> float:
         """Return the standard deviation of the pixels at a step."""
-        return annealed(step, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
+        return annealed(position, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
 
     def with_schedules(self) -> "TrainingConfig":
         """Return the same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
@@ -121,6 +123,10 @@ class GraphConfig:
     """Train one task a step, in turn, instead of all at each step."""
     cache: bool = True
     """Encode what frozen senses observe once, before training, where that is less work than at every step."""
+
+    def __post_init__(self) -> None:
+        for name in ("graph", "start"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        for name in ("data", "runs", "name"):  # a notebook has paths
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -202,7 +210,7 @@ class Config:
             ("latent", m.latent > 0, "at least 1"),
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
-            ("seed", self.seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
             ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),
             ("generation_steps", m.generation_steps > 1, "at least 2"),

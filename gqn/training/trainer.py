@@ -1,19 +1,17 @@
 """The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
 
 import copy
-import json
+import os
+import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -22,32 +20,38 @@ from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
 from gqn.core.modes import evaluating
 from gqn.core.provenance import provenance
-from gqn.core.signals import Interrupted, caught_signals
+from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
-from gqn.data.batches import FLAT, FRAMES, Asked, Scenes, TrainingBatches, check_data, evaluation_batches
-from gqn.data.dataset import TWINS, SceneDataset
+from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
-from gqn.data.labels import scene_labels
+from gqn.data.loading import loading
 from gqn.figures import predictions as plots
-from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
 from gqn.models.losses import averaging_decay, likelihood_floor
-from gqn.models.nodes import GraphError, below, data_of, listed
 from gqn.training import checkpoint
-from gqn.training.config import Config, ModelConfig, to_dict
+from gqn.training.config import Config, to_dict
+from gqn.training.folder import TrainingError, run_folder
+from gqn.training.history import METRICS, read_history, sound
+from gqn.training.logs import Logs
+from gqn.training.losses import Losses
 from gqn.training.muon import Muon
-from gqn.training.nodes import encode_scenes, take_weights
+from gqn.training.nodes import encode_scenes
 from gqn.training.objective import Objective
 from gqn.training.objects import object_gain
+from gqn.training.setup import (
+    asked_by,
+    build,
+    chosen_tasks,
+    computes_in_bfloat16,
+    open_dataset,
+    open_scenes,
+    open_twins,
+    resolved,
+)
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
-METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
-
-
-class TrainingError(Error):
-    """A run that can't start or go on; the message says why and what to do."""
 
 
 def train(
@@ -56,7 +60,7 @@ def train(
     *,
     scenes: Scenes | None = None,
     held_out: Scenes | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
 ) -> Path:
     """Train as `config` says and return the run's folder, runs/name.
 
@@ -68,7 +72,8 @@ def train(
         config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
-        resume: go on with the run in the folder, on the same curve as if it had not stopped.
+        resume: go on with the run in the folder, on the same curve as if it had not stopped; or from a checkpoint's
+            file that lies there in place of its last.
 
     Returns:
         The run's folder.
@@ -76,8 +81,9 @@ def train(
     Raises:
         Error: with one line for the user.
     """
-    with processes(config.device) as group:
-        return Trainer(config, group, network=network, scenes=scenes, held_out=held_out, resume=resume).train()
+    with processes(config.device) as group, run_folder(config, group, resume=bool(resume)) as folder:
+        trainer = Trainer(config, folder, group, network=network, scenes=scenes, held_out=held_out, resume=resume)
+        return trainer.train()
 
 
 class Trainer:
@@ -86,29 +92,38 @@ class Trainer:
     def __init__(
         self,
         config: Config,
+        folder: Path,
         group: Processes,
         *,
         network: RecursiveGQN | None = None,
         scenes: Scenes | None = None,
         held_out: Scenes | None = None,
-        resume: bool = False,
+        resume: bool | str | Path = False,
     ) -> None:
         if network is not None:
             config = replace(config, graph=replace(config.graph, graph=config.graph.graph or GIVEN))
-        self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
-        self.group, self.config = group, resolved(config, self.folder.name, group)
+        self.folder, self.group, self.config = folder, group, resolved(config, folder.name, group)
         config = self.config
-        saved = checkpoint.read(self.folder) if resume else None
+        saved = checkpoint.resumable(self.folder if resume is True else resume) if resume else None
         self.bfloat16 = computes_in_bfloat16(config.precision, group.device)
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
 
-        dataset = None if scenes is not None else self.open_dataset()
-        self.network = self.build(network, saved, dataset).to(memory_format=torch.channels_last).train()
+        dataset = None if scenes is not None else open_dataset(config)
+        self.network = (
+            build(config, folder, network, saved, dataset, warn=group.leads)
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         self.tasks = chosen_tasks(self.network, config.graph.tasks)
         self.asked = asked_by(self.network, self.tasks)
-        self.scenes, self.held_out, self.evaluated_on = self.open_scenes(scenes, held_out, dataset)
-        self.twins = self.open_twins(dataset)
+        if dataset is not None:
+            self.scenes, self.held_out, self.evaluated_on = open_scenes(config, dataset, self.asked, warn=group.leads)
+        else:
+            assert scenes is not None
+            self.scenes, self.held_out = scenes, held_out or scenes
+            self.evaluated_on = "train" if held_out is None else "test"
+        self.twins = open_twins(config, self.asked) if dataset is not None and self.evaluated_on == "test" else None
         check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
         self.batches = TrainingBatches(
             self.scenes,
@@ -143,83 +158,10 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         if saved is not None:
             self.restore(saved)
-        elif group.leads:
-            self.claim_folder()
+        self.saved_step = self.step
+        self.clock = self.seconds  # of the schedules: the leading process's seconds, on all of them
+        self.sigma = config.training.sigma
         self.about = self.circumstances()
-
-    def open_dataset(self) -> SceneDataset:
-        """Return the training split of the dataset that the configuration names."""
-        config = self.config
-        if not config.data:
-            raise TrainingError(
-                "no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`"
-            )
-        return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
-
-    def open_scenes(
-        self, scenes: Scenes | None, held_out: Scenes | None, dataset: SceneDataset | None
-    ) -> tuple[Scenes, Scenes, str]:
-        """Return the scenes to learn from, those to be tested on, and the split of the latter."""
-        if scenes is not None or dataset is None:
-            assert scenes is not None
-            return scenes, held_out or scenes, "train" if held_out is None else "test"
-        unseen = held_out_scenes(self.config.data, dataset, warn=self.group.leads)
-        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *dataset.further}
-        seen, tested = (
-            LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
-            for part in (dataset, unseen)
-        )
-        return seen, tested, unseen.folder.name
-
-    def open_twins(self, dataset: SceneDataset | None) -> Scenes | None:
-        """Return the twins of the held-out scenes; None where there are none, or the network is no flat one."""
-        drawn = dataset is not None and (Path(self.config.data) / "torch" / TWINS).exists()
-        if not drawn or self.asked != FLAT or self.evaluated_on != "test":
-            return None
-        return LabelledScenes(SceneDataset(self.config.data, TWINS, size=self.config.size))
-
-    def build(
-        self, given: RecursiveGQN | None, saved: dict[str, Any] | None, dataset: SceneDataset | None
-    ) -> RecursiveGQN:
-        """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
-        config, started = self.config, set()
-        if saved is not None:
-            self.check_resumed(saved, dataset)
-            network = RecursiveGQN.from_dict(saved["graph"])
-            network.load_state_dict(saved["network"])  # frozen senses encode with it
-            started = set(network.spec)
-        elif given is not None:
-            network, started = given, set(given.spec)
-        elif config.graph.graph:
-            network = RecursiveGQN.from_file(config.graph.graph)
-        else:
-            if config.graph.tasks or config.graph.alternate:
-                raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
-            assert dataset is not None
-            network = flat_network(config, dataset)
-        if config.graph.start and saved is None:
-            started = take_weights(network, config.graph.start)
-        untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
-        if untrained and self.group.leads:
-            print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
-        network.check_whole()
-        return network
-
-    def check_resumed(self, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
-        """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
-        before, now = ModelConfig(**saved["config"]["model"]), self.config.model
-        if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
-            raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
-        frames = [
-            tuple(node["frame"])
-            for name, node in saved["graph"].get("senses", {}).items()
-            if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
-        ]
-        if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
-            raise TrainingError(
-                f"{self.folder} was trained on frames of {frames[0][1]} pixels, {self.config.data} has "
-                f"{dataset.pixels}: name the dataset that it was trained on"
-            )
 
     def train(self) -> Path:
         """Run the loop: learn, and every so often log, evaluate and save. Returns the run's folder."""
@@ -235,7 +177,8 @@ class Trainer:
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
         parallel = self.parallel()
-        loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
+        pin_memory = group.device.type == "cuda"
+        loader = loading(self.batches, range(self.step, steps), workers=config.workers, pin_memory=pin_memory)
         losses = Losses(group, self.names)
         if group.leads:
             print(
@@ -243,13 +186,19 @@ class Trainer:
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
                 f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
             )
-        with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
+        with (
+            self.writer() as writer,
+            self.progress() as bar,
+            caught_signals() as caught,
+            self.saved_at_failure(losses),
+            loader as batches,
+        ):
             if overdue:  # stopped between the checkpoint and its evaluation
-                self.evaluate(writer)
+                self.evaluate(writer, caught)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
-            for batch in loader:
+            for batch in batches:
                 losses.add(self.learn(parallel, batch.to(group.device)))
                 self.step += 1
                 self.seconds = time.monotonic() - begun
@@ -258,6 +207,8 @@ class Trainer:
                 # Processes must stop at the same step. Asking the others costs little on a CPU, but waits for a GPU.
                 ask = log or group.count == 1 or group.device.type == "cpu" or self.step % 10 == 0
                 interrupted = ask and group.any(bool(caught))
+                if ask and limit:
+                    self.clock = group.of_leader(self.seconds)
                 last = self.step == steps or (ask and limit > 0 and group.any(self.seconds >= limit))
                 if log or last or interrupted:
                     self.log(losses.means(self.step, self.folder), writer, bar)
@@ -268,7 +219,7 @@ class Trainer:
                     group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
                 if last or self.evaluation_is_due():
-                    self.evaluate(writer)
+                    self.evaluate(writer, caught)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
@@ -287,6 +238,8 @@ class Trainer:
         """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
         objective: nn.Module = Objective(self.network, residual_weights=self.config.training.residual_weights)
         if self.config.compile:
+            if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
+                raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
             objective = cast(nn.Module, torch.compile(objective))
         # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
         partial = len(self.asked.senses) + len(self.asked.tasks) > 2
@@ -296,10 +249,10 @@ class Trainer:
         """Take one training step and return what `names` says."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
-        torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
+        torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.learning_rate_at(self.scheduled_step())
-        self.set_sigma(settings.sigma_at(self.scheduled_step()))
+            parameters["lr"] = settings.learning_rate_at(self.step, self.position())
+        self.set_sigma(settings.sigma_at(self.position()))
 
         # Accumulate gradients.
         self.optimizer.zero_grad()
@@ -318,18 +271,17 @@ class Trainer:
         update_ema(self.ema, self.network, averaging_decay(self.step, settings.ema_decay))
         return torch.cat([found, norm.detach()[None]])
 
-    def scheduled_step(self) -> int:
-        """Return the step that the schedules have come to: with a limit of minutes, by the share of them that is used.
+    def position(self) -> float:
+        """Return how far the schedules are, in steps: by the steps taken or by the minutes used, whichever is further.
 
-        Several processes follow the steps alone, since their clocks differ.
+        So they end when the run does, on a slow machine too.
         """
-        settings = self.config.training
-        if not settings.minutes or self.group.count > 1:
-            return self.step
-        return max(self.step, int(settings.steps * self.seconds / (60 * settings.minutes)))
+        steps, limit = self.config.training.steps, 60 * self.config.training.minutes
+        return max(self.step, steps * min(1.0, self.clock / limit)) if limit else self.step
 
     def set_sigma(self, sigma: float) -> None:
         """Set the standard deviation of the pixels of all tasks that render and learn."""
+        self.sigma = sigma
         for task in self.tasks:
             head = head_of(self.network, task)
             if isinstance(head, Render) and not self.network.spec[task].frozen:
@@ -349,7 +301,7 @@ class Trainer:
             values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
         return total, values
 
-    def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
+    def log(self, means: dict[str, float], writer: Logs | None, bar: tqdm) -> None:
         """Show the means of the last steps in the progress bar and in TensorBoard."""
         shown = {}
         for task in self.tasks:
@@ -360,14 +312,26 @@ class Trainer:
             if kl:
                 shown["KL"] = f"{kl:.1f}"
             if writer:
-                writer.add_scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
-                writer.add_scalar(f"train/{task}/kl", kl, self.step)
+                writer.scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
+                writer.scalar(f"train/{task}/kl", kl, self.step)
         bar.set_postfix(shown, refresh=False)
         if writer:
-            writer.add_scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.add_scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
+            writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
+            writer.scalar("train/sigma", self.sigma, self.step)
 
-    def evaluate(self, writer: SummaryWriter | None) -> None:
+    def evaluate(self, writer: Logs | None, caught: Caught) -> None:
+        """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
+        try:
+            with caught.raised(at_once=self.group.count == 1):  # many processes stop together, at a step
+                self.report(writer)
+        except Stop:
+            if self.step > self.saved_step:
+                self.save()
+            raise Interrupted(caught[0], self.step) from None
+        if sound(self.history):
+            self.save(checkpoint.EVALUATED)
+
+    def report(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -400,11 +364,11 @@ class Trainer:
         self.history.append(report)
         if writer:
             for name, value in scalars(report):
-                writer.add_scalar(f"held_out/{name}", value, self.step)
+                writer.scalar(f"held_out/{name}", value, self.step)
             self.draw(writer)
             write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
-    def draw(self, writer: SummaryWriter) -> None:
+    def draw(self, writer: Logs) -> None:
         """Draw graph.svg, curves.png and, of the first task that renders frames, predictions.png."""
         with whole_file(self.folder / "graph.svg") as file:
             file.write(self.network._repr_svg_().encode())
@@ -425,7 +389,7 @@ class Trainer:
         for name, figure in figures.items():
             with whole_file(self.folder / f"{name}.png") as file:
                 figure.savefig(file, format="png")
-            writer.add_figure(f"held_out/{name}", figure, self.step)
+            writer.figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the circumstances that a reader of the figures must know."""
@@ -442,11 +406,28 @@ class Trainer:
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
-    def save(self) -> None:
-        """Write the checkpoint."""
+    @contextmanager
+    def saved_at_failure(self, losses: "Losses") -> Iterator[None]:
+        """Save what was learned where the block fails for a worker that read scenes, or for another process."""
+        try:
+            yield
+        except (Error, RuntimeError) as error:
+            lost = not isinstance(error, Error) and self.group.lost(error)
+            if isinstance(error, TrainingError) or not (lost or isinstance(error, Error)):
+                raise
+            if self.step > self.saved_step and losses.sum.isfinite().all():
+                self.save()
+            why = "another process of the run ended" if lost else str(error)
+            kept = f"; step {self.saved_step} is saved: --resume {self.folder} goes on" if self.saved_step else ""
+            raise TrainingError(f"{why}{kept}") from error
+
+    def save(self, name: str = checkpoint.FILE) -> None:
+        """Write a checkpoint."""
+        if name == checkpoint.FILE:
+            self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
-                self.folder,
+                self.folder / name,
                 config=self.config,
                 step=self.step,
                 seconds=self.seconds,
@@ -455,137 +436,30 @@ class Trainer:
                 optimizer=self.optimizer,
             )
 
-    def claim_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # A run that failed before its first checkpoint leaves its name to the next one.
-        if (self.folder / checkpoint.FILE).exists():
-            raise TrainingError(
-                f"{self.folder} exists: --resume {self.folder} goes on with it, another --name makes another run"
-            )
-
     def restore(self, saved: dict[str, Any]) -> None:
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.fit(self.ema, saved["ema"])
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{self.folder}: the checkpoint's optimizer is another's ({error}): damaged") from error
         for parameters in self.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
         self.step, self.seconds = saved["step"], saved["seconds"]
-        if (self.folder / METRICS).exists():
-            reports = json.loads((self.folder / METRICS).read_text())["history"]
-            self.history = [report for report in reports if report["step"] <= self.step]
+        self.history = [report for report in read_history(self.folder) if report["step"] <= self.step]
 
     @contextmanager
-    def writer(self) -> Iterator[SummaryWriter | None]:
+    def writer(self) -> Iterator[Logs | None]:
         """Open the run's folder with its configuration and TensorBoard logs, on the process that leads."""
         if not self.group.leads:
             yield None
             return
         write_json(self.folder / "config.json", to_dict(self.config))
-        with SummaryWriter(str(self.folder), purge_step=self.step + 1) as writer:
+        with Logs(self.folder, self.step + 1) as writer:
             yield writer
 
     def progress(self) -> tqdm:
         steps = self.config.training.steps
         return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
-
-
-class Losses:
-    """Means of what `Trainer.learn` returns, gathered on the device and read only when they are asked for."""
-
-    def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
-        self.group, self.names = group, names
-        self.clear()
-
-    def clear(self) -> None:
-        self.sum, self.count = torch.zeros(len(self.names), device=self.group.device), 0
-
-    def add(self, values: Tensor) -> None:
-        self.sum += values
-        self.count += 1
-
-    def check(self, step: int, folder: Path) -> None:
-        """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
-        if not self.sum.isfinite().all():
-            raise TrainingError(
-                f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before; "
-                "go on from it with a lower --learning-rate or --max-grad-norm"
-            )
-
-    def means(self, step: int, folder: Path) -> dict[str, float]:
-        """Return means over the steps since the last call and over the processes."""
-        self.sum = self.group.total(self.sum)
-        self.check(step, folder)
-        means = (self.sum / (self.count * self.group.count)).tolist()
-        self.clear()
-        return dict(zip(self.names, means, strict=True))
-
-
-def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
-    """Return the tasks to train. Raises GraphError for one that there is not, or by which nothing would learn."""
-    learning = graph.learning()
-    if not learning:
-        raise GraphError("nothing is left to learn: all nodes are frozen")
-    for name in wanted:
-        if name not in learning:
-            why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
-            raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
-    return [name for name in learning if not wanted or name in wanted]
-
-
-def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
-    """Return the data of some tasks and of the senses that they read."""
-    spec = network.spec
-    read = set().union(*(below(spec, task) for task in tasks))
-    return Asked(
-        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
-        {name: data_of(name, spec[name]) for name in tasks},
-    )
-
-
-def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
-    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
-
-    Raises:
-        TrainingError: where neither the options nor the dataset's description say what a volume must know.
-    """
-    options = asdict(config.model)
-    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
-    side = options.pop("side")
-    if config.model.representation == "volume":
-        known = dataset.geometry
-        said: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
-        if known:
-            said = {
-                "field_of_view": known.field_of_view,
-                "centre": known.cube_centre,
-                "radius": known.cube_radius,
-            }
-        options["volume"] = said | {name: value for name, value in lens.items() if value}
-        options["volume"]["side"] = side
-        if not lens.keys() <= options["volume"].keys():
-            raise TrainingError(
-                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
-                "give --field-of-view and --radius, or take --representation tower"
-            )
-    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
-
-
-def resolved(config: Config, name: str, group: Processes) -> Config:
-    """Return the configuration as it holds for this run, with options that were left open spelled out."""
-    parts = config.training.gradient_accumulation_steps
-    share = parts * -(-config.training.batch // (group.count * parts))
-    if share * group.count != config.training.batch and group.leads:
-        divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
-        print(
-            f"a batch of {config.training.batch} scenes does not divide by {divisors}: taking {share * group.count}",
-            file=sys.stderr,
-        )
-    training = replace(config.training.with_schedules(), batch=share * group.count)
-    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
-
-
-def free_name(runs: Path, preset: str) -> str:
-    """Return the preset's name with the first number that no run has."""
-    return next(name for number in count(1) if not (runs / (name := f"{preset}-{number}")).exists())
 
 
 @torch.no_grad()
@@ -595,22 +469,3 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.lerp_(weight, 1 - decay)
     for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         copied.copy_(buffer)
-
-
-def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Return whether to compute in bfloat16; "auto" does where the device has instructions for it."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
-    """Return the test split, or with a warning the training split where a dataset has no other."""
-    if (Path(directory) / "torch" / "test").exists():
-        return SceneDataset(directory, "test", size=training.pixels)
-    if warn:
-        print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
-    return training

@@ -428,7 +428,8 @@ ERRORS: dict[str, tuple[Callable[[RecursiveGQN], object], str]] = {
     "target of another shape": (lambda g: g.add_task("x", "render", ["arm"], target=(3, 8, 6)), "'x' .*a frame is"),
     "grids": (
         lambda g: g.add_task("x", "render", ["vision"], target=(3, 64, 64), query=7),
-        r"task 'x' \(render on 'vision' \(8, 2, 2\)\): a representation on a grid of 2 x 2: the generator takes 1 x 1 or 16 x 16",
+        r"task 'x' \(render on 'vision' \(8, 2, 2\)\): a representation on a grid of 2 x 2: "
+        "the generator takes 1 x 1 or 16 x 16",
     ),
     "needed by others": (lambda g: g.remove("vision"), "'arm' needs 'vision': remove it too, or detach it first"),
     "limited to no sense": (

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
+from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.outputs import Volume
 from gqn.models.senses import Sense
@@ -248,11 +249,11 @@ def test_places_vary_while_training_and_stand_still_after_it() -> None:
 
 
 def test_what_can_be_no_volume_is_refused() -> None:
-    with pytest.raises(ValueError, match="takes the 7 numbers of a camera, not 3"):
+    with pytest.raises(Error, match="takes the 7 numbers of a camera, not 3"):
         VolumeEncoder(pixels=32, cameras=3)
-    with pytest.raises(ValueError, match="field of view of 180 degrees"):
+    with pytest.raises(Error, match="field of view of 180 degrees"):
         VolumeEncoder(pixels=32, field_of_view=180.0)
-    with pytest.raises(ValueError, match="an even side"):
+    with pytest.raises(Error, match="an even side"):
         VolumeEncoder(pixels=32, side=15)
-    with pytest.raises(ValueError, match="normalise: a volume"):
+    with pytest.raises(Error, match="normalise: a volume"):
         Sense(VolumeEncoder(pixels=32), normalise=True)

@@ -1,4 +1,4 @@
-"""Many processes and large batches: `scaling` of scripts/benchmark.py."""
+"""Many processes and large batches: what a second process costs, the memory of a step, what many GPUs would do."""
 
 import json
 import subprocess
@@ -12,13 +12,9 @@ import torch
 
 from gqn.core.distributed import Processes, processes
 from gqn.core.files import write_json
-from gqn.core.provenance import provenance
-from gqn.training.checkpoint import build
+from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, network_of, operations
 from gqn.training.config import PRESETS
 from gqn.training.trainer import resolved
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark_training import Step, Work, fastest, operations
 
 
 @dataclass(frozen=True)
@@ -50,57 +46,57 @@ class Task:
     pixels: int
     scenes: int
     length: int
-    recompute: bool
+    activation_checkpointing: bool
     repeats: int
 
 
-def measure_scaling(options: Scaling) -> None:
-    with processes("cpu") as group:
-        report: dict[str, Any] = {"provenance": provenance(group)}
+def measure_scaling(options: Scaling) -> dict[str, Any]:
+    """Return the figures of many processes and large batches."""
     settings = PRESETS["small"].training
     task = Task(options.pixels, settings.batch // 2, PRESETS["small"].model.generation_steps, False, options.repeats)
     one, two = measured(task), measured(task, count=2)
-    report["two_processes"] = {
-        "scenes_a_process": task.scenes,
-        "seconds_alone": round(one["seconds"], 3),
-        "seconds_of_two": round(two["seconds"], 3),
-        "efficiency": round(one["seconds"] / two["seconds"], 3),
+    report: dict[str, Any] = {
+        "two_processes": {
+            "scenes_a_process": task.scenes,
+            "seconds_alone": round(one["seconds"], 3),
+            "seconds_of_two": round(two["seconds"], 3),
+            "efficiency": round(one["seconds"] / two["seconds"], 3),
+        },
+        "memory_megabytes": [],
     }
     print(f"two processes, one thread each: {report['two_processes']}", flush=True)
-    report["memory_megabytes"] = []
-    for recompute in (False, True):
+    for again in (False, True):
         for scenes, length in [
             *((scenes, task.length) for scenes in options.batches),
             *((options.batches[0], length) for length in options.lengths if length != task.length),
         ]:
-            asked = replace(task, scenes=scenes, length=length, recompute=recompute, repeats=1)
-            row = {"scenes": scenes, "L": length, "recompute": recompute, "megabytes": measured(asked)["megabytes"]}
+            asked = replace(task, scenes=scenes, length=length, activation_checkpointing=again, repeats=1)
+            megabytes = measured(asked)["megabytes"]
+            row = {"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes}
             report["memory_megabytes"].append(row)
             print(row, flush=True)
     report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
     report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
     print(json.dumps(report["computed"], indent=2))
-    if options.output:
-        write_json(options.output, report)
+    return report
 
 
 def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
-    """Seconds of a step whose scenes are shared out, and how much of it is work, from operations and bytes alone.
+    """Return the seconds of a step whose scenes are shared out, and the share of work in it, from operations and bytes.
 
     The preset's batch over the 8 GPUs of a machine, over 64 in eight machines, and eight times the batch over those,
     each rounded up as the trainer does. Every GPU works on its scenes, and once on the weights.
     Gradients, in float32, go round a ring of all GPUs, which is as fast as its slowest link, after all work is done:
     what overlaps makes it better.
     """
-    config, device = PRESETS[preset], torch.device("cpu")
+    config = PRESETS[preset]
     settings = config.training
-    work = Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries)
-    once, each = operations(config.model, work)
-    weights = sum(weight.numel() for weight in build(config, options.pixels).parameters())
+    once, each = operations(config.model, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
+    weights = sum(weight.numel() for weight in network_of(config.model, options.pixels).parameters())
     rows = []
     for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
         asked = replace(config, training=replace(settings, batch=batch))
-        taken = resolved(asked, preset, Processes(1, gpus, device)).training.batch  # one that the GPUs divide
+        taken = resolved(asked, preset, Processes(1, gpus, CPU)).training.batch  # one that the GPUs divide
         compute = (once + each * taken / gpus) / (options.gpu_tflops * 1e12)
         rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
         exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
@@ -121,11 +117,11 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
 
 
 def measured(task: Task, count: int = 1) -> dict[str, float]:
-    """What a process of its own, or the first of several, says of a task; each has one thread."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    """Return the figures of a task by a process of its own, or by the first of several; each has one thread."""
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"] if count > 1 else []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "measured.json"
-        command = [sys.executable, *(launcher if count > 1 else []), __file__, json.dumps(asdict(task)), str(out)]
+        command = [sys.executable, "-m", *launcher, __name__, json.dumps(asdict(task)), str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"a measurement of {task} failed:\n{done.stderr}")
@@ -133,13 +129,18 @@ def measured(task: Task, count: int = 1) -> dict[str, float]:
 
 
 def measure(task: Task, out: Path) -> None:
+    """Write the seconds and the memory of a task's steps, as a process of its own."""
     torch.set_num_threads(1)
-    sizes = replace(PRESETS["small"].model, generation_steps=task.length, recompute=task.recompute)
+    sizes = replace(
+        PRESETS["small"].model,
+        generation_steps=task.length,
+        activation_checkpointing=task.activation_checkpointing,
+    )
     with processes("cpu") as group:
         before = resident("VmRSS")
         work = Work(task.pixels, task.scenes, 3, PRESETS["small"].training.queries)
-        step = Step(sizes, work, group.device, bfloat16=True)
-        step.predict = group.parallel(step.network)
+        step = Step.of(sizes, work, group.device, bfloat16=True)
+        step.objective = group.parallel(step.objective)
         seconds = fastest(step.learn, task.repeats, group.device)
         memory = resident("VmHWM") - before
         if group.leads:
@@ -147,7 +148,7 @@ def measure(task: Task, out: Path) -> None:
 
 
 def resident(which: str) -> float:
-    """Megabytes of this process's memory, as Linux has it: VmRSS now, VmHWM at most so far."""
+    """Return megabytes of this process's memory, as Linux has it: VmRSS now, VmHWM at most so far."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 

@@ -1,7 +1,6 @@
 """Tables and figures of the transfer protocol, made from files of results alone."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,19 +15,18 @@ from gqn.studies.comparison import (
     ratio_of_steps,
     steps_to_threshold,
 )
-from gqn.studies.transfer import ALL, Cell, Experiment
+from gqn.studies.runner import Line
+from gqn.studies.transfer.experiment import ALL, Cell, Experiment
 
-Results = dict[Cell, dict[str, Any]]
-Measure = Callable[[dict[str, Any]], float]
-
-TOLERANCE = 0.1  # of a constant answer's error: rounding differs by processor, and learning magnifies it
+Results = dict[Cell, Line]
+Measure = Callable[[Line], float]
+Pairs = dict[str, tuple[list[Line], list[Line]]]  # by task, runs of two conditions with the same seeds
 
 
 def report(experiment: Experiment, results: Results) -> str:
     """All tables of an experiment in Markdown; of an unfinished one, of what is there."""
     parts = [f"{len(results)} of {len(experiment.cells())} runs."]
-    tuned = any(len(rates) > 1 for rates in experiment.conditions.values())
-    if tuned:
+    if experiment.tuned():
         return "\n\n".join([*parts, tuning_table(experiment, results)]) + "\n"
     for labelled in experiment.labelled:
         scenes = "all labelled scenes" if labelled == ALL else f"{labelled} labelled scenes"
@@ -41,16 +39,14 @@ def report(experiment: Experiment, results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def runs_of(
-    experiment: Experiment, results: Results, condition: str, task: str, labelled: int
-) -> dict[int, dict[str, Any]]:
+def runs_of(experiment: Experiment, results: Results, condition: str, task: str, labelled: int) -> dict[int, Line]:
     """The runs of a condition by their seeds."""
     (rate,) = experiment.conditions[condition]
     cells = {seed: Cell(condition, task, labelled, rate, seed) for seed in experiment.seeds}
     return {seed: results[cell] for seed, cell in cells.items() if cell in results}
 
 
-def relative(run: dict[str, Any]) -> list[float]:
+def relative(run: Line) -> list[float]:
     """The errors of a run as shares of that of an answer which looks at nothing."""
     return [error / run["constant_error_cm"] for error in run["error_cm"]]
 
@@ -81,7 +77,7 @@ def final_table(experiment: Experiment, results: Results, labelled: int) -> str:
 def comparison(experiment: Experiment, results: Results, ours: str, theirs: str, labelled: int) -> str:
     """Ratios of steps to each threshold, and what holds of both over all tasks."""
     budget = experiment.pauses[-1]
-    pairs = {}
+    pairs: Pairs = {}
     for task in experiment.tasks:
         mine, other = (runs_of(experiment, results, condition, task, labelled) for condition in (ours, theirs))
         seeds = sorted(mine.keys() & other.keys())
@@ -106,7 +102,7 @@ def comparison(experiment: Experiment, results: Results, ours: str, theirs: str,
     return "\n\n".join(lines)
 
 
-def overall(ours: str, theirs: str, pairs: dict[str, tuple[list, list]]) -> str:
+def overall(ours: str, theirs: str, pairs: Pairs) -> str:
     """Areas and last scores over all tasks; a score is 1 minus the relative error."""
     measures: dict[str, Measure] = {
         "normalised area under the curve": lambda run: area(run["steps"], 1 - np.array(relative(run))),
@@ -120,7 +116,7 @@ def overall(ours: str, theirs: str, pairs: dict[str, tuple[list, list]]) -> str:
     return table(["over all tasks", ours, theirs, f"P({ours} better)"], rows)
 
 
-def costs(ours: str, theirs: str, pairs: dict[str, tuple[list, list]], experiment: Experiment) -> str:
+def costs(ours: str, theirs: str, pairs: Pairs, experiment: Experiment) -> str:
     """Seconds of a step, of what came before the task, and after how many tasks that has paid."""
     every = [[run for both in pairs.values() for run in both[side]] for side in (0, 1)]
     step = [float(np.median([run["seconds"] / run["steps"][-1] for run in runs])) for runs in every]
@@ -133,9 +129,7 @@ def costs(ours: str, theirs: str, pairs: dict[str, tuple[list, list]], experimen
     return f"{found}\n\n{charged(pairs, step, before, experiment)}"
 
 
-def charged(
-    pairs: dict[str, tuple[list, list]], step: Sequence[float], before: Sequence[float], experiment: Experiment
-) -> str:
+def charged(pairs: Pairs, step: Sequence[float], before: Sequence[float], experiment: Experiment) -> str:
     """The ratio of seconds to the lowest threshold that both reach, with what came before left out and charged."""
     rows = []
     for task, both in pairs.items():
@@ -194,18 +188,6 @@ def curves(experiment: Experiment, results: Results) -> Figure:
                 estimates = [(x, interquartile_mean([errors])) for x, errors in points]
                 found[task][condition] = [(x, e.value, e.low, e.high) for x, e in estimates]
     return charts.learning_curves(found, "labelled scenes" if several else "training steps")
-
-
-def agreement(cell: Cell, again: dict[str, Any], known: dict[str, Any] | None) -> tuple[bool, str]:
-    """Whether a run that was made again has the learning curve of the results, within TOLERANCE; a line about it."""
-    name = f"{cell.condition}, {cell.task}, seed {cell.seed}"
-    if known is None:
-        return False, f"{name}: the results have no such run"
-    apart = float(np.abs(np.array(relative(again)) - relative(known)).max())
-    return apart <= TOLERANCE, (
-        f"{name}: last error {again['error_cm'][-1]:.2f} cm, in the results {known['error_cm'][-1]:.2f} cm; the curves "
-        f"are at most {apart:.3f} of a constant answer's error apart, {TOLERANCE:g} is tolerated"
-    )
 
 
 def shown(estimate: Estimate, digits: int) -> str:

@@ -6,21 +6,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn.core.views import EncodedViews
+from gqn.core.distributed import processes
+from gqn.core.files import write_json
+from gqn.core.provenance import provenance
 from gqn.data.task_scenes import TaskScenes
 from gqn.evaluation.probes import r_squared, reduced
-from gqn.studies.conditions import CONDITIONS, VISION, Condition
-from gqn.studies.transfer import Laboratory
+from gqn.studies.transfer.experiment import CONDITIONS, Condition
+from gqn.studies.transfer.protocol import Laboratory, Transfer
+from gqn.studies.transfer.workbench import VISION, shown, some_views
 
 COMPONENTS = 512  # principal components of r that are read: an arm is a small part of what varies
 PROBED = ("layer-1", "random", "autoencoder")  # conditions whose encoders are probed
 
 
-def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """R^2 on held-out scenes of ridge regression from r, by encoder and by what is asked, with intervals over scenes.
+def probe(study: Transfer) -> dict[str, dict[str, Any]]:
+    """Return what layer 1 holds by `linear_probes`, written to layer-1-probes.json beside the results."""
+    found = linear_probes(study.laboratory)
+    with processes("cpu") as group:
+        write_json(study.results.with_name("layer-1-probes.json"), {**provenance(group), "r_squared": found})
+    return found
 
-    joints: sines and cosines of those that move. target: its place.
-    """
+
+def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Return R^2 on held-out scenes of ridge regression from r, by encoder and target, with intervals over scenes."""
     splits = laboratory.scenes, laboratory.held_out
     truth = [targets(scenes) for scenes in splits]
     found: dict[str, dict[str, Any]] = {}
@@ -33,23 +41,21 @@ def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, 
     return found
 
 
+@torch.no_grad()
 def representations(laboratory: Laboratory, condition: Condition, scenes: TaskScenes, seed: int) -> np.ndarray:
-    """r of every scene from views that the seed chooses, (n, numbers)."""
+    """Return r of every scene from views that the seed chooses, (n, numbers)."""
     bench = laboratory.bench
     graph, _ = bench.graph(condition, "", seed)
     features = bench.features(condition, scenes, seed)
-    assert features is not None, "a frozen encoder"
-    random = torch.Generator().manual_seed(seed)
-    views = torch.rand(scenes.cameras.shape[:2], generator=random).argsort(dim=1)[:, : bench.context]
+    views = some_views(len(scenes), scenes, bench.experiment.context, torch.Generator().manual_seed(seed))
     rows: list[Tensor] = []
     for part in torch.arange(len(scenes)).split(200):
-        place = part[:, None], views[part]
-        shown = EncodedViews(features[place].float(), scenes.cameras[place])
-        with torch.no_grad():
-            rows.append(graph.encode(VISION, {VISION: shown}).flatten(1))
+        seen = shown(scenes, (part[:, None], views[part]), features)
+        rows.append(graph.encode({VISION: seen}, VISION).flatten(1))
     return torch.cat(rows).numpy()
 
 
 def targets(scenes: TaskScenes) -> dict[str, np.ndarray]:
+    """Return sines and cosines of the joints, and the place of the target."""
     state = scenes.state.double().numpy()
     return {"joints": state[:, :-3], "target": state[:, -3:]}

@@ -1,11 +1,11 @@
-"""The figures of the data path: `data` of scripts/benchmark.py."""
+"""Time the data path by one thread: converting, beside TensorFlow and decoding alone; loading; two ways to store."""
 
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn.core.distributed import processes
+from gqn.core.camera import camera_vector
 from gqn.core.extras import MissingExtra
-from gqn.core.files import write_json
-from gqn.core.provenance import provenance
 from gqn.data.batches import Scenes, TrainingBatches
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset, dataset_info
 from gqn.data.generate import generate
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.shards import Job, convert_file
 from gqn.data.tfrecord import decode_example, fill_frame, read_records, write_records
-from gqn.models.losses import log_likelihood
-from gqn.training.checkpoint import build
+from gqn.studies.benchmarks.timing import CPU, Step, fastest, network_of
 from gqn.training.config import PRESETS
 from gqn.training.trainer import computes_in_bfloat16
+
+QUICK = PRESETS["quick"].training  # the fastest preset, which asks most of its batches
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,36 @@ class Data:
 
 
 class Decoded:
-    """The alternative to JPEGs in the shards: frames uint8 (scenes, views, 3, h, w), mapped into memory."""
+    """Scenes from the alternative to JPEGs in the shards: frames uint8 (scenes, views, 3, h, w), mapped into memory."""
 
     def __init__(self, folder: Path) -> None:
         self.shards = [torch.load(file, mmap=True, weights_only=True) for file in sorted(folder.glob("*.pt"))]
         self.count = len(self.shards[0]["frames"])  # of each but the last
-        self.views = self.shards[0]["cameras"].shape[1]
 
     def __len__(self) -> int:
         return sum(len(shard["frames"]) for shard in self.shards)
 
-    def scene(self, index: int, views: Any = None) -> tuple[Tensor, Tensor]:
-        shard, row = self.shards[index // self.count], index % self.count
-        return shard["frames"][row][views], shard["cameras"][row][views]
+    def observations(self, data: str) -> int:
+        return self.shards[0]["cameras"].shape[1]
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        shard, row, views = self.shards[scene // self.count], scene % self.count, list(chosen)
+        return shard["frames"][row][views].float() / 255, camera_vector(shard["cameras"][row][views])
+
+    def answer(self, data: str, scene: int) -> None:
+        return None
 
 
-def time_data(options: Data) -> None:
+def time_data(options: Data, tensorflow_rate: Path) -> dict[str, Any]:
+    """Return the figures of the data path.
+
+    Args:
+        tensorflow_rate: A script that prints the scenes a second of tf.data: FILE ... VIEWS REPEATS. It runs in a
+            process of its own, which TensorFlow needs.
+    """
     if find_spec("tensorflow") is None:
         raise MissingExtra("tensorflow is not installed: pip install 'gqn[tensorflow]'")
-    with processes("cpu") as group:
-        report: dict[str, Any] = {"provenance": provenance(group), "scenes": options.scenes, "size": options.size}
+    report: dict[str, Any] = {"scenes": options.scenes, "size": options.size}
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,15 +88,15 @@ def time_data(options: Data) -> None:
         torch.set_num_threads(1)
 
         def rate(work: Callable[[], object]) -> float:
-            work()
-            return round(options.scenes / min(seconds(work) for _ in range(options.repeats)), 1)
+            return round(options.scenes / fastest(work, options.repeats), 1)
 
         (folder / "jpegs").mkdir()
         (folder / "decoded").mkdir()
         jobs = [Job(file, file.stat().st_size, folder / "jpegs", dataset_info(directory), 100) for file in files]
-        tensorflow = [sys.executable, str(Path(__file__).with_name("tensorflow_rate.py")), *map(str, files), str(views)]
-        told = subprocess.run([*tensorflow, str(options.repeats)], capture_output=True, text=True, check=True).stdout
+        tensorflow = [sys.executable, str(tensorflow_rate), *map(str, files), str(views), str(options.repeats)]
+        told = subprocess.run(tensorflow, capture_output=True, text=True, check=True).stdout
         convert(directory, 100, workers=1, progress=False)
+        scenes = LabelledScenes(SceneDataset(directory, "train"))
         report["scenes_a_second"] = rates = {
             "read, decode and write shards": rate(lambda: [convert_file(job) for job in jobs]),
             "read and decode": rate(
@@ -96,7 +106,7 @@ def time_data(options: Data) -> None:
             "read, decode and write decoded shards": rate(
                 lambda: write_decoded(files, folder / "decoded", options.size)
             ),
-            "load from shards": rate_of_loading(SceneDataset(directory, "train"), options),
+            "load from shards": rate_of_loading(scenes, options),
             "load from decoded shards": rate_of_loading(Decoded(folder / "decoded"), options),
         }
         report["bytes_a_scene"] = {
@@ -113,10 +123,9 @@ def time_data(options: Data) -> None:
             "most of one that only imports PyTorch, MB": memory("import torch"),
         }
         torch.set_num_threads(threads)
-        batches = TrainingBatches(SceneDataset(directory, "train"), **asked())
-        consumed = steps_a_second(batches, options)
+        consumed = steps_a_second(batches_of(scenes), options)
     converting = rates["read, decode and write shards"]
-    loaded = rates["load from shards"] / asked()["batch"]
+    loaded = rates["load from shards"] / QUICK.batch
     report["preset quick"] = {"steps_a_second": round(consumed, 2), "loader_batches_a_second": round(loaded, 1)}
     report["ratios"] = {
         "converting to tf.data": round(converting / rates["tf.data, read and decode"], 2),
@@ -125,48 +134,39 @@ def time_data(options: Data) -> None:
     }
     for title in ("scenes_a_second", "bytes_a_scene", "memory", "preset quick", "ratios"):
         print(f"{title}:", *(f"  {what}: {value}" for what, value in report[title].items()), sep="\n")
-    if options.output:
-        write_json(options.output, report)
+    return report
 
 
 def converting_memory(files: list[Path], folder: Path, options: Data) -> int:
-    """Most memory, in MB, of a process that converts one large record file of the same records."""
+    """Return the most memory, in MB, of a process that converts one large record file of the same records."""
     large = folder / "large"
     (large / "train").mkdir(parents=True)
     shutil.copy(files[0].parent.parent / "dataset.json", large)
     some = list(read_records(files[0]))
     count = int(options.large * 1e6 / sum(map(len, some))) + 1
     write_records(large / "train/1-of-1.tfrecord", (record for _ in range(count) for record in some))
-    converter = Path(__file__).with_name("tfrecord-converter.py")
-    most = memory(RUN, str(converter), str(folder), "large", "--batch", "10000", "--workers", "1")
+    most = memory(f"from gqn.data.convert import convert; convert({json.dumps(str(large))}, 10000, workers=1)")
     shutil.rmtree(large)
     return most
 
 
 # What a process that is started from a larger one learns of itself: rusage would tell the larger one's memory.
-RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 SAY = "; print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 
 
-def memory(program: str, *arguments: str) -> int:
-    """Most memory, in MB, that a Python program had resident. Linux only."""
-    command = [sys.executable, "-c", program + SAY, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def memory(program: str) -> int:
+    """Return the most memory, in MB, that a Python program had resident. Linux only."""
+    done = subprocess.run([sys.executable, "-c", program + SAY], capture_output=True, text=True, check=True)
     return round(int(done.stdout.split()[-1]) * 1024 / 1e6)
 
 
-def asked() -> dict[str, Any]:
-    """What the fastest preset asks of its batches."""
-    training = PRESETS["quick"].training
-    return {
-        "batch": training.batch,
-        "context_views": training.context_views,
-        "queries": training.queries,
-        "seed": 0,
-    }
+def batches_of(scenes: Scenes) -> TrainingBatches:
+    """Return the batches of the preset `quick`."""
+    return TrainingBatches(scenes, batch=QUICK.batch, context_views=QUICK.context_views, queries=QUICK.queries, seed=0)
 
 
 def decoded_scene(record: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames (v, 3, h, w) and the cameras (v, 5) of a record."""
     scene = decode_example(record)
     frames = np.empty((len(scene["frames"]), size, size, 3), np.uint8)
     for frame, jpeg in zip(frames, scene["frames"], strict=True):
@@ -175,6 +175,7 @@ def decoded_scene(record: bytes, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_decoded(files: list[Path], folder: Path, size: int) -> None:
+    """Write shards of decoded frames."""
     for file in files:
         scenes = [decoded_scene(record, size) for record in read_records(file)]
         frames, cameras = (torch.from_numpy(np.stack(part)) for part in zip(*scenes, strict=True))
@@ -182,35 +183,17 @@ def write_decoded(files: list[Path], folder: Path, size: int) -> None:
 
 
 def rate_of_loading(scenes: Scenes, options: Data) -> float:
-    """Scenes a second that become batches of the preset `quick`, in the training process."""
-    batches = TrainingBatches(scenes, **asked())
+    """Return the scenes a second that become batches of the preset `quick`, in the training process."""
+    batches = batches_of(scenes)
     steps = max(1, options.scenes // batches.batch)
-    best = min(seconds(lambda: [batches[step] for step in range(steps)]) for _ in range(options.repeats + 1))
+    best = fastest(lambda: [batches[step] for step in range(steps)], options.repeats)
     return round(steps * batches.batch / best, 1)
 
 
 def steps_a_second(batches: TrainingBatches, options: Data) -> float:
-    """Training steps of the preset `quick`, on batches that are there already."""
-    config = PRESETS["quick"]
-    bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
-    network = build(config, options.size)
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    """Return the training steps a second of the preset `quick`, on a batch that is there already."""
+    network = network_of(PRESETS["quick"].model, options.size).to(memory_format=torch.channels_last)
     # The fewest context views: the least work, so the most batches a second.
     batch = next(batches[step] for step in range(100) if batches[step].context.cameras.shape[1] == 1)
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            prediction = network(batch)
-        loss = prediction.kl.sum(dim=-1).mean() - log_likelihood(batch.query.frames, prediction.mean, 0.4).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    step()
-    return 1 / min(seconds(step) for _ in range(options.repeats))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+    step = Step(network, batch, bfloat16=computes_in_bfloat16("auto", CPU))
+    return 1 / fastest(step.learn, options.repeats)

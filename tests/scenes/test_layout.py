@@ -1,0 +1,33 @@
+"""Random mazes: every cell that can be walked is reached from every other, and the border stays closed."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from gqn.scenes.layout import maze_layout
+
+
+@pytest.mark.parametrize(("cells", "rooms"), [(5, 1), (7, 1), (7, 2), (9, 3), (21, 6)])
+def test_a_maze_is_connected_and_closed_and_the_same_for_the_same_seed(cells: int, rooms: int) -> None:
+    seen = set()
+    for seed in range(40):
+        maze = maze_layout(cells, rooms, np.random.default_rng(seed))
+        assert label(maze)[1] == 1
+        assert maze[1:-1, 1:-1].sum() == maze.sum()
+        assert maze[1::2, 1::2].all()
+        np.testing.assert_array_equal(maze, maze_layout(cells, rooms, np.random.default_rng(seed)))
+        seen.add(maze.tobytes())
+    assert len(seen) == 4 if cells == 5 else len(seen) > 20
+
+
+def test_rooms_are_placed_and_extra_doors_make_loops() -> None:
+    def loops(extra_doors: float) -> int:
+        found = 0
+        for seed in range(50):
+            maze = maze_layout(7, 1, np.random.default_rng(seed), extra_doors=extra_doors).astype(int)
+            assert any(maze[r : r + 3, c : c + 3].all() for r in (1, 3) for c in (1, 3))
+            edges = (maze[1:] * maze[:-1]).sum() + (maze[:, 1:] * maze[:, :-1]).sum()
+            found += edges - maze.sum() + 1 - 4  # a room alone has four loops
+        return found
+
+    assert loops(0.0) == 0 < loops(0.3) < loops(1.0)
