@@ -1,7 +1,7 @@
 """Camera conventions of DeepMind's GQN datasets: recorded (x, y, z, yaw, pitch), its 7-vector, axes, and orbits.
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
-right is d x (0, 0, 1), up is right x d, and image rows run downward. So are the Shepard-Metzler scenes recorded. Rooms and
+right is d x (0, 0, 1), up is right x d, and image rows run downward. So Shepard-Metzler scenes are recorded. Rooms and
 mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and rings
 show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so that
 all else knows one convention.
@@ -56,7 +56,7 @@ ROOMS = Geometry(
     cameras_inside=True,
     yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True, yaw_sign=1)
+MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cameras_inside=True, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from shutil import disk_usage
+from typing import Any
 
 from tqdm import tqdm
 
@@ -137,9 +138,8 @@ def convert(
         raise DatasetError(f"{store.address}: no record files there: check --source and the dataset's name")
     if not found:
         raise DatasetError(how_to_fetch(info.name, directory))
-    fresh = Index(
-        info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further, geometry=info.geometry
-    )
+    known: dict[str, Any] = {"tensors": info.further, "geometry": info.geometry, "display": info.display}
+    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, **known)
     with claimed(place, share) as locks:
         work = [
             plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()

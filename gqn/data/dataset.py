@@ -12,7 +12,7 @@ from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
+from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.files import write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
@@ -47,6 +48,7 @@ class DatasetInfo:
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
     further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
     geometry: Geometry | None = None  # of its cameras and its world, where it is known
+    display: tuple[Rectangle, ...] = ()  # where a head-up display covers its frames
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -55,7 +57,8 @@ class DatasetInfo:
 
 
 def _deepmind(name: str, geometry: Geometry, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
-    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry)
+    display = MAZES_DISPLAY if name == "mazes" else ()
+    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry, display=display)
 
 
 DATASETS: dict[str, DatasetInfo] = dict(
@@ -122,7 +125,7 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
         geometry = _geometry(fields)
         if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
             geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry)
+        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry, _display(fields))
     except (FileNotFoundError, NotADirectoryError):
         if name in DATASETS:
             return DATASETS[name]
@@ -152,6 +155,14 @@ def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
         name: tuple(value) if isinstance(value, list) else value for name, value in fields["geometry"].items()
     }
     return Geometry(**said)
+
+
+def _display(fields: Mapping[str, Any]) -> tuple[Rectangle, ...]:
+    """Where a display covers the frames, in a dataset's description or index."""
+    left_upper_right_lower = [tuple(map(float, edges)) for edges in fields.get("display", ())]
+    if any(len(edges) != 4 or not 0 <= min(edges) <= max(edges) <= 1 for edges in left_upper_right_lower):
+        raise ValueError(f"display is {fields['display']!r}, must be four parts of the frame for each rectangle")
+    return tuple(cast(list[Rectangle], left_upper_right_lower))
 
 
 def how_to_fetch(name: str, directory: Path) -> str:
@@ -206,6 +217,7 @@ class Index:
     tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
     # Not compared: to know the lens better makes no shard anew.
     geometry: Geometry | None = field(default=None, compare=False)
+    display: tuple[Rectangle, ...] = field(default=(), compare=False)
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -223,7 +235,8 @@ def read_index(path: Path) -> Index:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
             damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
             files.append(RecordFile(shards=shards, damages=damages, **file))
-        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields), "geometry": _geometry(fields)})
+        said = {"tensors": _shapes(fields), "geometry": _geometry(fields), "display": _display(fields)}
+        index = Index(files=tuple(files), **{**fields, **said})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -242,7 +255,8 @@ class SceneDataset:
     directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
     random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
     DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
-    shapes of what senses other than sight say of a scene, by name; `geometry`, None where the dataset does not say.
+    shapes of what senses other than sight say of a scene, by name; `geometry`, None where the dataset does not say;
+    `display`, where a head-up display covers the frames (`gqn.core.display.mask`).
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
     Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
@@ -260,7 +274,7 @@ class SceneDataset:
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
-        self.geometry = index.geometry
+        self.geometry, self.display = index.geometry, index.display
         self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))

@@ -172,6 +172,9 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
 def shade(world: World, hits: Hits, colours: Array) -> Array:
     """The light (n, 3) from the pixels that see surfaces of `colours` (n, 3), 1 the brightest, as `Lighting` says."""
     lighting = world.lighting
+    level = lighting.ambient + lighting.headlight * hits.headlight.clip(0)
+    if not (lighting.diffuse or lighting.specular):
+        return (colours * level[:, None]).clip(0, 1)
     if lighting.lamp is None:
         cosine = hits.normal @ (np.asarray(lighting.direction) / np.linalg.norm(lighting.direction))
     else:
@@ -182,7 +185,7 @@ def shade(world: World, hits: Hits, colours: Array) -> Array:
             cosine *= towards[:, 2].clip(0) ** lighting.exponent
     lit = cosine > (DIM if lighting.exponent else 0.0)
     lit[lit] = out_of_shadow(world, hits.point[lit])
-    level = lighting.ambient + lighting.headlight * hits.headlight.clip(0) + lighting.diffuse * cosine * lit
+    level += lighting.diffuse * cosine * lit
     light = colours * level[:, None]
     if lighting.specular:
         light += lighting.specular * lit[:, None]

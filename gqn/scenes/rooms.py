@@ -84,14 +84,17 @@ class Rooms(Family):
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         solids = self._solids(random)
-        (wall, colour), (floor, ground) = (of[int(random.integers(len(of)))] for of in (STYLES, GROUNDS))
+        wall, colour = STYLES[int(random.integers(len(STYLES)))]
+        floor, ground = GROUNDS[int(random.integers(len(GROUNDS)))]
         hue = random.random()
         lamp = random.uniform(-LAMP[0], LAMP[0], 2) if self.light == "random" else np.array([0.5, 0.3])
         lighting = spotlight(lamp)
         cameras = self._place_cameras(solids, random)
         if contents is not None:
             solids = self._other_solids(cameras, contents)
-        world = self.world(solids, lighting, (wall, colour or hsv_to_rgb(hue, 0.55, 0.75)), (floor, ground))
+        world = self.world(
+            solids, lighting, (wall, hsv_to_rgb(hue, 0.55, 0.75) if colour is None else colour), (floor, ground)
+        )
         labels = {
             "objects": [vars(solid) for solid in solids],
             "light": {"lamp": lighting.lamp},
