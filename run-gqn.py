@@ -7,6 +7,10 @@ python run-gqn.py --resume runs/quick-1 --steps 20000
 python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start runs/layer-1 --data DATA_DIR/jaco
 """
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
 import json
 import os
@@ -16,14 +20,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from gqn.core.signals import Interrupted
-from gqn.data.prepare import made_scenes
 from gqn.core.errors import Error
-from gqn.training.config import PRESETS, Config, from_dict, to_dict
+from gqn.data.prepare import made_scenes
 from gqn.training import checkpoint
+from gqn.training.config import PRESETS, Config, from_dict, to_dict
 from gqn.training.trainer import METRICS, train
 
 
@@ -48,7 +50,7 @@ def main() -> None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise Error("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
         config = replace(config, data=str(made_scenes(Path("data"))))
-    folder = train(config, resume=bool(options.resume))
+    folder = train(config, resume=options.resume or False)
     if int(os.environ.get("RANK", "0")) == 0:
         print(summary(folder))
 
@@ -62,7 +64,7 @@ def parse(arguments: list[str]) -> Options:
     base = PRESETS[known.preset]
     if known.resume:
         saved = from_dict(checkpoint.read(known.resume)["config"])
-        folder = known.resume.resolve()
+        folder = known.resume.absolute()
         folder = folder.parent if folder.suffix == ".pt" else folder
         base = replace(saved, runs=str(folder.parent), name=folder.name)
     options = tyro.cli(
@@ -129,14 +131,5 @@ def task_summary(found: dict[str, Any] | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
+    with command("run again, or --resume, to go on"):
         main()
-    except (Error, ValueError, OSError) as error:
-        sys.exit(f"run-gqn.py: {error}")
-    except torch.OutOfMemoryError as error:
-        sys.exit(f"run-gqn.py: {str(error).splitlines()[0]}: lower --batch or --queries")
-    except KeyboardInterrupt:
-        sys.exit("run-gqn.py: interrupted; run again to go on")
-    except Interrupted as stop:
-        print(f"run-gqn.py: {stop}; --resume goes on", file=sys.stderr)
-        sys.exit(128 + stop.signal)

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Draw a contact sheet of a family of scenes: a row of views for each scene."""
 
-import sys
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
@@ -10,6 +13,7 @@ import numpy as np
 import tyro
 from matplotlib import pyplot
 
+from gqn.core.errors import Error, unknown
 from gqn.core.files import whole_file
 from gqn.scenes import FAMILIES
 from gqn.scenes.render import render
@@ -27,7 +31,7 @@ class Options:
     """The PNG to write."""
     scenes: int = 6
     views: int = 8
-    """Of each scene, spread over those that its family records."""
+    """Views of each scene, spread over those that its world records."""
     seed: int = 0
     size: int = 128
     """Height and width of a frame in pixels."""
@@ -40,9 +44,9 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options)
     if options.family not in FAMILIES:
-        raise ValueError(f"no family of scenes {options.family!r}, only {', '.join(FAMILIES)}")
+        raise Error(unknown("family of scenes", options.family, FAMILIES))
     if options.output.suffix != ".png":
-        raise ValueError(f"{options.output}: the sheet is a PNG: name a file that ends in .png")
+        raise Error(f"{options.output}: the sheet is a PNG: name a file that ends in .png")
     check_options((name, getattr(options, name) > 0, "positive") for name in ("scenes", "views", "size", "samples"))
     check_options([("seed", options.seed >= 0, "0 or more")])
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with command():
         main()
-    except (ModuleNotFoundError, ValueError, OSError) as error:
-        sys.exit(f"contact-sheet: {error}")

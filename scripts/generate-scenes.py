@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Draw a dataset of scenes as TFRecords like DeepMind's; run again, it draws what is missing."""
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,14 +12,14 @@ from typing import Annotated
 
 import tyro
 
-from gqn.data.dataset import DatasetError
+from gqn.core.errors import Error, unknown
 from gqn.data.generate import generate
 from gqn.scenes import FAMILIES
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw, and where."""
+    """The dataset to draw, and its place."""
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The dataset goes to DIR/NAME."""
@@ -40,28 +44,24 @@ def main() -> None:
         return
     family = sys.argv[1]
     if family not in FAMILIES:
-        sys.exit(f"generate-scenes: no family of scenes {family!r}, only {', '.join(FAMILIES)}")
+        raise Error(unknown("family of scenes", family, FAMILIES))
     published = FAMILIES[family]()
     kind = type(published)
 
     def run(options: Annotated[Options, tyro.conf.arg(name="")], of_family: kind = published) -> Path:  # type: ignore[valid-type]
         return generate(family, **vars(options), **asdict(of_family))
 
-    try:
-        print(
-            tyro.cli(
-                run,
-                prog=f"generate-scenes.py {family}",
-                description=__doc__,
-                args=sys.argv[2:],
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
+    print(
+        tyro.cli(
+            run,
+            prog=f"generate-scenes.py {family}",
+            description=__doc__,
+            args=sys.argv[2:],
+            config=(tyro.conf.OmitArgPrefixes,),
         )
-    except (DatasetError, ValueError, OSError) as error:
-        sys.exit(f"generate-scenes: {error}")
-    except KeyboardInterrupt:
-        sys.exit("generate-scenes: interrupted; run again to go on")
+    )
 
 
 if __name__ == "__main__":
-    main()
+    with command("run again to go on"):
+        main()

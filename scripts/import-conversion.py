@@ -1,25 +1,31 @@
 """Write a dataset that another PyTorch converter made (.pt or .pt.gz files) as record files, to convert as usual."""
 
-import argparse
-import sys
-from pathlib import Path
+from gqn.core.command import command, quiet_imports
 
-from gqn.data.dataset import DatasetError
+quiet_imports(__name__)
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
 from gqn.data.foreign import import_conversion
 
 
+@dataclass(frozen=True)
+class Options:
+    source: tyro.conf.Positional[Path]
+    """Folder with train/ or test/ in it."""
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA_DIR/NAME")]
+    """Folder of the dataset to write."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with train/ or test/ in it")
-    parser.add_argument("directory", type=Path, metavar="DATA_DIR/NAME", help="folder of the dataset to write")
-    options = parser.parse_args()
-    try:
-        print(import_conversion(options.source, options.directory))
-    except (DatasetError, OSError) as error:
-        sys.exit(f"import-conversion: {error}")
-    except KeyboardInterrupt:
-        sys.exit("import-conversion: interrupted; run again to go on")
+    options = tyro.cli(Options, description=__doc__)
+    print(import_conversion(options.source, options.directory))
 
 
 if __name__ == "__main__":
-    main()
+    with command("run again to go on"):
+        main()

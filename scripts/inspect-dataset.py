@@ -1,24 +1,32 @@
 """Tell what a converted dataset holds, and draw a contact sheet of it."""
 
-import argparse
-import sys
-from pathlib import Path
+from gqn.core.command import command, quiet_imports
 
-from gqn.data.dataset import DatasetError
+quiet_imports(__name__)
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gqn.core.errors import Error
 from gqn.data.survey import contact_sheet, survey
 
 
+@dataclass(frozen=True)
+class Options:
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """DATA_DIR/DATASET, converted."""
+    sheet: Path | None = None
+    """The PNG to write, by default DIR/torch/contact-sheet.png."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, metavar="DIR", help="DATA_DIR/DATASET, converted")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="by default DIR/torch/contact-sheet.png")
-    options = parser.parse_args()
+    options = tyro.cli(Options, description=__doc__)
     sheet = options.sheet or options.directory / "torch" / "contact-sheet.png"
-    try:
-        splits = survey(options.directory)
-        contact_sheet(options.directory, sheet)
-    except (DatasetError, OSError) as error:
-        sys.exit(f"inspect-dataset: {error}")
+    splits = survey(options.directory)
     for split, told in splits.items():
         print(
             f"{told['dataset']} {split}: {told['scenes']} scenes of {told['views']} views, "
@@ -32,10 +40,17 @@ def main() -> None:
         print(f"  damaged records: {len(told['damages'])}", *told["damages"], sep="\n    ")
         if told["unreadable"]:
             print("  unreadable:", *told["unreadable"], sep="\n    ")
-    print(f"contact sheet: {sheet}")
     if any(told["unreadable"] for told in splits.values()):
-        sys.exit("inspect-dataset: some scenes could not be read")
+        raise Error("some scenes could not be read")
+    try:
+        contact_sheet(options.directory, sheet)
+        print(f"contact sheet: {sheet}")
+    except OSError as error:
+        if options.sheet:
+            raise
+        print(f"contact sheet: none ({error}): name a place for it by --sheet", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    with command():
+        main()

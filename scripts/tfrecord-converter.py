@@ -1,12 +1,16 @@
 """Convert the TFRecords of a dataset to torch shards; run again, it does what is missing."""
 
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 import argparse
 import os
 import sys
 from pathlib import Path
 
 from gqn.data.convert import DamagedRecords, convert
-from gqn.data.dataset import BUCKET, DATASETS, SPLITS, TWINS, DatasetError
+from gqn.data.dataset import BUCKET, DATASETS, SPLITS, TWINS
 from gqn.data.fetch import Fetch
 
 
@@ -78,12 +82,9 @@ def main() -> None:
     except DamagedRecords as error:
         print(*error.report.notes, error.report, sep="\n")
         sys.exit(f"{error}\ntfrecord-converter: everything sound is converted; --allow-damaged takes this for success")
-    except (DatasetError, OSError) as error:
-        sys.exit(f"tfrecord-converter: {error}")
-    except KeyboardInterrupt:
-        sys.exit("tfrecord-converter: interrupted; run again to go on")
     print(*report.notes, *filter(None, [report.table()]), report, sep="\n")
 
 
 if __name__ == "__main__":
-    main()
+    with command("run again to go on"):
+        main()

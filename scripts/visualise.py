@@ -6,10 +6,16 @@ python scripts/visualise.py diagrams/graphs/layer-2.yaml growth.png --before dia
 python scripts/visualise.py runs/quick-1 quick.svg --node vision
 """
 
-import argparse
-import sys
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
+from gqn.core.errors import Error
 from gqn.core.files import whole_file
 from gqn.models import diagram
 from gqn.models.graph import RecursiveGQN
@@ -17,15 +23,22 @@ from gqn.models.nodes import GraphError
 from gqn.training import checkpoint
 
 
+@dataclass(frozen=True)
+class Options:
+    graph: tyro.conf.Positional[Path]
+    """A graph's YAML or JSON file, a run's folder, or its checkpoint.pt."""
+    picture: tyro.conf.Positional[Path]
+    """File to write, .svg, .png or .pdf."""
+    before: Path | None = None
+    """Another graph: draw what an edit of it changed."""
+    node: str | None = None
+    """Print the parts of this node as well."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graph", type=Path, help="a graph's YAML or JSON file, a run's folder, or its checkpoint.pt")
-    parser.add_argument("picture", type=Path, help="file to write, .svg, .png or .pdf")
-    parser.add_argument("--before", type=Path, help="another graph: draw what an edit of it changed")
-    parser.add_argument("--node", help="print the parts of this node as well")
-    options = parser.parse_args()
+    options = tyro.cli(Options, description=__doc__)
     if options.picture.suffix not in (".svg", ".png", ".pdf"):
-        raise ValueError(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
+        raise Error(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
     graph = load(options.graph)
     after = graph.describe()
     if options.node and options.node not in after.spec:
@@ -46,7 +59,5 @@ def load(path: Path) -> RecursiveGQN:
 
 
 if __name__ == "__main__":
-    try:
+    with command():
         main()
-    except (GraphError, checkpoint.CheckpointError, ValueError, OSError) as error:
-        sys.exit(f"visualise.py: {error}")

@@ -1,6 +1,6 @@
 """A stand-in for the network whose likelihood is known: linear in two latent steps, Gaussian in the pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +68,12 @@ class LinearGaussian(nn.Module):
     def encode(self, context: Views) -> Tensor:
         return context.frames.double().mean(dim=(1, 2, 3, 4), keepdim=True)[:, 0]
 
-    def forward(self, batch: Batch) -> Prediction:
-        return self.generator(batch.query.cameras, self.encode(batch.context), batch.query.frames)
+    def forward(self, batch: Batch) -> dict[str, Prediction]:
+        r = self.encode(batch.context)
+        return {"render": self.generator(batch.query.cameras, r, batch.query.frames)}
 
-    def sample(self, context: Views, cameras: Tensor, samples: int) -> Tensor:
-        r = self.encode(context)
+    def sample(self, senses: Views | Mapping[str, Views], cameras: Tensor, samples: int, task: str = "") -> Tensor:
+        r = self.encode(senses if isinstance(senses, Views) else senses["vision"])
         return torch.stack([self.generator(cameras, r).mean for _ in range(samples)])
 
     def frames(self, count: int, brightness: float) -> Tensor:
@@ -93,4 +94,4 @@ class LinearGaussian(nn.Module):
 def posing(context: Tensor, query: Tensor) -> Batch:
     """A batch of context (b, m, 3, h, w) and query (b, 3, h, w) frames, with cameras of no meaning."""
     cameras = torch.zeros(len(query), context.shape[1] + 1, 7)
-    return Batch(Views(context, cameras[:, 1:]), Views(query[:, None], cameras[:, :1]))
+    return Batch.of(Views(context, cameras[:, 1:]), Views(query[:, None], cameras[:, :1]))

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from gqn.core.distributed import processes
-from gqn.data.batches import TrainingBatches
+from gqn.data.batches import FLAT, TrainingBatches
 from gqn.data.dataset import SceneDataset
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.losses import log_likelihood
 from gqn.training.validation import evaluate, mean_image
@@ -18,7 +19,7 @@ def main(dataset: str, out: str) -> None:
     with processes("cpu") as group:
         torch.manual_seed(0)
         network = GenerativeQueryNetwork(
-            pixels=16, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2, shared=True
+            pixels=16, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2, shared_cores=True
         )
         with torch.no_grad():
             # A posterior of no width: the noise, which each process draws for itself, plays no part.
@@ -26,7 +27,7 @@ def main(dataset: str, out: str) -> None:
             network.generator.posterior.bias[2:] = -60
         parallel = group.parallel(network)
         batches = TrainingBatches(
-            SceneDataset(dataset, "train"),
+            LabelledScenes(SceneDataset(dataset, "train")),
             batch=4,
             context_views=(1, 3),
             queries=2,
@@ -35,18 +36,18 @@ def main(dataset: str, out: str) -> None:
             processes=group.count,
         )
         batch = batches[0]
-        prediction = parallel(batch)
+        prediction = parallel(batch)["render"]
         # The KL of so narrow a posterior would drown the rest in rounding.
         loss = 1e-3 * prediction.kl.sum(dim=-1).mean() - log_likelihood(batch.query.frames, prediction.mean, 0.7).mean()
         loss.backward()
-        held_out = SceneDataset(dataset, "test")
+        held_out = LabelledScenes(SceneDataset(dataset, "test"))
         report = evaluate(
             network,
             held_out,
+            FLAT,
             mean_image(held_out),
             context=2,
             samples=2,
-            sigma=0.7,
             seed=0,
             processes=group,
             batch=2,

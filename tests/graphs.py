@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gqn.core.views import GraphBatch, Views
+from gqn.core.views import Batch, Views
 from gqn.models.graph import RecursiveGQN
 
-CORES = {"hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2, "shared": True, "kernel": 3}
+CORES = {"hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2, "shared_cores": True, "kernel": 3}
 
 
 def flat(pixels: int = 8) -> RecursiveGQN:
@@ -55,7 +55,7 @@ class World:
         return None if data == "reach" and scene % 3 == 0 else self.batch.tasks[data].frames[scene, 0]
 
 
-def world(scenes: int, *, views: int = 3, queries: int = 2, seed: int = 0) -> GraphBatch:
+def world(scenes: int, *, views: int = 3, queries: int = 2, seed: int = 0) -> Batch:
     """Scenes of a hue, which is seen, and a hardness, which is felt; a joint class takes both to tell.
 
     A camera's first number brightens the frame and a probe's pose scales what it feels.
@@ -78,7 +78,7 @@ def world(scenes: int, *, views: int = 3, queries: int = 2, seed: int = 0) -> Gr
         return Views(target[:, None], torch.zeros(scenes, 1, 0))
 
     reach = torch.stack([2.0 * hue - 1, 1 - 2.0 * hue], dim=1)
-    return GraphBatch(
+    return Batch(
         {"vision": look(views), "touch": feel(views)},
         {"render": look(queries), "feel": feel(queries), "reach": asked(reach), "name": asked(2 * hue + hardness)},
     )

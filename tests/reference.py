@@ -28,7 +28,7 @@ def literal_generator(
     u = camera.new_zeros(b, net.shrink_canvas.in_channels, grid * net.SCALE, grid * net.SCALE)
     divergences = []
     for step in range(net.generation_steps):
-        core = 0 if net.shared else step
+        core = 0 if net.shared_cores else step
         rows = slice(4 * net.hidden * core, 4 * net.hidden * (core + 1))
         p = normal(net.prior(h_g))
         if target is None:

@@ -1,10 +1,10 @@
 """Camera conventions of DeepMind's GQN datasets: recorded (x, y, z, yaw, pitch), its 7-vector, axes, and orbits.
 
 The world has z up. A camera looks along d = (cos p cos y, -cos p sin y, sin p), y the yaw and p the pitch in radians;
-right is d x (0, 0, 1), up is right x d, and image rows run downward. So Shepard-Metzler scenes are recorded. Rooms and
-mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and rings
-show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so that
-all else knows one convention.
+right is d x (0, 0, 1), up is right x d, and image rows run downward. So are the Shepard-Metzler scenes recorded. Rooms
+and mazes are recorded with the yaw the other way round, d = (cos p cos y, cos p sin y, sin p), as genuine walks and
+rings show: `Geometry.yaw_sign`. Reading (`gqn.data.dataset.SceneDataset`) and drawing (`gqn.data.generate`) turn it, so
+that all else knows one convention.
 """
 
 from dataclasses import dataclass
@@ -71,22 +71,40 @@ def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
 
 
 def camera_vector(recorded: Tensor) -> Tensor:
-    """The 7 numbers that the networks see, (..., 5) -> (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+    """Return cameras as the networks take them, in the order of DeepMind's reader.
 
-    The order is that of DeepMind's reader.
+    Args:
+        recorded: (..., 5): x, y, z in world units, yaw and pitch in radians.
+
+    Returns:
+        (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
     """
     position, yaw, pitch = recorded.split([3, 1, 1], dim=-1)
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
 def recorded_camera(vector: Tensor) -> Tensor:
-    """Inverse of `camera_vector`, (..., 7) -> (..., 5); yaw and pitch come back in (-pi, pi]."""
+    """Return cameras as they are recorded; the inverse of `camera_vector`.
+
+    Args:
+        vector: (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+
+    Returns:
+        (..., 5): x, y, z in world units, yaw and pitch in radians, in (-pi, pi].
+    """
     position, sin_yaw, cos_yaw, sin_pitch, cos_pitch = vector.split([3, 1, 1, 1, 1], dim=-1)
     return torch.cat([position, torch.atan2(sin_yaw, cos_yaw), torch.atan2(sin_pitch, cos_pitch)], dim=-1)
 
 
 def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Position, and unit vectors forward, right and up, (..., 3) each, of cameras by their 7 numbers, (..., 7)."""
+    """Return the position and the unit vectors forward, right and up of cameras by their 7 numbers.
+
+    Args:
+        vector: (..., 7), see `camera_vector`.
+
+    Returns:
+        Four tensors (..., 3), the position in world units.
+    """
     position, angles = vector.split([3, 4], dim=-1)
     sin_yaw, cos_yaw, sin_pitch, cos_pitch = angles.unbind(dim=-1)
     forward = torch.stack([cos_pitch * cos_yaw, -cos_pitch * sin_yaw, sin_pitch], dim=-1)
@@ -95,7 +113,15 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
-    """Recorded cameras (..., 5) at `position` (..., 3) that look at `target` (..., 3)."""
+    """Return recorded cameras that look from a position at a target.
+
+    Args:
+        position: (..., 3), world units.
+        target: (..., 3), world units.
+
+    Returns:
+        (..., 5): x, y, z in world units, yaw and pitch in radians.
+    """
     position, target = np.broadcast_arrays(np.asarray(position, np.float64), np.asarray(target, np.float64))
     d = target - position
     yaw = np.arctan2(-d[..., 1], d[..., 0])
@@ -104,7 +130,7 @@ def look_at(position: ArrayLike, target: ArrayLike) -> Array:
 
 
 def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
-    """Unit vectors forward, right and up, (..., 3) each, of recorded cameras (..., 5)."""
+    """Return the unit vectors forward, right and up, (..., 3) each, of recorded cameras (..., 5)."""
     recorded = np.asarray(recorded, np.float64)
     yaw, pitch = recorded[..., 3], recorded[..., 4]
     forward = np.stack([np.cos(pitch) * np.cos(yaw), -np.cos(pitch) * np.sin(yaw), np.sin(pitch)], axis=-1)
@@ -114,9 +140,16 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
 
 
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
-    """Recorded cameras (count, 5) evenly round the z axis, `distance` from the origin and looking at it.
+    """Return recorded cameras evenly round the z axis that look at the origin.
 
-    elevation: degrees above the horizon; start: angle of the first in degrees.
+    Args:
+        distance: from the origin, world units.
+        elevation: degrees above the horizon.
+        count: how many cameras.
+        start: angle of the first camera round the axis, degrees.
+
+    Returns:
+        (count, 5): x, y, z in world units, yaw and pitch in radians.
     """
     angle, height = np.deg2rad(start + 360 * np.arange(count) / count), np.deg2rad(elevation)
     flat = distance * np.cos(height)

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gqn.core.errors import Error
+
+GONE = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")  # in torch's errors
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -21,36 +25,40 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
     def parallel(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
-        """The network with gradients averaged over the processes; partial: a step may use some of its weights only."""
+        """Return the network with gradients averaged over the processes; partial: a step may leave weights unused."""
         if self.count == 1:
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=partial)
 
     def apart(self, parallel: nn.Module) -> AbstractContextManager[None]:
-        """A block whose gradients stay with this process, to be averaged with those of the next `backward` after it."""
+        """Return a block whose gradients stay with this process; the next `backward` after it averages them too."""
         return parallel.no_sync() if isinstance(parallel, DistributedDataParallel) else nullcontext()
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum over the processes, on all of them."""
+        """Return the sum of a tensor over the processes, on all of them."""
         if self.count > 1:
             value = value.clone()
             distributed.all_reduce(value)
         return value
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process has, by rank, on all of them: plain values and tensors on the CPU."""
+        """Return the values of all processes by rank, on all of them: plain values and tensors on the CPU."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value)
         return values
 
+    def lost(self, error: RuntimeError) -> bool:
+        """Whether an error says that another process is gone."""
+        return self.count > 1 and any(sign in str(error) for sign in GONE)
+
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process."""
+        """Return whether the flag is set on any process."""
         if self.count == 1:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=self.device)).item())
@@ -58,17 +66,20 @@ class Processes:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[Processes]:
-    """The group that torchrun started, or this process alone; left in order at the end.
+    """Join the group that torchrun started, or stand alone; leave it in order at the end.
 
-    device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
-    Raises ValueError for another, and for CUDA where there is none.
+    Args:
+        device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
+
+    Raises:
+        Error: for another device, and for CUDA where there is none.
     """
     if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f"--device {device}: must be cpu, cuda or auto")
+        raise Error(f"--device {device}: must be cpu, cuda or auto")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+        raise Error("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:

@@ -3,13 +3,15 @@
 from importlib import import_module
 from types import ModuleType
 
+from gqn.core.errors import Error
 
-class MissingExtra(ImportError):
+
+class MissingExtra(Error, ModuleNotFoundError):
     """A library of an extra that is not installed; the message says how to install it."""
 
 
 def extra(module: str, name: str = "evaluate") -> ModuleType:
-    """A module of a library of the extra `name`. Raises MissingExtra where it is not installed."""
+    """Return a module of a library of the extra `name`. Raises MissingExtra where it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

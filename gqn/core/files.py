@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and folders that one process at a time writes to."""
 
+import errno
 import fcntl
 import json
 import os
@@ -11,10 +12,12 @@ from typing import IO, Any
 
 import torch
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file to write that appears at `path` when the block ends, or not at all where the block raises.
+    """Open a binary file that appears at `path` when the block ends, or not at all where the block raises.
 
     It is written beside `path`, with `.partial` after its name, and renamed; of several writers one waits for the
     other. An OSError of writing names the file.
@@ -37,11 +40,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.close()
 
 
+def _flock(file: IO[bytes], how: int) -> None:
+    """Lock a file as far as its file system can: Lustre, SMB and NFS may have no locks, and then there are none."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
 def _alone(path: Path) -> IO[bytes]:
-    """An empty file at `path` that no other process or thread writes, until it is closed."""
+    """Open an empty file at `path` that no other process or thread writes until it is closed."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _flock(file, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.truncate()
@@ -51,21 +63,31 @@ def _alone(path: Path) -> IO[bytes]:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[int]:
-    """An open file at `path` that is locked until the block ends and all copies of its descriptor are closed.
+    """Lock the file at `path` until the block ends and all copies of its descriptor, which it yields, are closed.
 
-    shared: beside others that share it. patience: seconds to wait for whoever has it. Raises BlockingIOError.
+    Args:
+        shared: hold the lock beside others that share it.
+        patience: seconds to wait for whoever has it.
+
+    Raises:
+        BlockingIOError: where another still has it then.
     """
     with path.open("ab") as file:
         began = time.monotonic()
         while True:
             try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                _flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() - began >= patience:
                     raise
                 time.sleep(0.1)
         yield file.fileno()
+
+
+def given_name(folder: str | os.PathLike[str]) -> str:
+    """The name of a folder as it is given, whatever it is a link to; of `.` and `..` the name of the folder there."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def write_json(path: str | os.PathLike[str], values: Any) -> None:
@@ -75,7 +97,7 @@ def write_json(path: str | os.PathLike[str], values: Any) -> None:
 
 
 def append_json_line(path: Path, values: Any) -> None:
-    """One more line of JSON, on the disk before this returns; several processes may share the file."""
+    """Append a line of JSON, which is on the disk before this returns; several processes may share the file."""
     with locked(path, patience=60.0), path.open("ab") as file:
         unfinished = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         file.write(b"\n" * unfinished + json.dumps(values).encode() + b"\n")
@@ -84,7 +106,7 @@ def append_json_line(path: Path, values: Any) -> None:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The lines of a file by `append_json_line`, none where there is no file; one that a kill cut off is left out."""
+    """Return the lines of a file by `append_json_line`, none without a file; leave out one that a kill cut off."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and back as it was."""
+    """Put a network in evaluation mode for a block, and back as it was."""
     training = network.training
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Where a figure comes from: what a reader of it must know to make it again."""
+"""Provenance of a figure: all that a reader must know to make it again."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from gqn.core.distributed import Processes
 
 
 def provenance(group: Processes) -> dict[str, Any]:
-    """Command, version, commit, time, libraries and machine, as plain values."""
+    """Return command, version, commit, time, libraries and machine as plain values."""
     cuda = group.device.type == "cuda"
     processor = torch.cpu.get_capabilities().get("cpu_name", "CPU")
     return {
@@ -29,7 +29,7 @@ def provenance(group: Processes) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this runs from, marked where files differ from it."""
+    """Return the commit of the checkout that this runs from, marked where files differ; None without a checkout."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM: asked for between steps by the process that saves, left to it by its workers."""
+"""Ctrl-C and SIGTERM: the process that saves asks for them between steps, and its workers leave them to it."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,8 +18,14 @@ class Interrupted(Exception):
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """SIGTERM and Ctrl-C end up in a list instead of ending the process; a second Ctrl-C does end it."""
+    """Collect SIGTERM and Ctrl-C in a list instead of ending the process; a second Ctrl-C does end it.
+
+    Outside the main thread, which alone gets signals, it collects nothing.
+    """
     caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
 
     def catch(number: int, frame: object) -> None:
         if caught and number == signal.SIGINT:
@@ -34,6 +41,6 @@ def caught_signals() -> Iterator[list[int]]:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """For the worker of a loader: a signal goes to the whole group, and the parent still needs its batches."""
+    """Ignore signals in the worker of a loader: they go to the whole group, and the parent still needs its batches."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

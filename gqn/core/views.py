@@ -15,9 +15,10 @@ from torch import Tensor
 class Views:
     """Frames and the cameras that took them; of another sense than vision, its readings and the poses of its probe.
 
-    frames: (b, m, c, h, w), floating point in [0, 1]; of another sense or task (b, m, ...).
-    cameras: (b, m, k), as `gqn.core.camera.camera_vector` gives them; of another sense or task any k numbers.
-    present: (b, m), False for a view that a scene lacks, whatever stands in its place; None where all are there.
+    Args:
+        frames: (b, m, c, h, w), floating point in [0, 1]; of another sense or task (b, m, ...).
+        cameras: (b, m, k), as `gqn.core.camera.camera_vector` gives them; of another sense or task any k numbers.
+        present: (b, m), False for a view that a scene lacks, whatever stands in its place; None where all are there.
     """
 
     frames: Tensor
@@ -25,21 +26,23 @@ class Views:
     present: Tensor | None = None
 
     def to(self, device: torch.device) -> "Views":
+        """Return the views on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Views":
+        """Return the views in pinned memory."""
         return self._each(Tensor.pin_memory)
 
     def __getitem__(self, scenes: slice | Tensor) -> "Views":
-        """Views of some of the scenes: an index of the first axis."""
+        """Return the views of some of the scenes, by an index of the first axis."""
         return self._each(lambda tensor: tensor[scenes])
 
     def part(self, some: slice) -> "Views":
-        """Some of the views of every scene: an index of the second axis."""
+        """Return some of the views of every scene, by an index of the second axis."""
         return self._each(lambda tensor: tensor[:, some])
 
     def known(self) -> Tensor:
-        """The frames, with zeros for those that are not there, whatever stood in their place."""
+        """Return the frames, with zeros for those that are not there, whatever stood in their place."""
         if self.present is None:
             return self.frames
         present = self.present.view(*self.present.shape, *[1] * (self.frames.dim() - 2))
@@ -58,9 +61,10 @@ class EncodedViews(Views):
 class Batch:
     """Observations and questions about the same b scenes, by the names of a network's senses and tasks.
 
-    senses: context views of each sense, (b, m, ...).
-    tasks: query views of each task: cameras are the questions and frames the answers, (b, q, ...); present says which
-        are known. A task that is asked nothing but the scene has one query of no numbers, cameras (b, 1, 0).
+    Args:
+        senses: context views of each sense, (b, m, ...).
+        tasks: query views of each task: cameras are the questions and frames the answers, (b, q, ...); present says
+            which are known. A task that is asked nothing but the scene has one query of no numbers, cameras (b, 1, 0).
     """
 
     senses: Mapping[str, Views]
@@ -84,9 +88,11 @@ class Batch:
         return views
 
     def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
         return self._each(lambda views: views.to(device))
 
     def pin_memory(self) -> "Batch":
+        """Return the batch in pinned memory."""
         return self._each(Views.pin_memory)
 
     def parts(self, count: int) -> list["Batch"]:

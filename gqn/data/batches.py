@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from gqn.core.signals import leave_signals_to_parent
+from gqn.core.errors import Error
 from gqn.core.views import Batch, EncodedViews, Views
 
 FRAMES = "frames"  # the data of vision
@@ -88,7 +88,7 @@ class TrainingBatches(Dataset[Batch]):
         alternate: bool = False,
     ) -> None:
         if batch % processes:
-            raise ValueError(f"a batch of {batch} scenes does not divide by {processes} processes")
+            raise Error(f"a batch of {batch} scenes does not divide by {processes} processes")
         check_data(scenes, asked, context_views[1], queries, "--context-views")
         self.scenes, self.asked, self.context_views, self.queries = scenes, asked, context_views, queries
         self.batch, self.seed, self.rank, self.processes = batch, seed, rank, processes
@@ -122,18 +122,6 @@ class TrainingBatches(Dataset[Batch]):
             self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))
         return int(self._epoch[1][place])
 
-    def loader(self, start: int, stop: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-        """Return the batches of steps start to stop - 1, in order."""
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            pin_memory=pin_memory,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=leave_signals_to_parent,
-        )
-
 
 class EvaluationBatch(NamedTuple):
     """Held-out scenes first, first + 1, ... and, as a control, the same questions under a shuffled context."""
@@ -164,8 +152,17 @@ def evaluation_batches(
     """Yield the first `limit` scenes in order, each with observations that depend on the seed and the scene alone.
 
     Args:
+        scenes: held-out scenes.
+        asked: the data of the network's senses and tasks; by default those of a flat network.
+        batch: scenes at a time.
         context: observations of each sense, or by data. A task whose data are observed gets one query.
-        rank, processes: the batches are dealt to the processes in turn; those of `rank` are read.
+        seed: of the observations.
+        limit: most scenes; all by default.
+        rank: of this process.
+        processes: how many there are; the batches are dealt to them in turn.
+
+    Yields:
+        Batches with their number and, as a control, the same queries under a shuffled context.
     """
     total = len(scenes) if limit is None else min(limit, len(scenes))
     for numbers in pieces(total, batch)[rank::processes]:
@@ -271,9 +268,9 @@ def stack_known(found: Sequence[tuple[Tensor, Tensor] | None]) -> Views | None:
 
 
 def check_data(scenes: Scenes, asked: Asked, context: int, queries: int, option: str) -> None:
-    """Raise ValueError where there are no scenes, they lack the data or have too few; option: what sets the context."""
+    """Raise Error where there are no scenes, they lack the data or have too few; option: what sets the context."""
     if not len(scenes):
-        raise ValueError("the dataset has no scenes: convert its record files first, see data.sh")
+        raise Error("the dataset has no scenes: convert its record files first, see data.sh")
     for name, data in {**asked.senses, **asked.tasks}.items():
         have = scenes.observations(data)
         if not have and name in asked.tasks:
@@ -281,7 +278,7 @@ def check_data(scenes: Scenes, asked: Asked, context: int, queries: int, option:
         read = context if any(scenes.observations(sensed) == have for sensed in asked.senses.values()) else 0
         need = read + (queries if data in asked.tasks.values() else 0)
         if have < need:
-            raise ValueError(
+            raise Error(
                 f"'{name}' needs {need} observations of '{data}' a scene; the dataset has {have}: "
                 f"lower {option} or --queries, or name other data in the graph"
             )

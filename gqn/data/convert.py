@@ -4,24 +4,27 @@ DATA_DIR/DATASET/{train,test}/001-of-900.tfrecord   ->   DATA_DIR/DATASET/torch/
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import pairwise
+from fnmatch import fnmatch
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
 from tqdm import tqdm
 
+from gqn.core.files import given_name, whole_file
 from gqn.data.dataset import (
     FORMAT,
     RECORD_FILE,
     SPLITS,
     TWINS,
     DatasetError,
+    DatasetInfo,
     Index,
     RecordFile,
     dataset_info,
@@ -29,12 +32,13 @@ from gqn.data.dataset import (
 )
 from gqn.data.fetch import Fetch, Remote, Store
 from gqn.data.plan import Split, claimed, indices, merge, plan, write_conversion
-from gqn.data.shards import Job, convert_file, stem, verify_file
+from gqn.data.shards import Job, check_stems, convert_file, verify_file
 from gqn.data.tfrecord import Damage
-from gqn.data.workers import quiet_start, worker_pool
+from gqn.data.workers import quiet_start, worker_died, worker_pool
 
 INDEX_INTERVAL = 5.0  # seconds; the index of a large dataset is megabytes, too much to write after every file
 TABLE_LINES = 20  # of damages
+RECORDS = re.compile(r"\.tfrecords?\b")  # in the names of what are record files, whatever else they are called
 
 
 @dataclass
@@ -97,34 +101,48 @@ def convert(
     allow_damaged: bool = False,
     fetch: Fetch | None = None,
 ) -> Report:
-    """Convert the TFRecords of the dataset in `directory` to shards of at most `batch` scenes, as far as they are not.
+    """Convert the record files of a dataset that are not converted yet to shards.
 
-    directory: DATA_DIR/DATASET. output: the shards go to output/DATASET/torch instead of DATA_DIR/DATASET/torch.
-    workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
-    spawned, so a script calls this under `if __name__ == "__main__"`. share: (i, n) does the i-th of n parts of the
-    record files, i from 1, for n runs beside each other; the last to finish writes the index.
-    fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
     A record file is converted again when its size or the batch changed, a shard is missing or it was damaged; one that
     is gone since keeps its shards. A damaged record costs itself alone: conversion.json lists file, byte and cause.
-    Raises DamagedRecords at the end where there were some, unless allow_damaged; DatasetError where the TFRecords are
-    missing or another run is at work; OSError. What was converted before that stays, and nothing is half-written.
+
+    Args:
+        directory: the dataset's folder, DATA_DIR/DATASET.
+        batch: most scenes of a shard.
+        output: the shards go to output/DATASET/torch instead of DATA_DIR/DATASET/torch.
+        workers: processes, by default as many as there are cores; each holds one shard at a time. More than one are
+            spawned, so a script calls this under `if __name__ == "__main__"`.
+        progress: show a bar.
+        splits: which to convert.
+        share: (i, n) does the i-th of n parts of the record files, i from 1, for n runs beside each other; the last to
+            finish writes the index.
+        allow_damaged: do not raise for damaged records.
+        fetch: get the record files first, those that are not converted, and convert each as soon as it is whole.
+
+    Returns:
+        A report of files, scenes and damages.
+
+    Raises:
+        DamagedRecords: at the end, where there were some.
+        DatasetError: where the record files are missing or another run is at work.
+        OSError: as of a full disk. Shards that were written before stay, and nothing is half-written.
     """
     began = time.monotonic()
     if batch < 1:
-        raise ValueError(f"a shard of {batch} scenes")
+        raise DatasetError(f"a shard of {batch} scenes: must be 1 or more")
     if not 1 <= share[0] <= share[1]:
         raise DatasetError(f"part {share[0]} of {share[1]}: must be from 1 to {share[1]}")
     directory = Path(directory)
-    store = Store(fetch.source, directory.resolve().name) if fetch else None
+    store = Store(fetch.source, given_name(directory)) if fetch else None
     if store:
         store.fetch_description(directory)
     info = dataset_info(directory)
-    place = (Path(output) / directory.resolve().name if output is not None else directory) / "torch"
+    place = (Path(output) / given_name(directory) if output is not None else directory) / "torch"
     report = Report(info.name, details=place / "conversion.json")
     found: dict[str, dict[str, int]] = {}
     remote: dict[Path, Remote] = {}
     for split in splits:
-        sizes = _record_files(directory / split)
+        sizes = _record_files(directory / split, info, report.notes)
         if fetch and store and split in SPLITS:
             there = store.record_files(split, fetch.files)
             sizes = dict(sorted({**sizes, **{name: file.size for name, file in there.items()}}.items()))
@@ -136,8 +154,9 @@ def convert(
             report.notes.append(f"{info.name}: no record files in {where}")
     if store and not remote:
         raise DatasetError(f"{store.address}: no record files there: check --source and the dataset's name")
+    report.notes += _other_folders(directory)
     if not found:
-        raise DatasetError(how_to_fetch(info.name, directory))
+        raise DatasetError("\n".join([how_to_fetch(info.name, directory), *report.notes[len(splits) :]]))
     known: dict[str, Any] = {"tensors": info.further, "geometry": info.geometry, "display": info.display}
     fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, **known)
     with claimed(place, share) as locks:
@@ -156,6 +175,8 @@ def convert(
             loads = _Loads(store, fetch, wanted)
             loads.check_room(directory, place, [job.size for _, job in jobs], tell=progress)
         _convert_all(work, jobs, loads, locks, workers or os.cpu_count() or 1, progress, report)
+        if output is not None:
+            _take_along(directory, place.parent, [*found])
         merged = [merge(split, fresh) for split in work]
         if all(merged):
             write_conversion(place)
@@ -167,15 +188,50 @@ def convert(
     return report
 
 
-def _record_files(folder: Path) -> dict[str, int]:
-    """Names and bytes of the record files in `folder`, in order; whatever else lies there is none of ours."""
+def _record_files(folder: Path, info: DatasetInfo, notes: list[str]) -> dict[str, int]:
+    """Names and bytes of the record files in `folder`, in order; `notes` gets a line on those of other names."""
     if not folder.is_dir():
         return {}
-    files = sorted(file for file in folder.iterdir() if RECORD_FILE.fullmatch(file.name) and file.is_file())
-    for first, second in pairwise(files):
-        if stem(first.name) == stem(second.name):
-            raise DatasetError(f"{folder}: both {first.name} and {second.name} are there: remove one of them")
-    return {file.name: file.stat().st_size for file in files}
+    there = sorted(file.name for file in folder.iterdir() if file.is_file())
+    pattern = info.record_files
+    names = [name for name in there if (fnmatch(name, pattern) if pattern else RECORD_FILE.fullmatch(name))]
+    if left := [name for name in there if RECORDS.search(name) and name not in names]:
+        wanted = pattern or "001-of-900.tfrecord"
+        notes.append(
+            f"{folder}: {len(left)} files ignored, such as {left[0]}, for their names: {wanted} is wanted; "
+            'a dataset.json may say "record_files": "*.tfrecord"'
+        )
+    check_stems(folder, names)
+    return {name: (folder / name).stat().st_size for name in names}
+
+
+def _other_folders(directory: Path) -> list[str]:
+    """A line for each folder beside train/ and test/ that holds record files."""
+    if not directory.is_dir():
+        return []
+    others = [
+        folder for folder in sorted(directory.iterdir()) if folder.is_dir() and folder.name not in (*SPLITS, "torch")
+    ]
+    counts = {folder: sum(bool(RECORDS.search(file.name)) for file in folder.iterdir()) for folder in others}
+    return [
+        f"{folder}: {count} record files ignored: only train/ and test/ are converted; rename it, or move them there"
+        for folder, count in counts.items()
+        if count
+    ]
+
+
+def _take_along(source: Path, target: Path, splits: Sequence[str]) -> None:
+    """Copy a dataset's description and its labels to where its shards go, so that nothing of it stays behind."""
+    files = [
+        source / "dataset.json",
+        *(file for split in splits for file in sorted(source.glob(f"{split}/*.labels.json"))),
+    ]
+    for file in files:
+        there = target / file.relative_to(source)
+        if file.is_file() and not (there.exists() and there.read_bytes() == file.read_bytes()):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(there) as copy:
+                copy.write(file.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -264,9 +320,7 @@ def _convert_all(
                     _note_done(work, futures, loads)
                     written = time.monotonic()
         except BrokenProcessPool as error:
-            raise DatasetError(
-                f"{report.name}: a worker died, perhaps for want of memory: try fewer workers"
-            ) from error
+            raise DatasetError(f"{report.name}: {worker_died()}") from error
         finally:
             # After an error or Ctrl-C too: the files under way are finished, and those that succeeded are noted.
             if loads:

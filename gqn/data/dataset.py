@@ -1,8 +1,8 @@
 """DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
 import json
+import operator
 import os
-import pickle
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
 
 from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.display import MAZES_DISPLAY, Rectangle
-from gqn.core.files import write_json
+from gqn.core.errors import Error, NoSuchItem, of_memory
+from gqn.core.files import given_name, write_json
 from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
@@ -34,7 +36,7 @@ OPEN_SHARDS = 64  # most shards that a SceneDataset keeps mapped
 FORMAT = 2  # of the shards
 
 
-class DatasetError(ValueError):
+class DatasetError(Error):
     """A dataset that is missing, damaged or not what it should be; the message is for its user."""
 
 
@@ -48,6 +50,7 @@ class DatasetInfo:
     files: Mapping[str, int]  # by split; none for a dataset that is not DeepMind's
     further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
     geometry: Geometry | None = None  # of its cameras and its world, where it is known
+    record_files: str = ""  # pattern of their names, such as *.tfrecord, where they are not DeepMind's
     display: tuple[Rectangle, ...] = ()  # where a head-up display covers its frames
 
     @property
@@ -61,6 +64,7 @@ def _deepmind(name: str, geometry: Geometry, train: int, test: int, pixels: int,
     return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry, display=display)
 
 
+#: DeepMind's seven datasets by name.
 DATASETS: dict[str, DatasetInfo] = dict(
     [
         _deepmind("jaco", JACO, train=3600, test=400, pixels=64, views=11),
@@ -118,22 +122,41 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     Raises DatasetError for a damaged `dataset.json`, or for a name that is not one of DeepMind's.
     """
     path = Path(directory) / "dataset.json"
-    name = Path(directory).resolve().name
     try:
-        fields = json.loads(path.read_text())
-        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
-        geometry = _geometry(fields)
-        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
-            geometry = next((info.geometry for known, info in DATASETS.items() if name.startswith(known)), None)
-        return DatasetInfo(str(fields["name"]), pixels, views, {}, further, geometry, _display(fields))
+        return described(path, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        if name in DATASETS:
-            return DATASETS[name]
+        # A link's own name counts before that of the folder which it leads to.
+        for name in (given_name(directory), Path(directory).resolve().name):
+            if name in DATASETS:
+                return DATASETS[name]
         raise DatasetError(
-            f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}"
+            f"{directory}: no dataset.json in it, and its name is none of {', '.join(DATASETS)}{meant(directory)}"
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+
+
+def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
+    """What a `dataset.json` says; path: its file, for the error. Raises DatasetError where it is damaged."""
+    try:
+        fields = json.loads(text)
+        pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
+        record_files = str(fields.get("record_files", ""))
+        name, geometry = str(fields["name"]), _geometry(fields)
+        if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
+            folder = Path(path).parent.name
+            geometry = next((info.geometry for known, info in DATASETS.items() if folder.startswith(known)), None)
+        return DatasetInfo(name, pixels, views, {}, further, geometry, record_files, _display(fields))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
+
+
+def meant(directory: str | os.PathLike[str]) -> str:
+    """The advice to name the dataset's folder, where one lies above or in what was named instead; else nothing."""
+    given = Path(os.path.abspath(directory))
+    inside = sorted(given.iterdir()) if given.is_dir() else []
+    for folder in (given.parent, given.parent.parent, *inside):
+        if any((folder / part).exists() for part in ("dataset.json", "torch/train", "torch/test")):
+            return f"; did you mean {quote(str(folder))}?"
+    return ""
 
 
 def _positive(number: Any) -> int:
@@ -168,7 +191,7 @@ def _display(fields: Mapping[str, Any]) -> tuple[Rectangle, ...]:
 def how_to_fetch(name: str, directory: Path) -> str:
     """The lines that tell a user where the TFRecords of dataset `name` come from."""
     lines = [f"{name}: no record files in {directory}/train or {directory}/test."]
-    data_dir = quote(str(directory.resolve().parent))
+    data_dir = quote(os.path.dirname(os.path.abspath(directory)))
     if name in DATASETS:
         files = DATASETS[name].files
         lines += [
@@ -239,38 +262,52 @@ def read_index(path: Path) -> Index:
         index = Index(files=tuple(files), **{**fields, **said})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged index ({error!r}): remove it and run: {_command(path)}") from error
     return index
 
 
 def _command(path: Path) -> str:
     dataset = path.absolute().parents[2]  # of DATASET/torch/SPLIT/file
-    return f"sh data.sh {quote(str(dataset.parent))} BATCH {dataset.name}"
+    return f"sh data.sh {quote(str(dataset.parent))} BATCH {quote(dataset.name)}"
 
 
-class SceneDataset:
-    """Scenes of one split of a converted dataset, read from its shards as they are asked for.
+class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Scenes of one split of a converted dataset, read from its shards as they are asked for: a dataset of torch's.
 
-    directory: the dataset's folder, in which `torch/SPLIT/index.json` lies. fraction: part of the scenes, chosen at
-    random but always alike; a smaller part lies within a larger one. size: height and width to bring frames to, as
-    DeepMind's reader does: bilinear, corners aligned; 0 for their own. Attributes: name, pixels, views; `further`, the
-    shapes of what senses other than sight say of a scene, by name; `geometry`, None where the dataset does not say;
-    `display`, where a head-up display covers the frames (`gqn.core.display.mask`).
     Shards are mapped into memory, and the last used stay open; a copy sent to another process opens its own.
-    Raises DatasetError, at once or by the scene, where a folder, an index or a shard is missing or damaged.
+
+    Args:
+        directory: the dataset's folder, in which `torch/SPLIT/index.json` lies.
+        split: "train" or "test".
+        fraction: part of the scenes, chosen at random but always alike; a smaller part lies within a larger one.
+        size: height and width in pixels to bring frames to, as DeepMind's reader does: bilinear, corners aligned; 0
+            for their own.
+
+    Attributes:
+        name: of the dataset.
+        pixels: height and width of a frame.
+        views: frames of a scene.
+        further: shapes of the observations of further senses, by name.
+        geometry: lens and cube of the world; None where the dataset does not say.
+        display: where a head-up display covers the frames (`gqn.core.display.mask`).
+
+    Raises:
+        DatasetError: at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
+            raise DatasetError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
         self.folder = Path(directory) / "torch" / split
         path = self.folder / "index.json"
         try:
             index = read_index(path)
         except (FileNotFoundError, NotADirectoryError):
             missing = next(folder for folder in (Path(directory), self.folder, path) if not folder.exists())
-            raise DatasetError(f"{missing}: not there: convert the dataset: {_command(path)}") from None
+            raise DatasetError(
+                f"{missing}: not there{meant(directory) or f': convert the dataset: {_command(path)}'}"
+            ) from None
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
@@ -286,6 +323,10 @@ class SceneDataset:
     def __len__(self) -> int:
         return self._starts[-1] if self._chosen is None else len(self._chosen)
 
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return `scene(index)`, as torch's loaders and `random_split` ask for it."""
+        return self.scene(index)
+
     @property
     def numbers(self) -> list[int]:
         """Of each scene its number among all of the split, by which its ground truth is found."""
@@ -295,15 +336,25 @@ class SceneDataset:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Scene `index`, from 0: frames uint8 (views, 3, h, w) and cameras float32 (views, 5), their yaw
-        as `gqn.core.camera` has it, whichever way the dataset records it.
+        """Return the frames and the cameras of a scene, the yaw as `gqn.core.camera` has it, however it is recorded.
 
-        views: which, in which order; all by default. Only those are decoded. Frames that are brought to another size
-        are float32 of 0 to 255. IndexError past the end.
+        Args:
+            index: of the scene, from 0.
+            views: which, in which order; all by default. Only those are decoded.
+
+        Returns:
+            Frames (views, 3, h, w), uint8, or float32 of 0 to 255 where they are brought to another size; and cameras
+            (views, 5), float32: x, y, z in world units, yaw and pitch in radians.
+
+        Raises:
+            NoSuchItem: past the end.
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
-        chosen = range(self.views) if views is None else views
+        chosen = list(range(self.views) if views is None else map(operator.index, views))
+        for view in chosen:
+            if not 0 <= view < self.views:
+                raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")
         frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
         jpegs, offsets = (
             shard["jpegs"].numpy(),
@@ -317,18 +368,21 @@ class SceneDataset:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
-        cameras = shard["cameras"][row][list(chosen)]
+        cameras = shard["cameras"][row][chosen]
         return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 
     def sensed(self, index: int, name: str) -> Tensor:
-        """What a further sense says of scene `index`: float32, of the shape that `further` gives it by name.
+        """Return the observations of a further sense of a scene, float32 of the shape in `further`.
 
-        A view into the shard: copy what you keep, change or send to another process. IndexError past the end, KeyError
-        for a sense that the dataset has not.
+        They are a view into the shard: copy them to keep, change or send them to another process.
+
+        Raises:
+            IndexError: past the end.
+            KeyError: for a sense that the dataset does not have.
         """
         number, row = self._place(index)
         if name not in self.further:
-            raise KeyError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
+            raise DatasetError(f"{self.folder}: no {name!r}, only {', '.join(self.further) or 'frames and cameras'}")
         return self._load(self._shards[number])[name][row]
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -338,9 +392,9 @@ class SceneDataset:
         return number, place - self._starts[number]
 
     def position(self, index: int) -> int:
-        """Where scene `index` stands among all that are converted, of which this may be a part. IndexError."""
+        """Return the place of scene `index` among all that are converted, of which this may be a part. IndexError."""
         if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
+            raise NoSuchItem(f"scene {index} of {len(self)}")
         return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
@@ -353,7 +407,11 @@ class SceneDataset:
             shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
-        except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        except OSError as error:
+            raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
+        except Exception as error:  # torch.load raises many types for a damaged file
+            if of_memory(error):
+                raise
             raise self._damaged(shard) from error
         jpegs = shapes.pop("jpegs", None)
         expected = {

@@ -1,14 +1,16 @@
 """Datasets that other PyTorch converters made of DeepMind's, back to record files in DeepMind's schema.
 
-SOURCE/{train,test}/*.pt or *.pt.gz, each a torch.save, gzipped or not, of
+The files are `SOURCE/{train,test}/*.pt` or `*.pt.gz`, each a torch.save, gzipped or not, of
+
 - a list of (frames, cameras) tuples, frames uint8 (views, 3, h, w): wohlert/generative-query-network-pytorch on GitHub,
   which gives the decoder's (h, w, 3) bytes the shape (3, h, w) without moving them; they are put right here;
 - one namedtuple Scene(frames, cameras), frames an array of JPEGs: iShohei220/torch-gqn on GitHub;
 - either of them with frames (views, h, w, 3), floating point of 0 to 1 too, or cameras of the reader's 7 numbers.
+What is of another kind (16 bits, floats of 0 to 255, degrees, quaternions, ...) is refused: pictures would be wrong.
 """
 
+import math
 import os
-import pickle
 import re
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gqn.core.files import given_name
 from gqn.data.dataset import CAMERA_RECORDED, SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
 
@@ -40,7 +43,7 @@ class Scene(NamedTuple):
 
 # Besides tensors and plain values, a file may name what numpy arrays are made of, and a scene; nothing else is called.
 _RECONSTRUCT = np.zeros(0).__reduce__()[0]
-_KINDS = {type(np.dtype(kind)) for kind in ("u1", "i4", "i8", "f4", "f8", "O", "S1")}
+_KINDS = {type(np.dtype(kind)) for kind in np.typecodes["All"]}
 ALLOWED: list[Any] = [
     *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *((Scene, f"{module}.Scene") for module in ("__main__", "__mp_main__", "gqn_dataset", "convert2torch")),
@@ -63,54 +66,58 @@ def import_conversion(source: str | os.PathLike[str], directory: str | os.PathLi
         raise DatasetError(f"{source}: no .pt or .pt.gz files in its train or test folder")
     every = [file for split in SPLITS for file in files[split]]
     first = read_foreign(every[0])
-    jpegs, cameras = scene_of(first[0])
+    jpegs, cameras = _scene(every[0], 0, first[0])
     pixels, _ = jpeg_size(jpegs[0])
     # All names and sizes, and the first file: enough to tell sources apart without reading all of them.
     source_of = sha256(repr([(str(file.relative_to(source)), file.stat().st_size) for file in every]).encode())
     source_of.update(every[0].read_bytes())
-    known = {"name": directory.name, "pixels": pixels, "views": len(cameras), "source_sha256": source_of.hexdigest()}
-    claim(directory, known)
+    name, views = given_name(directory), len(cameras)
+    claim(directory, {"name": name, "pixels": pixels, "views": views, "source_sha256": source_of.hexdigest()})
     together = SCENES_PER_FILE if len(first) == 1 else 1
     groups = [
         (split, files[split][start : start + together], start // together + 1, -(-len(files[split]) // together))
         for split in SPLITS
         for start in range(0, len(files[split]), together)
     ]
-    for split, group, number, count in tqdm(groups, desc=directory.name, unit="file", disable=not progress):
+    for split, group, number, count in tqdm(groups, desc=name, unit="file", disable=not progress):
         path = directory / split / record_file_name(number, count)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            write_records(path, _records(group))
+            write_records(path, _records(group, views, pixels))
     return directory
 
 
-def _records(group: list[Path]) -> Iterator[bytes]:
+def _records(group: list[Path], views: int, pixels: int) -> Iterator[bytes]:
     for file in group:
         for number, scene in enumerate(read_foreign(file)):
-            try:
-                yield encode_scene(*scene_of(scene))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise DatasetError(f"{file}: scene {number} (from 0): {error}") from error
+            jpegs, cameras = _scene(file, number, scene)
+            if (len(jpegs), jpeg_size(jpegs[0])[0]) != (views, pixels):
+                raise DatasetError(
+                    f"{file}: scene {number} (from 0) has {len(jpegs)} views of {jpeg_size(jpegs[0])[0]} pixels, those "
+                    f"before it {views} of {pixels}: a dataset's scenes are of one size"
+                )
+            yield encode_scene(jpegs, cameras)
 
 
 def read_foreign(path: Path) -> list[Any]:
     """The (frames, cameras) of a file's scenes as they lie in it. Raises DatasetError; executes nothing."""
-    try:
-        with path.open("rb") as plain:
-            zipped = plain.peek(2).startswith(b"\x1f\x8b")
+    with path.open("rb") as plain:
+        zipped = plain.peek(2).startswith(b"\x1f\x8b")
+        try:
             data = (GzipFile(fileobj=plain) if zipped else plain).read(LARGEST)
-        if len(data) == LARGEST:
-            raise DatasetError(f"{path}: more than {LARGEST} bytes: no conversion of a dataset")
+        except (EOFError, zlib.error, BadGzipFile) as error:
+            raise DatasetError(f"{path}: damaged ({type(error).__name__}): get it again, or leave it out") from error
+    if len(data) == LARGEST:
+        raise DatasetError(f"{path}: more than {LARGEST} bytes: no conversion of a dataset")
+    try:
         with torch.serialization.safe_globals(ALLOWED):
             found = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except (BadGzipFile, zlib.error, EOFError) as error:
-        raise DatasetError(f"{path}: damaged ({type(error).__name__}): get it again, or leave it out") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged file makes torch raise nearly anything
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         what = (
             f"refused: it names {unsafe[1]}, which no dataset does"
             if unsafe
-            else f"no torch file ({type(error).__name__})"
+            else f"damaged, or no torch file ({type(error).__name__})"
         )
         raise DatasetError(f"{path}: {what}: leave it out") from error
     scenes = [found] if isinstance(found, Scene) else found
@@ -119,33 +126,91 @@ def read_foreign(path: Path) -> list[Any]:
     return scenes
 
 
+def _scene(file: Path, number: int, scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
+    """`scene_of` a file's scene; an error names both."""
+    try:
+        return scene_of(scene)
+    except MemoryError:
+        raise
+    except Exception as error:  # what lies in a foreign file may break any operation on it
+        told = error if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
+        raise DatasetError(f"{file}: scene {number} (from 0): {str(told).splitlines()[0]}") from error
+
+
 def scene_of(scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
-    """JPEGs and cameras (views, 5) of a scene as another converter has it. Raises ValueError."""
-    frames, cameras = (np.asarray(part) for part in scene)
-    if cameras.shape[-1] == 7 and cameras.ndim > 1:  # x, y, z, sin yaw, cos yaw, sin pitch, cos pitch
-        angles = np.arctan2(cameras[..., [3, 5]], cameras[..., [4, 6]])
-        cameras = np.concatenate([cameras[..., :3], angles], axis=-1)
-    cameras = cameras.astype(np.float32).reshape(-1, CAMERA_RECORDED)
-    if not np.isfinite(cameras).all():
-        raise ValueError("a camera that is not finite")
+    """JPEGs and cameras (views, 5) of a scene as another converter has it. Raises DatasetError for another kind."""
+    frames, cameras = map(_array, scene)
+    recorded = _recorded(cameras)
     if frames.dtype == object:
         jpegs = frames.ravel().tolist()
-        if not all(isinstance(jpeg, bytes) for jpeg in jpegs):
-            raise ValueError("frames that are neither JPEGs nor pixels")
-        return jpegs, cameras
-    return [encode_jpeg(frame, quality=100, subsampling="444") for frame in _upright(frames)], cameras
+        if not all(isinstance(jpeg, bytes) and jpeg.startswith(b"\xff\xd8") for jpeg in jpegs):
+            raise DatasetError("frames that are neither JPEGs nor pixels")
+    else:
+        jpegs = [encode_jpeg(frame, quality=100, subsampling="444") for frame in _upright(_bytes_of(frames))]
+    sizes = {jpeg_size(jpeg) for jpeg in jpegs}
+    if len(sizes) != 1 or len(set(*sizes)) != 1:
+        raise DatasetError(f"frames of {sizes or 'no'} pixels, not of one height and width")
+    if len(jpegs) != len(recorded):
+        raise DatasetError(f"{len(jpegs)} frames and {len(recorded)} cameras")
+    return jpegs, recorded
 
 
-def _upright(frames: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels (views, h, w, 3) of frames in any of the shapes that they are found in."""
-    if np.issubdtype(frames.dtype, np.floating):
-        frames = (255 * frames).round().clip(0, 255)
-    frames = frames.astype(np.uint8).reshape(-1, *frames.shape[-3:])
+def _array(part: Any) -> NDArray[Any]:
+    """A part of a scene as an array; bfloat16, which numpy has not, as float32, which is exact."""
+    if isinstance(part, torch.Tensor):
+        part = part.detach()
+        part = part.float() if part.dtype == torch.bfloat16 else part
+    return np.asarray(part)
+
+
+def _recorded(cameras: NDArray[Any]) -> NDArray[np.float32]:
+    """Cameras (views, 5) of 5 or 7 numbers, after axes of length 1. Raises DatasetError for numbers of other kinds."""
+    while cameras.ndim > 2 and len(cameras) == 1:
+        cameras = cameras[0]
+    if cameras.ndim != 2 or cameras.shape[1] not in (CAMERA_RECORDED, 7) or cameras.dtype.kind not in "iuf":
+        raise DatasetError(
+            f"cameras of shape {cameras.shape} and type {cameras.dtype}: wanted (views, 5), place, yaw and pitch, or "
+            "(views, 7), place and sine and cosine of yaw and of pitch"
+        )
+    cameras = cameras.astype(np.float64)
+    if cameras.shape[1] == 7:
+        sines, cosines = cameras[:, [3, 5]], cameras[:, [4, 6]]
+        if not np.allclose(sines**2 + cosines**2, 1, atol=1e-2):
+            raise DatasetError(
+                "cameras of 7 numbers that are no place with sine and cosine of yaw and of pitch: a quaternion?"
+            )
+        cameras = np.concatenate([cameras[:, :3], np.arctan2(sines, cosines)], axis=1)
+    with np.errstate(over="ignore"):
+        recorded = cameras.astype(np.float32)
+    if not np.isfinite(recorded).all():
+        raise DatasetError("a camera that is not finite")
+    if (largest := np.abs(recorded[:, 3:]).max(initial=0)) > 2 * math.pi + 1e-3:
+        raise DatasetError(f"yaw or pitch of {largest:.4g}: wanted radians, within a turn; degrees?")
+    return recorded
+
+
+def _bytes_of(frames: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels of 0 to 255, of integers of that range or of floats of 0 to 1. Raises DatasetError for others."""
+    if frames.size == 0 or frames.dtype.kind not in "iuf":
+        raise DatasetError(f"frames of type {frames.dtype} and shape {frames.shape}: wanted bytes, or floats of 0 to 1")
+    if not np.isfinite(frames).all():
+        raise DatasetError("a pixel that is not finite")
+    floats, least, most = frames.dtype.kind == "f", frames.min(), frames.max()
+    if least < 0 or most > (1 if floats else 255):
+        wanted = "floats of 0 to 1" if floats else "integers of 0 to 255"
+        raise DatasetError(f"pixels of {least:.4g} to {most:.4g}, type {frames.dtype}: wanted {wanted}")
+    return (255 * frames.astype(np.float64)).round().astype(np.uint8) if floats else frames.astype(np.uint8)
+
+
+def _upright(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (views, h, w, 3) of frames in any of the shapes that they are found in, after axes of length 1."""
+    while frames.ndim > 4 and len(frames) == 1:
+        frames = frames[0]
+    if frames.ndim != 4 or (frames.shape[-1] == 3) == (frames.shape[1] == 3 and frames.shape[2] == frames.shape[3]):
+        raise DatasetError(f"frames of shape {frames.shape}: wanted (views, h, w, 3) or (views, 3, h, w)")
     if frames.shape[-1] == 3:
         return frames
-    views, channels, height, width = frames.shape
-    if channels != 3:
-        raise ValueError(f"frames of shape {frames.shape}")
+    views, _, height, width = frames.shape
     # Of bytes that were moved and bytes that were only given another shape, the smoother picture is the true one.
     return min(frames.transpose(0, 2, 3, 1), frames.reshape(views, height, width, 3), key=_roughness)
 

@@ -21,7 +21,7 @@ from gqn.core.camera import turned
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
-from gqn.data.workers import quiet_start, worker_pool
+from gqn.data.workers import quiet_start, worker_died, worker_pool
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 
@@ -53,24 +53,34 @@ def generate(
     progress: bool = True,
     **options: Any,
 ) -> Path:
-    """Write what is missing of a dataset of `scenes` training scenes in directory/name, and return that folder.
+    """Draw the scenes that are missing of a dataset, as record files; equal arguments give equal bytes.
 
-    family: a name in FAMILIES; name: by default the family's; test_scenes: by default a tenth of `scenes`, at least 1;
-    twins: whether to draw the twin of each test scene too, in a split of its own, which may be asked for later;
-    workers: processes, by default as many as there are cores, which do not change what is written; options: those of
-    the family, by default its own. Equal arguments give equal bytes. Raises DatasetError for arguments that make no
-    dataset, and for a folder that holds another one or files that are none of ours.
+    Args:
+        family: the world, a name in FAMILIES.
+        directory: folder of all datasets; this one goes to directory/name.
+        scenes: training scenes.
+        seed: of the scenes.
+        name: by default the world's.
+        test_scenes: by default a tenth of `scenes`, at least 1.
+        twins: draw the twin of each test scene too, in a split of its own, which may be asked for later.
+        workers: processes, by default as many as there are cores; they do not change the bytes. More than one are
+            spawned, so a script calls this under `if __name__ == "__main__"`.
+        progress: show a bar.
+        options: the world's own, by default as published.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        DatasetError: for arguments that make no dataset, and for a folder that holds another one or other files.
     """
     name = family if name is None else name
     test_scenes = max(1, scenes // 10) if test_scenes is None else test_scenes
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
-    try:
-        # Before anything is written.
-        drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
-    except (ModuleNotFoundError, ValueError) as error:
-        raise DatasetError(str(error)) from error
+    # What a family needs is there, before anything is written.
+    drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
     description = {
         "name": name,
         "family": family,
@@ -135,7 +145,7 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
                 written = pool.map(_write, files)
             yield from written
         except BrokenProcessPool as error:
-            raise DatasetError("a worker died, perhaps for want of memory: try fewer workers") from error
+            raise DatasetError(worker_died()) from error
 
 
 def _write(file: _File) -> int:

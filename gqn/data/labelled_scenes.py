@@ -16,12 +16,18 @@ AXES = {"depth": lambda depth: depth.unsqueeze(1), "normals": lambda normals: no
 
 
 class LabelledScenes:
-    """The frames of a dataset, what its further senses say, and answers from what is known of each scene.
+    """Scenes of a dataset as networks ask for them: frames, observations of further senses, and answers from labels.
 
     Frames, depth and normals are from the cameras' poses, touch from those of its probes.
-    labels: of every scene of the split its answers by name, in any nesting, as `gqn.data.labels.scene_labels` reads
-    them or as made by hand; data "objects.0.position" is what lies there. None, or a name that a scene lacks, is not
-    known. Raises ValueError where they are too few.
+
+    Args:
+        scenes: the dataset.
+        labels: of every scene of the split its answers by name, in any nesting, as `gqn.data.labels.scene_labels`
+            reads them or as made by hand; the data "objects.0.position" is the value there. None, or a name that a
+            scene lacks, is not known.
+
+    Raises:
+        ValueError: where there are too few labels.
     """
 
     def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]] = ()) -> None:

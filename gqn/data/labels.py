@@ -11,14 +11,20 @@ from gqn.data.dataset import DatasetError, labels_file, read_index
 def scene_labels(
     directory: str | os.PathLike[str], split: str, records: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """What each scene of a converted dataset truly holds: entry i is of `SceneDataset(directory, split).scene(i)`.
+    """Return the ground truth of each scene of a converted dataset.
 
-    Of a SceneDataset that is a fraction of it, scene i is that of entry `position(i)`.
+    Args:
+        directory: the dataset's folder, with `torch/SPLIT/index.json`.
+        split: "train" or "test".
+        records: the folder with the TFRecords and the labels beside them, where that is another.
 
-    directory: DATA_DIR/DATASET, with `torch/SPLIT/index.json`; records: the folder with the TFRecords and the labels
-    beside them, where that is another. An entry is what the family of scenes says of it: objects with shape, colour,
-    position, rotation (a quaternion, w first) and size, the light, and for the arm its joints, hand and target, in
-    world units and radians. Raises DatasetError where labels are missing, damaged or of other records.
+    Returns:
+        A list whose entry i is of `SceneDataset(directory, split).scene(i)`; of a dataset that is a fraction, scene i
+        has entry `position(i)`. An entry holds objects with shape, colour, position, rotation (a quaternion, w first)
+        and size, the light, and for the arm its joints, hand and target, in world units and radians.
+
+    Raises:
+        DatasetError: where labels are missing, damaged or of other records.
     """
     index_path = Path(directory) / "torch" / split / "index.json"
     try:

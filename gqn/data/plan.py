@@ -10,7 +10,7 @@ from gqn.core.files import locked, whole_file, write_json
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, Index, RecordFile, Shard, read_index
 from gqn.data.shards import stem
 
-SHARD_FILE = re.compile(r"\d+-of-\d+\.\d{4,}\.pt(\.partial)?")
+SHARD_FILE = re.compile(r"[^.]+\.\d{4,}\.pt(\.partial)?")
 PART_FILE = re.compile(r"index\.\d+-of-\d+\.json")  # of a run that shares the work with others
 PATIENCE = 10.0  # seconds for the workers of a killed run to leave
 

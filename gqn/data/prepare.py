@@ -7,9 +7,16 @@ from gqn.data.generate import generate
 
 
 def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, workers: int | None = None) -> Path:
-    """Shepard-Metzler objects with cameras all round, as published, converted and ready to train on; made only once.
+    """Draw and convert Shepard-Metzler objects with cameras all round, as published; made only once.
 
-    size: pixels of a frame. Returns the dataset's folder in `directory`, whose name says what it holds.
+    Args:
+        directory: folder of all datasets.
+        scenes: training scenes; 256 test scenes come to them.
+        size: height and width of a frame in pixels.
+        workers: processes, by default as many as there are cores.
+
+    Returns:
+        The dataset's folder, ready to train on; its name says what it holds.
     """
     folder = generate(
         "shepard_metzler_5_parts",

@@ -1,7 +1,7 @@
 """One record file to shards of its own: what a worker does, which need know nothing of the other files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,15 @@ class Job:
 def stem(name: str) -> str:
     """001-of-900 of 001-of-900.tfrecord.gz and 001-of-900.0007.pt."""
     return name.partition(".")[0]
+
+
+def check_stems(place: object, names: Iterable[str]) -> None:
+    """Raise DatasetError where two record files would become shards of one name; place: where they lie."""
+    first: dict[str, str] = {}
+    for name in names:
+        if stem(name) in first:
+            raise DatasetError(f"{place}: both {first[stem(name)]} and {name} are there: remove one of them")
+        first[stem(name)] = name
 
 
 @dataclass

@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
+from gqn.core.errors import Error
 from gqn.core.files import whole_file
 from gqn.data.stream import CHUNK, Stream, unzipped
 
@@ -32,7 +33,7 @@ CHECKSUM = struct.Struct("<I")
 LONGEST = 2**26 - 1  # bytes; of the known datasets the longest record has some 2 million
 
 
-class RecordError(ValueError):
+class RecordError(Error):
     """A record that cannot be read; the message is one line."""
 
 
@@ -215,7 +216,7 @@ def encode_scene(
     by name, of any shape: float features of their own.
     """
     if cameras.shape != (len(jpegs), 5):
-        raise ValueError(f"{len(jpegs)} frames with cameras of shape {cameras.shape}, expected ({len(jpegs)}, 5)")
+        raise Error(f"{len(jpegs)} frames with cameras of shape {cameras.shape}, expected ({len(jpegs)}, 5)")
     example = Example()
     example.features.feature["frames"].bytes_list.value.extend(jpegs)
     for name, values in {"cameras": cameras, **(tensors or {})}.items():
@@ -254,9 +255,9 @@ def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> Non
         with suppress(ValueError):
             size = jpeg_size(data)
         if size == frame.shape[:2]:
-            raise ValueError(f"is no whole JPEG ({error})") from error
+            raise Error(f"is no whole JPEG ({error})") from error
     if size != frame.shape[:2]:
-        raise ValueError(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
+        raise Error(f"has {size[0]}x{size[1]} pixels, expected {frame.shape[0]}x{frame.shape[1]}")
 
 
 def jpeg_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:

@@ -2,14 +2,18 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 
 import torch
+
+from gqn.core.errors import Error
 
 
 class _Held:
@@ -30,6 +34,7 @@ def worker_pool(workers: int, held: Sequence[int] = ()) -> ProcessPoolExecutor:
 
     They start as work is submitted: do that under `quiet_start`. held: file descriptors that they keep open.
     """
+    _check_guarded()
     context, arguments = get_context("spawn"), tuple(map(_Held, held))
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=arguments)
 
@@ -69,3 +74,19 @@ def _leave_with_parent() -> None:
     if parent := parent_process():
         parent.join()
     os._exit(1)
+
+
+def worker_died() -> str:
+    """The line on a pool of workers that broke."""
+    return "a worker died, killed or for want of memory: try fewer workers"
+
+
+def _check_guarded() -> None:
+    """Raise Error where workers, which begin by importing the script that is run, would run all of it again."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    with suppress(OSError, UnicodeDecodeError):  # nothing can be said of what can't be read
+        if script and "__main__" not in Path(script).read_text():
+            raise Error(
+                f'{script}: workers begin by importing this script: call it under `if __name__ == "__main__":`, '
+                "or with workers=1"
+            )

@@ -1,4 +1,4 @@
-"""How likely a network finds held-out frames: the ELBO, tighter bounds, and the sigma that fits the pixels best.
+"""Likelihood of held-out frames under a network: the ELBO, tighter bounds, and the sigma that fits the pixels best.
 
 All of them are functions of a few numbers a draw (`Draws`), so that one pass over the scenes serves every sigma and
 every bound.
@@ -19,7 +19,7 @@ LEVELS = 255  # steps between the darkest and the brightest 8-bit value
 
 @dataclass(frozen=True)
 class Draws:
-    """What K draws of the latents from the posterior say of each of n frames."""
+    """Statistics of K draws of the latents from the posterior for each of n frames."""
 
     squares: Tensor  # (n, K) squared error of the frame that the latents give, summed over its values
     ratio: Tensor  # (n, K) log q(z|x) - log p(z) of the latents as they were drawn
@@ -29,7 +29,7 @@ class Draws:
 
 @torch.no_grad()
 def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *, rows: int = 512) -> Draws:
-    """Return `count` draws for the one query view of each of n scenes, of which r (n, c, h', w') are the representations.
+    """Return `count` draws for the one query view of each of n scenes with representations r (n, c, h', w').
 
     rows: most frames that are drawn at a time, for want of memory.
     """
@@ -54,14 +54,14 @@ def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *
 
 
 def log_density(value: Tensor, gaussian: Gaussian) -> Tensor:
-    """log N(value) in nats of each item of the first axis, summed over the others, in float32 or better."""
+    """Return log N(value) in nats of each item of the first axis, summed over the others, in float32 or better."""
     value, mean, log_variance = (promote(t) for t in (value, *gaussian))
     squares = (value - mean).square() * (-log_variance).exp()
     return -0.5 * (squares + log_variance + math.log(2 * math.pi)).flatten(1).sum(dim=1)
 
 
 def negative_elbo(draws: Draws, sigma: float | Tensor) -> Tensor:
-    """KL - E_q[log p(x|z)] of each frame in nats, (n,); the mean over the draws stands for E_q.
+    """Return KL - E_q[log p(x|z)] of each frame in nats, (n,); the mean over the draws stands for E_q.
 
     sigma: of the pixels, one for all frames or (n,) for each its own.
     """
@@ -69,7 +69,7 @@ def negative_elbo(draws: Draws, sigma: float | Tensor) -> Tensor:
 
 
 def importance_bound(draws: Draws, sigma: float | Tensor, k: int) -> Tensor:
-    """The bound E[log mean of k weights] on log p(x), in nats, (n,) (Burda et al. 2016, equation 8).
+    """Return the bound E[log mean of k weights] on log p(x), in nats, (n,) (Burda et al. 2016, equation 8).
 
     The draws are taken in groups of k, and the mean over the groups stands for the expectation; so, over one set of
     draws, a k that is a multiple of another never gives less. Raises ValueError for k that does not divide the draws.
@@ -84,13 +84,13 @@ def importance_bound(draws: Draws, sigma: float | Tensor, k: int) -> Tensor:
 
 
 def floor(draws: Draws, sigma: float | Tensor) -> Tensor:
-    """Negative log-likelihood of frames that are predicted without error, (n,) or of one number."""
+    """Return the negative log-likelihood of frames that are predicted without error, (n,) or of one number."""
     sigma = torch.as_tensor(sigma, dtype=draws.squares.dtype, device=draws.squares.device)
     return draws.values * (sigma.log() + 0.5 * math.log(2 * math.pi))
 
 
 def fitted_sigma(squares: Tensor, values: int) -> float:
-    """The sigma at which the ELBO is greatest while the latents stay as they are: the root mean square error.
+    """Return the sigma at which the ELBO is greatest while the latents stay as they are: the root mean square error.
 
     The KL does not depend on sigma, and KL + S / (2 sigma^2) + D log sigma is least at sigma^2 = S / D.
     """
@@ -98,7 +98,7 @@ def fitted_sigma(squares: Tensor, values: int) -> float:
 
 
 def sigma_of_others(squares: Tensor, values: int, folds: int = 2) -> Tensor:
-    """For each scene the sigma that fits the others best, (n,): scenes are dealt to `folds`, none fits its own fold.
+    """Return for each scene the sigma that fits the others best, (n,): scenes are dealt to `folds`, none fits its own.
 
     So all scenes are evaluated, and none at a sigma that has seen it. One scene alone is fitted to itself.
     """
@@ -111,7 +111,7 @@ def sigma_of_others(squares: Tensor, values: int, folds: int = 2) -> Tensor:
 
 
 def bits_per_dimension(nats: float, values: int) -> float:
-    """Bits for each 8-bit value of a frame whose density, over values of 0 to 1, costs so many nats.
+    """Return the bits for each 8-bit value of a frame whose density, over values of 0 to 1, costs so many nats.
 
     The probability of a level is taken as the density there times the width of a level, 1/255: good while sigma is
     much wider than that.

@@ -22,19 +22,19 @@ PLACES_SHOWN = 3
 
 
 def log_likelihoods(subject: Subject, r: Tensor, query: Views) -> Tensor:
-    """A bound on log p of the one query view of each of n scenes with representations r, at the training's sigma."""
+    """Return a bound on log p of the one query view of each of n scenes, of representations r, at training's sigma."""
     draws = posterior_draws(subject.generator, r, query, IMPORTANCE)
     return importance_bound(draws, subject.sigma, IMPORTANCE)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance of representations or frames, by the first axis."""
+    """Return the Euclidean distance of representations or frames, by the first axis."""
     return (a.float() - b.float()).flatten(1).norm(dim=1)
 
 
 @torch.no_grad()
 def mental_rotation(subject: Subject) -> Findings:
-    """Which of two pictures shows the object of the context view, and which its mirror image, against the angle.
+    """Ask which of two pictures shows the object of the context view and which its mirror image, against the angle.
 
     The picture is chosen whose likelihood is greater given the context, or whose own representation is nearer; as a
     control, the one whose pixels are nearer. `separation` is the area under the curve of telling same from mirrored by
@@ -69,14 +69,14 @@ def mental_rotation(subject: Subject) -> Findings:
 
 
 def separation(same: Tensor, mirrored: Tensor) -> float:
-    """Area under the receiver operating characteristic of scores (n,) of same and of mirrored objects."""
+    """Return the area under the receiver operating characteristic of scores (n,) of same and of mirrored objects."""
     truth = np.repeat([1, 0], [len(same), len(mirrored)])
     return float(extra("sklearn.metrics").roc_auc_score(truth, torch.cat([same, mirrored]).numpy()))
 
 
 @torch.no_grad()
 def scene_behind_a_view(subject: Subject) -> Findings:
-    """Which of ten scenes' contexts explains a view: the own one, or one of the next nine scenes'.
+    """Ask which of ten scenes' contexts explains a view: its own, or one of the next nine scenes'.
 
     Chosen by the view's likelihood given each context, by the distance of its own representation from each, and, as a
     control, by its distance in pixels from the nearest frame of each.
@@ -112,7 +112,7 @@ def scene_behind_a_view(subject: Subject) -> Findings:
 
 @torch.no_grad()
 def hidden_parts(subject: Subject) -> Findings:
-    """Do samples cover the hues and places that a part may have which no context view shows, and only those?
+    """Ask whether samples cover the hues and places that a hidden part may have, and only those.
 
     Each prior sample is put down to the answer, a place (possible or not) and a hue, whose frame is nearest to it over
     the values in which the possible answers differ. Beside it stands what draws from the true posterior would give: any
@@ -174,7 +174,7 @@ def hidden_parts(subject: Subject) -> Findings:
 
 
 def picture(trial: HiddenTrial, samples: Tensor) -> Any:
-    """One trial: what is seen, what may be there, and what the network imagines."""
+    """Draw one trial: the views that are seen, the possible answers, and samples of the network."""
     (places,) = np.nonzero(trial.possible)
     answers = trial.answers[:, ::2] if trial.answers.shape[1] > 8 else trial.answers
     rows = {

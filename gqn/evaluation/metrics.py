@@ -1,4 +1,4 @@
-"""Errors of predictions beside their baselines, their intervals over scenes, and whether the uncertainty is right."""
+"""Errors of predictions beside their baselines, their intervals over scenes, and the calibration."""
 
 from typing import Any
 
@@ -33,12 +33,12 @@ Array = NDArray[np.float64]
 def predictions(
     network: RecursiveGQN, item: EvaluationBatch, baseline: Tensor, samples: int, context: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return what is predicted of each scene's query view from its first `context` views, by the names of PREDICTIONS.
+    """Return predictions of each scene's query view from its first `context` views, by the names of PREDICTIONS.
 
     All but the reconstruction have not seen the view. prior_best is the sample with the least squared error of all
     `samples`; nearest_context_view the context frame whose camera, as 7 numbers, is nearest the query's, black without
-    a context; shuffled_... come from another scene's context, cameras and all. Also returns the prior samples
-    (samples, b, c, h, w).
+    a context; those of shuffled context come from another scene's views, cameras and all. Also returns the prior
+    samples (samples, b, c, h, w).
     """
     item = item.shown(context)
     ((task, query),) = item.batch.tasks.items()
@@ -65,13 +65,13 @@ def predictions(
 
 
 def shares(distances: Tensor) -> Tensor:
-    """Which answer is nearest, (..., k) -> (..., k) that sum to 1: those that tie share the choice evenly."""
+    """Return the choice of the nearest answer, (..., k) -> (..., k) that sum to 1: those that tie share it evenly."""
     nearest = distances == distances.amin(dim=-1, keepdim=True)
     return nearest.double() / nearest.sum(dim=-1, keepdim=True)
 
 
 def measures(predicted: Tensor, truth: Tensor) -> Tensor:
-    """MEASURES of each image, (n, c, h, w) twice -> (n, 4), for pixel values of 0 to 1; predictions are clipped to it.
+    """Return MEASURES (n, 4) of images (n, c, h, w) for pixel values of 0 to 1, to which predictions are clipped.
 
     SSIM as published (Wang et al. 2004: a Gaussian window of 11 pixels, sigma 1.5), of frames of 11 pixels or more.
     """
@@ -84,7 +84,7 @@ def measures(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def in_figures(errors: Tensor, seed: int) -> dict[str, Any]:
-    """Means over scenes of MEASURES (n, 4), with intervals; mean and root errors in units of 0 to 255.
+    """Return means over scenes of MEASURES (n, 4), with intervals; mean and root errors in units of 0 to 255.
 
     The literature takes the root mean square error of each image and then the mean over images; the root of the mean
     over all pixels of all images is larger.
@@ -104,7 +104,7 @@ def in_figures(errors: Tensor, seed: int) -> dict[str, Any]:
 def mean_with_interval(
     values: Tensor | Array, seed: int, *, level: float = 0.95, resamples: int = 1000
 ) -> dict[str, Any]:
-    """The mean over scenes (n,) and its percentile bootstrap interval, which is absent for a single scene."""
+    """Return the mean over scenes (n,) and its percentile bootstrap interval, none for a single scene."""
     sample = np.asarray(values, np.float64)
     result: dict[str, Any] = {"mean": float(sample.mean())}
     if len(sample) > 1:
@@ -126,7 +126,7 @@ def mean_with_interval(
 
 
 def rank_correlation(a: Tensor | Array, b: Tensor | Array) -> float:
-    """Spearman's rank correlation of two samples (n,); not a number where one of them is constant."""
+    """Return Spearman's rank correlation of two samples (n,); not a number where one of them is constant."""
     a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
@@ -134,7 +134,7 @@ def rank_correlation(a: Tensor | Array, b: Tensor | Array) -> float:
 
 
 def calibration(samples: Tensor, truth: Tensor, sigma: Tensor) -> dict[str, Tensor]:
-    """Whether prior samples (s, b, c, h, w) are as uncertain of the truth (b, c, h, w) as they are wrong.
+    """Measure whether prior samples (s, b, c, h, w) are as uncertain of the truth (b, c, h, w) as they are wrong.
 
     The prediction of a value is the mixture of N(sample, sigma^2) over the samples, sigma (b,) of the pixels. Rows:
     spread (b,): variance of the samples, mean over the values of an image. error (b,): squared error of their mean.
@@ -173,7 +173,7 @@ def calibration(samples: Tensor, truth: Tensor, sigma: Tensor) -> dict[str, Tens
 
 
 def calibration_in_figures(rows: dict[str, Tensor], seed: int) -> dict[str, Any]:
-    """The rows of `calibration` over all scenes, as plain values with intervals over scenes."""
+    """Return the rows of `calibration` over all scenes, as plain values with intervals over scenes."""
     within = rows["within"][~rows["within"].isnan()]
 
     def by_level(values: Tensor) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def calibration_in_figures(rows: dict[str, Tensor], seed: int) -> dict[str, Any]
 
 
 def correlation_with_interval(a: Tensor, b: Tensor, seed: int, *, level: float = 0.95, resamples: int = 1000) -> Any:
-    """Spearman's correlation over scenes (n,) with its bootstrap interval; None where one of them is constant."""
+    """Return Spearman's correlation over scenes (n,) with its bootstrap interval; None where a sample is constant."""
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     value = rank_correlation(first, second)
     if np.isnan(value):

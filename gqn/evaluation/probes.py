@@ -1,4 +1,4 @@
-"""What a representation holds: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
+"""Content of a representation: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
 
 import warnings
 from colorsys import rgb_to_hsv
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 
 def ground_truth(labels: list[dict[str, Any]]) -> dict[str, Array]:
-    """What probes are asked for of each scene, (n, k) each; it is of the scene alone, no camera plays a part.
+    """Return the quantities that probes read, (n, k) each; they are of the scene alone, no camera plays a part.
 
     count: objects or parts. colours: how many there are in each sixth of the circle of hues. layout: second moments of
     their positions about the middle (xx, yy, zz, xy, xz, yz). colours_in_place: the sum over them of position times
@@ -52,7 +52,7 @@ def ground_truth(labels: list[dict[str, Any]]) -> dict[str, Array]:
 
 @torch.no_grad()
 def probes(subject: Subject) -> Findings:
-    """How much of the ground truth a linear and a small nonlinear probe read from r, as R^2 on held-out scenes.
+    """Measure how much of the ground truth a linear and a small nonlinear probe read from r, as R^2 on held-out scenes.
 
     The probes learn from training scenes. Controls: the same network before it learned anything, and the mean of the
     context frames. What is the same in all scenes can't be probed.
@@ -90,7 +90,7 @@ def probes(subject: Subject) -> Findings:
 
 
 def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
-    """Features (total, k) of the first scenes from as many context views as the options say."""
+    """Return features (total, k) of the first scenes from as many context views as the options say."""
     options = subject.options
 
     def work(numbers: range) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, A
 
 
 def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:
-    """Principal components of the training features, of unit variance each."""
+    """Return the principal components of the training features, of unit variance each."""
     # With as many components as scenes all scenes are equally far apart, and no penalty is better than another.
     count = min(components, len(train) // 2, train.shape[1])
     analysis = extra("sklearn.decomposition").PCA(count, whiten=True, svd_solver="randomized", random_state=seed)
@@ -114,7 +114,7 @@ def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) 
 
 
 def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Array, seed: int) -> dict[str, Any]:
-    """Share of the variance of the targets (n, k), mean over k, that a probe explains on the test scenes.
+    """Return the share of the variance of the targets (n, k), mean over k, that a probe explains on the test scenes.
 
     1 - (mean square error) / (mean square distance from the training scenes' mean), with an interval over scenes.
     """
@@ -148,7 +148,7 @@ def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Arra
 
 @torch.no_grad()
 def neighbours(subject: Subject) -> Findings:
-    """Whether representations of one scene from different views lie together: t-SNE, and the nearest neighbour.
+    """Measure whether representations of one scene from different views lie together: t-SNE, nearest neighbour.
 
     Each of a few scenes is encoded from each of several views by itself. Accuracy: how often the nearest other
     representation is of the same scene; as a control, the nearest other frame.
@@ -187,7 +187,7 @@ def neighbours(subject: Subject) -> Findings:
 
 @torch.no_grad()
 def scene_algebra(subject: Subject) -> Findings:
-    """r(A) - r(B) + r(C) for shape 1 in colour 1, the same in colour 2, and shape 2 in colour 2: is it D's r?
+    """Ask whether r(A) - r(B) + r(C) is D's r, for A shape 1 in colour 1, B in colour 2, C shape 2 in colour 2.
 
     D, shape 2 in colour 1, is sought by the distance of representations among A, B, C and D themselves, the other
     trials' D and the held-out scenes; and the sum is rendered from a camera that was not shown, beside D's own r.
@@ -245,7 +245,7 @@ def scene_algebra(subject: Subject) -> Findings:
 
 
 def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, *, own: bool) -> dict[str, Any]:
-    """Where the D of each trial stands among the candidates by its distance from the guess, 1 for the nearest.
+    """Return the rank of each trial's D among the candidates by its distance from the guess, 1 for the nearest.
 
     own: the guess is one of A, B, C itself, which then is no candidate.
     """
@@ -260,7 +260,7 @@ def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, 
     tied = (candidates == right).sum(dim=1) - 1  # other than D itself
 
     def among(first: int) -> dict[str, Any]:
-        """How often D is among the first, were those that tie in random order."""
+        """Return how often D is among the first, were those that tie in random order."""
         return mean_with_interval(((first - nearer) / (1 + tied)).clamp(0, 1), seed)
 
     return {
@@ -271,13 +271,13 @@ def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, 
 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:
-    """Distances of all pairs of rows, (n, k) and (m, k) -> (n, m)."""
+    """Return the distances (n, m) of all pairs of rows, of (n, k) and (m, k)."""
     # By products of matrices, as torch does it for many rows, equal rows are not equally far apart.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def algebra_picture(trials: list[ExchangeTrial], frames: dict[str, Tensor], shown: int = 6) -> Any:
-    """A view of A, B and C, and D's query: the truth and what is rendered from the sum, from D's r and from others."""
+    """Draw a view of A, B and C, and D's query: the truth, and frames from the sum, from D's r and from others."""
     few = trials[:shown]
 
     def first(which: int) -> Tensor:

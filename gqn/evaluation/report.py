@@ -1,7 +1,7 @@
-"""The test pipeline: what a trained network knows of a held-out split, in figures and pictures, by one call.
+"""The test pipeline: a trained network's knowledge of a held-out split, in figures and pictures, by one call.
 
-Each section is a function of a `Subject`. Its work is shared out over the processes by scene, and what it returns is
-the same on all of them.
+Each section is a function of a `Subject`. Its work is shared out over the processes by scene, and all of them get the
+same result.
 """
 
 import math
@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from gqn.core.distributed import Processes, processes
+from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.errors import Error
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
 from gqn.data.dataset import SceneDataset
@@ -55,6 +54,7 @@ from gqn.models.nodes import data_of, listed
 from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
+from gqn.training.logs import Logs
 from gqn.training.trainer import computes_in_bfloat16
 from gqn.training.validation import mean_image, scalars
 
@@ -66,11 +66,24 @@ FLIGHT_FRAMES = 36
 def assess(
     directory: str | Path, dataset: str | Path, output: str | Path, options: Options, device: str = "auto"
 ) -> Path:
-    """Examine the network of a run on the test split of a dataset, and write what was found to the folder `output`.
+    """Examine the network of a run on the test split of a dataset, and write the findings to a folder.
 
-    It gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
-    directory: the run's folder, or its checkpoint.
-    Raises CheckpointError, DatasetError, MissingExtra or ValueError with one line for the user.
+    The folder gets evaluation.json, anew after each section, and at last pictures as PNG and GIF, and TensorBoard logs.
+
+    Args:
+        directory: a run's folder, a checkpoint, or the name of weights that come with the library.
+        dataset: folder of converted scenes, DATA_DIR/DATASET.
+        output: the folder to write.
+        options: how thorough the evaluation is.
+        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+
+    Returns:
+        The path of evaluation.json.
+
+    Raises:
+        Error: with one line for the user: a checkpoint or a dataset that can't be read, or a network without a task
+            that renders.
+        MissingExtra: where the libraries of the extra `evaluate` are not installed.
     """
     for library in LIBRARIES:
         extra(library)  # now rather than after an hour
@@ -117,7 +130,8 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     pixels = network.spec[sense].options["frame"][1]
     if scenes.pixels != pixels:
         raise Error(
-            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: name a dataset of that size"
+            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: "
+            "name a dataset of that size"
         )
     held_out = LabelledScenes(scenes)
     check_data(held_out, asked, options.most_context, 1, "--most-context")
@@ -160,16 +174,16 @@ def asked_of(network: RecursiveGQN, run: Path) -> Asked:
     tasks = [name for name, node in spec.items() if node.network == "render" and node.inputs == tuple(senses)]
     if len(senses) != 1 or len(tasks) != 1 or data_of(senses[0], spec[senses[0]]) != FRAMES:
         raise Error(
-            f"{run}: an evaluation examines a sense of frames and one task that renders them from it, not this graph of "
-            f"{listed(spec)}: name the run of such a network; metrics.json has the figures of every graph's tasks"
+            f"{run}: an evaluation examines a sense of frames and one task that renders them from it, not this graph "
+            f"of {listed(spec)}: name the run of such a network; metrics.json has the figures of every graph's tasks"
         )
     return Asked({senses[0]: FRAMES}, {tasks[0]: FRAMES})
 
 
 def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], step: int) -> None:
-    with SummaryWriter(str(folder)) as writer:
+    with Logs(folder) as writer:
         for name, value in scalars(report):
-            writer.add_scalar(f"evaluation/{name}", value, step)
+            writer.scalar(f"evaluation/{name}", value, step)
         for name, picture in drawings.items():
             if isinstance(picture, Tensor):
                 with whole_file(folder / f"{name}.gif") as file:
@@ -177,11 +191,11 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
                 continue
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")
-            writer.add_figure(f"evaluation/{name}", picture, step)
+            writer.figure(f"evaluation/{name}", picture, step)
 
 
 def plain(value: Any) -> Any:
-    """The same with numbers to six digits, and None where there is no number."""
+    """Return values with numbers to six digits, and None where there is no number."""
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -192,7 +206,7 @@ def plain(value: Any) -> Any:
 
 
 def likelihood_and_prediction(subject: Subject) -> Findings:
-    """Likelihood, errors and uncertainty, each for 0 to most_context views of the same scenes, and the calibration."""
+    """Measure likelihood, errors and uncertainty for 0 to most_context views of the same scenes, and calibration."""
     options, seed = subject.options, subject.options.seed
     counts = range(options.most_context + 1)
     draws = [drawn(subject, context) for context in counts]
@@ -229,7 +243,7 @@ def likelihood_and_prediction(subject: Subject) -> Findings:
 
 
 def drawn(subject: Subject, context: int) -> Draws:
-    """Posterior draws of all scenes' query views from `context` views."""
+    """Return posterior draws of all scenes' query views from `context` views."""
     options = subject.options
     count = options.draws if context == options.context else options.fewer_draws
 
@@ -245,7 +259,7 @@ def drawn(subject: Subject, context: int) -> Draws:
 
 
 def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
-    """The likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
+    """Return the likelihood of all scenes in figures: nats of a frame unless they are named otherwise."""
     seed = subject.options.seed
     count, squares = draws.squares.shape[1], draws.squares.mean(dim=1)
     sigmas = {
@@ -275,7 +289,7 @@ def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
 
 
 def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str, Tensor]:
-    """Rows of errors of all scenes; where sigmas are given, those of the calibration at them and at the training's."""
+    """Return rows of errors of all scenes; with sigmas, those of the calibration at them and at the training's."""
     device = subject.processes.device
 
     def work(numbers: range) -> dict[str, Tensor]:
@@ -295,7 +309,7 @@ def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str
 
 @torch.no_grad()
 def order_of_context(subject: Subject) -> Findings:
-    """How much the representation changes when the context views change places, relative to its size."""
+    """Measure how much r changes when the context views change places, relative to its size."""
 
     def work(numbers: range) -> dict[str, Tensor]:
         context = subject.batch(numbers).batch.context
@@ -308,7 +322,7 @@ def order_of_context(subject: Subject) -> Findings:
 
 
 def pictures(subject: Subject) -> Findings:
-    """Predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
+    """Draw predictions of the first scenes, the canvas after each step, and a flight round the first scene."""
     options = subject.options
     item = subject.batch(range(min(8, subject.total))).shown(options.context)
     (task,) = subject.asked.tasks

@@ -27,12 +27,12 @@ FORWARD = 15.0  # degrees between the context cameras of a trial
 
 
 class NoTrial(RuntimeError):
-    """A family of which no trial can be made; the message says why."""
+    """No trial can be made of a world; the message says why."""
 
 
 @dataclass(frozen=True)
 class MirrorTrial:
-    """Is it the same object, seen from elsewhere, or its mirror image?"""
+    """A question of mental rotation: the same object, seen from elsewhere, or its mirror image?"""
 
     context: Views  # (1, 1, ...) one view
     same: Tensor  # (angles, 3, h, w) the object from cameras further and further round
@@ -42,7 +42,7 @@ class MirrorTrial:
 
 @dataclass(frozen=True)
 class HiddenTrial:
-    """What hue has the part that no context view shows, and where is it? No possible answer changes these views."""
+    """A question about the part that no context view shows: its hue and place. No possible answer changes the views."""
 
     context: Views  # (1, 3, ...)
     revealing: Views  # (1, 3, ...) the same but for the last view, which shows the part
@@ -58,14 +58,17 @@ class HiddenTrial:
 
 @dataclass(frozen=True)
 class ExchangeTrial:
-    """Shape 1 in colour 1, in colour 2, shape 2 in colour 2, in colour 1: A - B + C should be D."""
+    """A question of scene algebra: shape 1 in colour 1 (A), in colour 2 (B), shape 2 in colour 2 (C), in colour 1 (D).
+
+    A - B + C should be D.
+    """
 
     contexts: Views  # (4, m, ...) of A, B, C, D, from the same cameras
     query: Views  # (1, 1, ...) of D
 
 
 def ring(degrees: ArrayLike, elevation: float) -> Array:
-    """Recorded cameras (n, 5) at angles round the origin, `elevation` degrees above the horizon."""
+    """Return recorded cameras (n, 5) at angles round the origin, `elevation` degrees above the horizon."""
     around, height = np.deg2rad(np.atleast_1d(np.asarray(degrees, np.float64))), np.deg2rad(elevation)
     flat = RADIUS * np.cos(height)
     up = np.full(len(around), RADIUS * np.sin(height))
@@ -73,19 +76,19 @@ def ring(degrees: ArrayLike, elevation: float) -> Array:
 
 
 def seen(family: ShepardMetzler, positions: Array, colours: Array, cameras: Array) -> NDArray[np.uint8]:
-    """Frames (n, size, size, 3) as they are drawn."""
+    """Return frames (n, size, size, 3) as they are drawn."""
     return render(cubes(positions, colours), cameras.astype(np.float32), family.size, family.samples)
 
 
 def views(family: ShepardMetzler, positions: Array, colours: Array, cameras: Array) -> Views:
-    """Frames and cameras of one object, (1, n, ...), as a dataset would hold them."""
+    """Return frames and cameras of one object, (1, n, ...), as a dataset would hold them."""
     frames = np.stack([decode_jpeg(encode_jpeg(frame)) for frame in seen(family, positions, colours, cameras)])
     tensor = torch.from_numpy(frames).float() / 255
     return Views(tensor[None], camera_vector(torch.from_numpy(cameras).float())[None])
 
 
 def mirror_trial(family: ShepardMetzler, random: np.random.Generator, angles: ArrayLike) -> MirrorTrial:
-    """An object without a symmetry that would make it its own mirror image, and cameras at `angles` degrees round it.
+    """Draw an object that is not its own mirror image, and see it from cameras at `angles` degrees round it.
 
     The mirror is the one along the grid that is nearest to the query's line of sight, so that the mirror image's frame
     is the true one with left and right exchanged, more or less.
@@ -107,14 +110,14 @@ def mirror_trial(family: ShepardMetzler, random: np.random.Generator, angles: Ar
 
 
 def mirror_image(positions: Array, degrees: float) -> Array:
-    """Positions (n, 3) in the upright mirror, of those along the grid or its diagonals, nearest to a direction."""
+    """Return positions (n, 3) in the upright mirror along the grid or its diagonals that is nearest to a direction."""
     x, y, z = positions.T
     mirrors = [(x, -y, z), (y, x, z), (-x, y, z), (-y, -x, z)]  # that contain 0, 45, 90 and 135 degrees
     return np.stack(mirrors[round(degrees / 45) % 4], axis=1)
 
 
 def hidden_trial(family: ShepardMetzler, random: np.random.Generator, attempts: int = 20_000) -> HiddenTrial:
-    """Three context views in which one part is hidden, and a query that shows it wherever it may be.
+    """Draw three context views in which one part is hidden, and a query that shows it wherever it may be.
 
     The places are the cells beside the others from which a walk can be made. Those that give the very same context
     frames are possible answers, each as likely as there are walks that make it. Any hue of the family is possible, and
@@ -190,25 +193,25 @@ def _hidden_trial(
 
 
 def check_hues(family: ShepardMetzler) -> None:
-    """Raises NoTrial for a family of a single hue: which of one it is, is no question."""
+    """Raise NoTrial for a world of a single hue, where no hue can be asked for."""
     if family.hues == 1:
         raise NoTrial("all cubes are of one hue")
 
 
 def centred(cells: Cells) -> Array:
-    """Positions (n, 3) of cubes in cells, with the middle of their bounding box at the origin, as the family has it."""
+    """Return positions (n, 3) of cubes in cells, their bounding box centred at the origin as in the drawn world."""
     return CUBE * (cells - (cells.min(axis=0) + cells.max(axis=0)) / 2)
 
 
 def places_beside(cells: Cells) -> Cells:
-    """Free cells (n, 3) that share a face with one of `cells`, in a fixed order."""
+    """Return the free cells (n, 3) that share a face with one of `cells`, in a fixed order."""
     taken = {tuple(cell) for cell in cells.tolist()}
     beside = {tuple(cell) for cell in (cells[:, None] + STEPS).reshape(-1, 3).tolist()}
     return np.array(sorted(beside - taken))
 
 
 def walks_through(cells: Cells) -> int:
-    """How many walks visit each cell once, from face to face; the family draws each with the same chance."""
+    """Return how many walks visit each cell once, from face to face; the world draws each with the same chance."""
     beside = np.abs(cells[:, None] - cells).sum(axis=2) == 1
 
     def from_there(last: int, left: frozenset[int]) -> int:
@@ -219,7 +222,7 @@ def walks_through(cells: Cells) -> int:
 
 
 def exchange_trial(family: ShepardMetzler, random: np.random.Generator, context: int) -> ExchangeTrial:
-    """Two shapes and two hues, a third of the circle or more apart, each object of one hue; random cameras.
+    """Draw two shapes in two hues, a third of the circle or more apart, each object of one hue, from random cameras.
 
     Raises NoTrial for a family of a single hue.
     """

@@ -29,7 +29,7 @@ NO_OBJECTS = {"left_out": "the trials are Shepard-Metzler objects of four parts 
 
 @dataclass(frozen=True)
 class Options:
-    """How thorough an evaluation is."""
+    """Options of an evaluation: how many scenes, samples and trials it takes."""
 
     context: int = 3
     """Context views of all that is not against their number."""
@@ -72,7 +72,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network and what it is examined on."""
+    """A trained network, and the scenes and options by which it is examined."""
 
     network: RecursiveGQN  # of one sense and a task that renders
     untrained: RecursiveGQN  # the same before it learned anything
@@ -97,7 +97,7 @@ class Subject:
 
     @property
     def objects(self) -> ShepardMetzler | None:
-        """The family, where its scenes are objects of which trials can be made: three parts lie in one plane."""
+        """The world, where its scenes are objects of which trials can be made: three parts lie in one plane."""
         return self.family if isinstance(self.family, ShepardMetzler) and self.family.parts > 3 else None
 
     def batch(self, numbers: range) -> EvaluationBatch:
@@ -109,12 +109,12 @@ class Subject:
         return item.to(self.processes.device)
 
     def over_scenes(self, work: Callable[[range], dict[str, Tensor]], title: str) -> dict[str, Tensor]:
-        """The rows of `work` for all scenes."""
+        """Return the rows of `work` for all scenes."""
         return shared_out(
             self.processes, pieces(self.total, self.options.batch), work, seed=self.options.seed, title=title
         )
 
     def over_trials(self, work: Callable[[np.random.Generator], dict[str, Tensor]], title: str) -> dict[str, Tensor]:
-        """The rows of `work` for all trials, each with a random state of its own."""
+        """Return the rows of `work` for all trials, each with a random state of its own."""
         states = [np.random.default_rng([self.options.seed, number]) for number in range(self.options.trials)]
         return shared_out(self.processes, states, work, seed=self.options.seed, title=title)

@@ -20,7 +20,7 @@ TITLES = {
 
 
 def against_context(report: dict[str, Any]) -> Figure:
-    """Errors, likelihood and uncertainty against the number of context views."""
+    """Draw errors, likelihood and uncertainty against the number of context views."""
     figure, (errors, likelihood, spread) = panels(3)
     rows = report["prediction"]
     for name, title in TITLES.items():
@@ -45,7 +45,7 @@ def against_context(report: dict[str, Any]) -> Figure:
 
 
 def calibration(report: dict[str, Any]) -> Figure:
-    """Coverage of central intervals, and predicted against real error."""
+    """Draw the coverage of central intervals, and predicted against real error."""
     figure, (coverage, error) = panels(2)
     found = report["calibration"]
     for sigma, mark in (("fitted_sigma", "o-"), ("training_sigma", "s--")):
@@ -71,7 +71,7 @@ def calibration(report: dict[str, Any]) -> Figure:
 
 
 def rotation(found: dict[str, Any]) -> Figure:
-    """Accuracy of telling an object from its mirror image against the angle of rotation."""
+    """Draw the accuracy of telling an object from its mirror image against the angle of rotation."""
     figure, (accuracy, separation) = panels(2)
     for name, title in (
         ("likelihood", "log p(view | context)"),
@@ -92,7 +92,7 @@ def rotation(found: dict[str, Any]) -> Figure:
 
 
 def embedding(points: Any, scenes: Any) -> Figure:
-    """Points (n, 2) of representations, coloured by their scene (n,)."""
+    """Draw points (n, 2) of representations, coloured by their scene (n,)."""
     figure, (place,) = panels(1)
     place.scatter(points[:, 0], points[:, 1], c=scenes, cmap="tab20", s=12, linewidths=0)
     place.set_xticks([])
@@ -102,7 +102,7 @@ def embedding(points: Any, scenes: Any) -> Figure:
 
 
 def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, float]]]], across: str) -> Figure:
-    """Errors against what `across` says, a panel a task: points (x, error, low, high) by condition."""
+    """Draw errors against what `across` names, a panel a task: points (x, error, low, high) by condition."""
     figure, places = panels(len(curves))
     every = list(dict.fromkeys(name for conditions in curves.values() for name in conditions))
     for place, (task, conditions) in zip(places, curves.items(), strict=True):
@@ -122,7 +122,7 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
 
 
 def recipes(histories: dict[str, list[list[dict[str, float]]]]) -> Figure:
-    """What runs were like at their evaluations, a line for each run and a colour for each recipe."""
+    """Draw PSNR and context gain over the minutes of training, a line for each run and a colour for each recipe."""
     figure, places = panels(2)
     colours = colormaps["turbo"](np.linspace(0, 1, len(histories)))
     for (name, runs), colour in zip(histories.items(), colours, strict=True):
@@ -143,12 +143,13 @@ def recipes(histories: dict[str, list[list[dict[str, float]]]]) -> Figure:
 
 
 def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of panels side by side."""
     figure = Figure(figsize=(3.6 * count, 3.6), dpi=110, layout="constrained")
     return figure, [*figure.subplots(1, count, squeeze=False)[0]]
 
 
 def line(place: Axes, x: list[float], values: list[dict[str, Any]], title: str) -> None:
-    """Means, with their intervals as a band."""
+    """Draw means, with their intervals as a band."""
     (drawn,) = place.plot(x, [value["mean"] for value in values], "o-", markersize=3, linewidth=1, label=title)
     if all("interval_95" in value for value in values):
         low, high = zip(*(value["interval_95"] for value in values), strict=True)
@@ -156,6 +157,7 @@ def line(place: Axes, x: list[float], values: list[dict[str, Any]], title: str) 
 
 
 def label(place: Axes, x: str, y: str) -> None:
+    """Label the axes of a panel."""
     place.set_xlabel(x, fontsize=8)
     place.set_ylabel(y, fontsize=8)
     place.tick_params(labelsize=7)

@@ -1,4 +1,4 @@
-"""Pictures of what a network predicts."""
+"""Pictures of predictions."""
 
 from typing import IO, Any, NamedTuple, cast
 
@@ -36,7 +36,12 @@ def predictions(
     Args:
         batch: observations, and queries of one task that renders frames.
         shuffled: the same queries under other scenes' observations.
-        samples: prior samples of the mean. shown: how many of them are drawn.
+        samples: prior samples of the mean.
+        shown: how many of them are drawn.
+        seed: of the latents.
+
+    Returns:
+        A matplotlib figure.
     """
     torch.manual_seed(seed)
     ((task, query),) = batch.tasks.items()
@@ -60,7 +65,7 @@ def predictions(
 
 
 def grid(groups: list[list[Column]]) -> Figure:
-    """Columns of frames under their titles, with a gap between groups."""
+    """Draw columns of frames under their titles, with a gap between groups."""
     rows = len(groups[0][0].frames)
     widths = [1.0 if column is not None else 0.25 for column in spaced(groups)]
     figure = Figure(figsize=(1.15 * sum(widths), 1.15 * rows + 0.45), dpi=110, layout="constrained")
@@ -81,7 +86,7 @@ def show(place: Axes, frame: Tensor) -> None:
 
 
 def spaced(groups: list[list[Column]]) -> list[Column | None]:
-    """The columns of all groups, None standing for the gap between two groups."""
+    """Return the columns of all groups, None standing for the gap between two groups."""
     columns: list[Column | None] = []
     for group in groups:
         columns += [None, *group] if columns else group
@@ -90,7 +95,15 @@ def spaced(groups: list[list[Column]]) -> list[Column | None]:
 
 @torch.no_grad()
 def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
-    """Draw the canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample."""
+    """Draw the canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample.
+
+    Args:
+        batch: observations, and queries of one task that renders frames.
+        seed: of the latents.
+
+    Returns:
+        A matplotlib figure, one row a scene.
+    """
     torch.manual_seed(seed)
     ((task, query),) = batch.tasks.items()
     with evaluating(network):
@@ -112,7 +125,11 @@ def flight(
     """Return mean and standard deviation, times SPREAD, of prior samples along a flight past one scene.
 
     Args:
-        context: (1, m, ...). recorded: cameras of the flight, (frames, 5). task: that renders, where there are others.
+        context: context views of the scene, (1, m, ...).
+        recorded: cameras of the flight, (frames, 5).
+        task: the task that renders, where there are others.
+        samples: prior samples at each camera.
+        seed: of the latents.
 
     Returns:
         (2, frames, c, h, w).
@@ -125,7 +142,7 @@ def flight(
 
 
 def flight_cameras(recorded: Tensor, count: int) -> Tensor:
-    """A way round a scene from its recorded cameras (views, 5), as recorded cameras (count, 5).
+    """Return a way round a scene, recorded cameras (count, 5), from its own recorded cameras (views, 5).
 
     Where they all look at the origin, a circle at their mean distance and height. Else a turn on the spot in the middle
     of them.
@@ -142,7 +159,7 @@ def flight_cameras(recorded: Tensor, count: int) -> Tensor:
 
 
 def strip(rows: dict[str, Tensor]) -> Figure:
-    """Frames (n, c, h, w) of each title in a row of their own, from left to right."""
+    """Draw frames (n, c, h, w) of each title in a row of their own, from left to right."""
     count = max(len(frames) for frames in rows.values())
     figure = Figure(figsize=(0.8 * count, 0.85 * len(rows) + 0.1), dpi=110, layout="constrained")
     axes = figure.subplots(len(rows), count, squeeze=False)
@@ -166,7 +183,7 @@ def animation(file: IO[bytes], frames: Tensor, *, enlarged: int = 4, millisecond
 
 
 def curves(history: list[dict[str, Any]]) -> Figure:
-    """A graph's tasks on held-out scenes against the step, each beside the same under another scene's observations."""
+    """Draw the loss of each task on held-out scenes against the step, beside the same under a shuffled context."""
     names = list(history[-1]["tasks"])
     figure = Figure(figsize=(2.6 * len(names), 2.3), dpi=110, layout="constrained")
     for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):

@@ -1,8 +1,10 @@
-"""Pictures of a graph: its nodes with shapes and costs from left to right, and what an edit changed.
+"""Pictures of a graph: its nodes with shapes and costs from left to right, and the changes of an edit. ::
 
-observations --encode--> [sense] --decode--> task
-                            |
-                            +----encode----> [representation] --decode--> task
+    observations --encode--> [sense] --decode--> task
+                                |
+                                +----encode----> [representation] --decode--> task
+
+Frozen nodes are blue, with a dashed line round them.
 """
 
 import io
@@ -32,7 +34,7 @@ class Place(NamedTuple):
 
 
 def draw(graph: Description, title: str = "", marks: Mapping[str, str] | None = None) -> Figure:
-    """A graph with the shape, the parameters and the floating-point operations of each node; frozen ones are blue.
+    """Draw a graph with the shape, the parameters and the floating-point operations of each node; frozen ones are blue.
 
     marks: "added", "changed" or "removed" by node, for its outline.
     """
@@ -42,7 +44,7 @@ def draw(graph: Description, title: str = "", marks: Mapping[str, str] | None = 
 
 
 def change(before: Description, after: Description) -> Figure:
-    """A graph before and after an edit, one above the other: green is new, orange is different, red goes."""
+    """Draw a graph before and after an edit, one above the other: green is new, orange is different, red goes."""
     spec, then = after.spec, before.spec
     gone = {name: "removed" for name in then if name not in spec}
     new = {name: "added" for name in spec if name not in then}
@@ -56,7 +58,7 @@ def change(before: Description, after: Description) -> Figure:
 
 
 def picture(figure: Figure, kind: str) -> bytes:
-    """A figure as "svg", "png" or "pdf", the same bytes for the same figure."""
+    """Return a figure as "svg", "png" or "pdf", the same bytes for the same figure."""
     file = io.BytesIO()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with matplotlib.rc_context({"svg.hashsalt": "gqn"}):
@@ -65,7 +67,7 @@ def picture(figure: Figure, kind: str) -> bytes:
 
 
 def table(graph: Description) -> str:
-    """The same as text, a line a node."""
+    """Return a graph as text, a line a node."""
     head = ("node", "kind", "network", "reads", "shape", "parameters", "forward", "")
     lines = [head] + [
         (
@@ -85,7 +87,7 @@ def table(graph: Description) -> str:
 
 
 def tree(graph: Description, name: str, module: nn.Module) -> str:
-    """The parts of a node's module, with their parameters and floating-point operations."""
+    """Return the parts of a node's module as text, with their parameters and floating-point operations."""
     root, lines = type(module).__name__, []
     for path, part in module.named_modules():
         operations = graph.trials[name].operations.get(f"{root}.{path}" if path else root, 0)
@@ -98,7 +100,7 @@ def tree(graph: Description, name: str, module: nn.Module) -> str:
 
 
 def places(graph: Description) -> dict[str, Place]:
-    """Columns by layer, and rows such that a node's first reader stands beside it and no line crosses a box.
+    """Return columns by layer, and rows such that a node's first reader stands beside it and no line crosses a box.
 
     A node with several inputs, or that is not the first reader, has a row in which nothing stands before it.
     """
@@ -124,7 +126,7 @@ def places(graph: Description) -> dict[str, Place]:
 
 
 def lines_of(graph: Description, name: str) -> list[str]:
-    """What stands in a node's box."""
+    """Return the lines in a node's box."""
     node, trial = graph.spec[name], graph.trials[name]
     how = [node.network, *([str(node.options["fusion"])] if len(node.inputs) > 1 and "fusion" in node.options else [])]
     how += [f"given {' and '.join(node.senses)}"] if node.senses else []
@@ -134,12 +136,12 @@ def lines_of(graph: Description, name: str) -> list[str]:
 
 
 def observed(node: Node) -> tuple[str, str]:
-    """What stands left of a sense."""
+    """Return the lines left of a sense."""
     return node.data or "observations", f"{shape_text(node.options['frame'])}, pose {node.options['pose']}"
 
 
 def size(graph: Description) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Return width and height in inches."""
     found = places(graph)
     rows, columns = (1 + max((place[axis] for place in found.values()), default=0) for axis in (1, 0))
     return left_of(graph, columns) - GAP + MARGIN, ROW * (rows - 1) + HEIGHT + 0.85
@@ -154,7 +156,7 @@ def box_width(graph: Description) -> float:
 
 
 def left_of(graph: Description, column: int) -> float:
-    """Where a column begins; column 0 has no boxes."""
+    """Return the place at which a column begins, in inches; column 0 has no boxes."""
     first = width_of([line for node in graph.spec.values() if node.kind == "sense" for line in observed(node)])
     return MARGIN + (first + GAP + (column - 1) * (box_width(graph) + GAP) if column else 0)
 
@@ -220,7 +222,7 @@ def draw_box(axes: Axes, x: float, y: float, width: float, lines: list[str], nod
 
 
 def shape_text(shape: Shape) -> str:
-    """A shape for a reader: cells that are one are left out."""
+    """Return a shape as text; cells that are one are left out."""
     cells = list(shape)
     while len(cells) > 1 and cells[-1] == 1:
         cells.pop()
@@ -228,7 +230,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def amount(number: int, unit: str) -> str:
-    """Three digits with a prefix: 1.96 M parameters, 1.54 GFLOP."""
+    """Return three digits with a prefix: 1.96 M parameters, 1.54 GFLOP."""
     steps = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
     size, prefix = next((step for step in steps if number >= step[0]), (1, ""))
     return (

@@ -1,4 +1,4 @@
-"""Representation networks: what one view (a frame and the camera that took it) tells of its scene.
+"""Representation networks: encoders of one view, a frame and the camera that took it.
 
 Eslami et al. 2018, supplementary figure S1; `gqn.models.volume` has one that is not in the paper. Each maps frames
 (n, 3, h, w) and cameras (n, k) to r (n, c, h', w') and says by `output` of which kind r is: a grid of a quarter of the

@@ -15,7 +15,7 @@ from gqn.models.outputs import Output
 
 
 class Value(NamedTuple):
-    """What a node knows of b scenes."""
+    """The representation of b scenes that a node gives."""
 
     r: Tensor  # (b, c, h, w)
     present: Tensor  # (b,), False for a scene of which it was shown nothing
@@ -50,7 +50,7 @@ class Convolution(nn.Module):
 
 
 class Standardise(nn.Module):
-    """The same numbers with mean 0 and deviation 1 over scenes, so that what varies little can be read as well.
+    """The same numbers with mean 0 and deviation 1 over scenes, so that a head reads those that vary little too.
 
     It has no weights; `fit` says over which scenes, before that it changes nothing.
     """
@@ -82,12 +82,18 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "convolution": Conv
 class Fusion(nn.Module):
     """A representation of one or several nodes below it.
 
-    inputs: what the nodes give, by name. encoder: a name of `ENCODERS`, whose options follow.
-    channels: of the result; an input of one cell is laid on every cell of a grid.
-    fusion: "sum" of the inputs' encodings, or "product" of the Gaussians that they vote for and a prior expert.
-    dropout: in training, the probability that an input which is there is left out for a scene; one always stays.
-
     Differs from the papers: of a product of experts its mean is passed on, not a sample.
+
+    Args:
+        inputs: the kinds of representation that the nodes below give, by name.
+        encoder: a name of `ENCODERS`.
+        channels: of the result; an input of one cell is laid on every cell of a grid.
+        fusion: "sum" of the inputs' encodings, or "product" of the Gaussians that they vote for and a prior expert.
+        dropout: in training, the probability that an input which is there is left out for a scene; one always stays.
+        options: the encoder's own.
+
+    Raises:
+        ValueError: for another fusion, or a dropout that is no probability below 1.
     """
 
     def __init__(
@@ -112,7 +118,7 @@ class Fusion(nn.Module):
         )
 
     def forward(self, inputs: Mapping[str, Value]) -> Value:
-        """Values of the inputs by name -> this representation's. Their order does not matter."""
+        """Return this representation's value from those of the inputs by name; their order does not matter."""
         present = torch.stack([inputs[name].present for name in self.encoders], dim=1)  # (b, inputs)
         voting = self._drop(present) if self.training and self.dropout else present
         encoded = [network(inputs[name].r) for name, network in self.encoders.items()]
@@ -131,7 +137,7 @@ class Fusion(nn.Module):
         return Value(r, present.any(dim=1))
 
     def _drop(self, present: Tensor) -> Tensor:
-        """Some inputs of each scene left out at random, but never the last one that is there."""
+        """Leave some inputs of each scene out at random, but never the last one that is there."""
         kept = present & (torch.rand(present.shape, device=present.device) >= self.dropout)
         # Where none was kept, the one that is there and draws the highest number stays.
         rescued = (torch.rand_like(kept, dtype=torch.float32) * present).argmax(dim=1)

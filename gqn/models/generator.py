@@ -18,10 +18,12 @@ from gqn.models.losses import Gaussian, gaussian_kl, promote
 from gqn.models.outputs import Grid, Output, Volume
 from gqn.models.volume import LookThrough
 
+CELL = Grid(256)  # what a pool or a pyramid gives at the published size
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a generator says of q query views of b scenes."""
+    """A prediction of q query views of b scenes."""
 
     mean: Tensor  # (b, q, c, h, w) mean of the frames' normal distribution, in pixel values of 0 to 1
     kl: Tensor  # (b, q, L) KL of posterior to prior at each step, in nats; zero where no target was given
@@ -40,21 +42,31 @@ class Step:
 class Generator(nn.Module):
     """ConvDRAW, L steps of: prior, inference core, posterior, z, generation core, canvas.
 
-    pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
-    inputs: what r is. One cell is placed on the cores' grid by a learned transposed convolution, as the camera is;
-        through a volume each query's camera looks (`gqn.models.volume`), which gives seen_channels on the cores' grid.
-    hidden, canvas, latent: channels of the cores' states, of the canvas and of z.
-    generation_steps: L. shared_cores: one pair for all steps, else a pair for each.
-    kernel: size of the cores' convolutions, odd.
-    activation_checkpointing: the cores' activations are computed again for the gradient instead of kept: less memory,
-        more time.
-
     Inputs that do not change over the steps (r, camera, frame) are convolved once for all steps, and the canvas is kept
     as the sum of hidden states: growing it is linear, so growing and shrinking it is one linear map of each cell.
     tests/reference.py has the literal form, which gives the same numbers.
 
     Differs from the paper: the layers that place r and the camera, grow and shrink the canvas, and read the prior and
     the posterior are shared by all steps, whether or not the cores are.
+
+    Args:
+        pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
+        inputs: the kind of r. One cell is placed on the cores' grid by a learned transposed convolution, as the camera
+            is. Each query's camera looks through a volume (`gqn.models.volume`).
+        hidden: channels of the cores' states.
+        canvas: channels of the canvas.
+        latent: channels of z.
+        generation_steps: steps L.
+        shared_cores: one pair of cores for all steps, else a pair for each.
+        kernel: size of the cores' convolutions, odd.
+        cameras: numbers k of a camera.
+        frame_channels: channels of a frame.
+        seen_channels: channels of the view of a volume, on the cores' grid.
+        activation_checkpointing: compute the cores' activations again for the gradient instead of keeping them: less
+            memory, more time.
+
+    Raises:
+        ValueError: where the sizes do not fit.
     """
 
     SCALE = 4
@@ -63,7 +75,7 @@ class Generator(nn.Module):
         self,
         *,
         pixels: int,
-        inputs: Output = Grid(256),
+        inputs: Output = CELL,
         hidden: int = 128,
         canvas: int = 128,
         latent: int = 3,
@@ -133,7 +145,13 @@ class Generator(nn.Module):
         self.observe = nn.Conv2d(canvas, frame_channels, 1)
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
-        """cameras (b, q, k), r (b, c, h', w'), target (b, q, 3, h, w) or None."""
+        """Return a prediction of the frames at query cameras.
+
+        Args:
+            cameras: (b, q, k).
+            r: (b, c, h', w').
+            target: (b, q, 3, h, w), the frames that the posterior sees; None for latents from the prior.
+        """
         divergences = []
         for step in self.steps(cameras, r, target):
             if step.posterior is None:
@@ -146,11 +164,11 @@ class Generator(nn.Module):
         )
 
     def paint(self, canvas: Tensor) -> Tensor:
-        """The means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
+        """Return the means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
         return promote(self.observe(self.grow_canvas(canvas)))
 
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
-        """The recurrence of `forward`, step by step: for who needs the latents or the canvas on its way."""
+        """Yield the steps of `forward`, with the latents and the canvas of each."""
         b, q = cameras.shape[:2]
         placed = self.place_representation(r) if self.look is None else self.look(r, cameras)
         each = b * q // len(placed)  # a volume looks different to each query
@@ -202,5 +220,5 @@ class Generator(nn.Module):
         return Gaussian(*promote(parameters).chunk(2, dim=1))
 
     def _by_core(self, gates: Tensor) -> tuple[Tensor, ...]:
-        """(n, cores * 4 * hidden, h, w) -> one tensor (n, 4 * hidden, h, w) a core."""
+        """Split (n, cores * 4 * hidden, h, w) into a tensor (n, 4 * hidden, h, w) for each core."""
         return gates.split(4 * self.hidden, dim=1)

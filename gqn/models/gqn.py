@@ -10,7 +10,7 @@ from gqn.models.senses import Aggregate
 
 
 class GenerativeQueryNetwork(RecursiveGQN):
-    """Representation network and generator (Eslami et al. 2018, figure 1), as sense `vision` and task `render`.
+    """Representation network and generator (Eslami et al. 2018, figure 1), as sense `vision` and task `render`. ::
 
         context views --vision--> r --render--> frames at the query cameras
 
@@ -25,7 +25,10 @@ class GenerativeQueryNetwork(RecursiveGQN):
         aggregate: "sum" over context views as published, or their "mean".
         normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
         volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, radius.
-        generator: the other arguments are those of `gqn.models.generator.Generator`.
+        generator: other arguments, those of `gqn.models.generator.Generator`.
+
+    Raises:
+        GraphError: where the sizes do not fit.
     """
 
     def __init__(

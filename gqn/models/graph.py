@@ -1,11 +1,11 @@
-"""The recursive GQN: a graph of senses, representations and tasks, each a node with a name.
+"""The recursive GQN: a graph of senses, representations and tasks, each a node with a name. ::
 
     senses             observations encoded, and summed over views     layer 1
     representations    other nodes encoded, and fused                  layer 2 and up
     tasks              decoded from a sense or a representation        leaves
 
-The flat network (`gqn.models.gqn`) is one sense and one task. Every edit is checked when it is made; where it raises GraphError, the graph is
-as it was. What an edit does not name keeps its weights to the bit.
+The flat network (`gqn.models.gqn`) is one sense and one task. Every edit is checked when it is made; where it raises
+GraphError, the graph is as it was. Nodes that an edit does not name keep their weights to the bit.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gqn.core.views import EncodedViews, Batch, Views
+from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models import diagram
 from gqn.models.fusion import Fusion, Value
 from gqn.models.graph_file import read_graph_file, write_graph_file
@@ -49,7 +49,10 @@ from gqn.models.senses import Sense, encode_views
 class RecursiveGQN(nn.Module):
     """A graph of senses, representations and tasks; empty at first.
 
-    spec: what each node is, by name. trials: its shapes and costs. nodes: its module.
+    Attributes:
+        spec: the description of each node, by name (`gqn.models.nodes.Node`).
+        trials: its shapes and costs.
+        nodes: its module.
     """
 
     def __init__(self) -> None:
@@ -60,7 +63,7 @@ class RecursiveGQN(nn.Module):
 
     @classmethod
     def from_dict(cls, values: Any) -> "RecursiveGQN":
-        """The untrained graph that `to_dict` tells of. Raises GraphError."""
+        """Return the untrained graph of plain values as `to_dict` gives them. Raises GraphError."""
         graph = RecursiveGQN()
         spec = from_plain(values)
         for name in spec:
@@ -69,12 +72,12 @@ class RecursiveGQN(nn.Module):
         return graph
 
     def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """The graph without its weights, as plain values: nodes by name, by section."""
+        """Return the graph without its weights, as plain values: nodes by name, by section."""
         return to_plain(self.spec)
 
     @classmethod
     def from_file(cls, path: str | Path) -> "RecursiveGQN":
-        """The untrained graph of a YAML or JSON file. Raises GraphError, which names the file."""
+        """Return the untrained graph of a YAML or JSON file. Raises GraphError, which names the file."""
         values = read_graph_file(path)
         try:
             return cls.from_dict(values)
@@ -86,37 +89,56 @@ class RecursiveGQN(nn.Module):
         write_graph_file(path, self.to_dict())
 
     def describe(self) -> Description:
-        """The graph as it is now, for `gqn.models.diagram`."""
+        """Return the graph as it is now, for `gqn.models.diagram`."""
         return Description(dict(self.spec), dict(self.trials))
 
     def _repr_svg_(self) -> str:
-        """The picture by which a notebook shows the graph."""
+        """Return the picture by which a notebook shows the graph."""
         return diagram.picture(diagram.draw(self.describe()), "svg").decode()
 
     # Growing
 
     def add_sense(self, name: str, encoder: str = "", **options: Any) -> None:
-        """A sense, by the name of its encoder in `gqn.models.senses.SENSES` and these options:
+        """Add a sense.
 
-        frame: shape of an observation. pose: numbers of the pose that it is made from (7).
-        aggregate, normalise: how views become one, see `gqn.models.senses.aggregate_views`; and the encoder's own.
-        tied_to, data, frozen: see `gqn.models.nodes.Node`.
+        Args:
+            name: of the new node.
+            encoder: a name of `gqn.models.senses.SENSES`; none for a sense that is tied to another.
+            options: frame, the shape of an observation; pose, the numbers of the pose that it was made from (7);
+                aggregate and normalise, see `gqn.models.senses.aggregate_views`; tied_to, data and frozen, see
+                `gqn.models.nodes.Node`; and the encoder's own.
+
+        Raises:
+            GraphError: where the node does not fit.
         """
         self._add("sense", name, {"encoder": encoder, **options})
 
     def add_representation(self, name: str, inputs: Iterable[str], encoder: str = "mlp", **options: Any) -> None:
-        """A representation of the nodes `inputs`, by its encoder's name in `gqn.models.fusion.ENCODERS` and options:
+        """Add a representation of other nodes.
 
-        channels, fusion, dropout: see `gqn.models.fusion.Fusion`; and the encoder's own.
-        frozen: see `gqn.models.nodes.Node`.
+        Args:
+            name: of the new node.
+            inputs: the senses and representations that it reads.
+            encoder: a name of `gqn.models.fusion.ENCODERS`.
+            options: channels, fusion and dropout, see `gqn.models.fusion.Fusion`; frozen; and the encoder's own.
+
+        Raises:
+            GraphError: where the node does not fit.
         """
         self._add("representation", name, {"encoder": encoder, "inputs": inputs, **options})
 
     def add_task(self, name: str, head: str = "", inputs: Iterable[str] = (), **options: Any) -> None:
-        """A task on the sum of the nodes `inputs`, by the name of its head in `gqn.models.heads.HEADS` and options:
+        """Add a task.
 
-        target: shape of an answer. query: numbers of a question (0); and the head's own.
-        senses, tied_to, data, weight, frozen: see `gqn.models.nodes.Node`.
+        Args:
+            name: of the new node.
+            head: a name of `gqn.models.heads.HEADS`; none for a task that is tied to another.
+            inputs: the senses and representations whose sum it reads.
+            options: target, the shape of an answer; query, the numbers of a query (0); senses, tied_to, data, weight
+                and frozen, see `gqn.models.nodes.Node`; and the head's own.
+
+        Raises:
+            GraphError: where the node does not fit.
         """
         self._add("task", name, {"head": head, "inputs": inputs, **options})
 
@@ -141,7 +163,7 @@ class RecursiveGQN(nn.Module):
         self._settle({**self.spec, name: replace(node, inputs=tuple(k for k in node.inputs if k not in inputs))})
 
     def replace(self, name: str, network: str = "", **options: Any) -> None:
-        """Give a node another network, or other options, and new weights in any case; its place in the graph stays.
+        """Give a node another network or other options, and new weights in any case; its place in the graph stays.
 
         network: none for the node's own, whose options stay where no others are given. The shapes of the data (frame,
         pose, target, query) stay in any case where no others are given. Who reads the node must find the same shape.
@@ -231,7 +253,7 @@ class RecursiveGQN(nn.Module):
         self.train(self.training)
 
     def _try(self, name: str, spec: Mapping[str, Node], trials: Mapping[str, Trial], anew: str) -> Trial:
-        """A node's trial, or what is known of it; it must still read the sizes that its weights were made for."""
+        """Return a node's trial, the known one where it holds. Raises GraphError where kept weights do not fit."""
         node = spec[name]
         inputs = {key: cast(Output, trials[key].output) for key in node.inputs}
         made = self.trials.get(name) if name != anew else None
@@ -245,7 +267,7 @@ class RecursiveGQN(nn.Module):
         return trial
 
     def _module(self, name: str, node: Node, trial: Trial, anew: str) -> nn.Module:
-        """A node's module: the one that it has, or a new one with what can be kept of the old."""
+        """Return a node's module: the one that it has, or a new one with the parts of the old that can be kept."""
         kept = self.nodes[name] if name in self.nodes and name != anew else None
         reads = set(kept.encoders) if isinstance(kept, Fusion) else set()
         if kept is not None and (node.kind == "task" or reads == set(node.inputs)):
@@ -256,7 +278,7 @@ class RecursiveGQN(nn.Module):
         return module
 
     def train(self, mode: bool = True) -> "RecursiveGQN":
-        """Training or evaluation mode; frozen nodes stay in evaluation mode."""
+        """Set training or evaluation mode; frozen nodes stay in evaluation mode."""
         super().train(mode)
         for name, node in self.spec.items():
             if node.frozen:
@@ -264,12 +286,12 @@ class RecursiveGQN(nn.Module):
         return self
 
     def learning(self) -> list[str]:
-        """The tasks by which something would learn: a head, or what it reads."""
+        """Return the tasks by which something would learn: a head, or a node that it reads."""
         tasks = (name for name, node in self.spec.items() if node.kind == "task")
         return [name for name in tasks if any(not self.spec[key].frozen for key in below(self.spec, name))]
 
     def check_whole(self) -> None:
-        """Raises GraphError where a sense or a representation leads to no task, or there is none."""
+        """Raise GraphError where a sense or a representation leads to no task, or there is none."""
         read = set().union(*(below(self.spec, name) for name, node in self.spec.items() if node.kind == "task"))
         if orphans := [name for name in self.spec if name not in read]:
             raise GraphError(f"{listed(orphans)} lead to no task: add one that reads them, or remove them")
@@ -279,7 +301,14 @@ class RecursiveGQN(nn.Module):
     # Computing
 
     def forward(self, batch: Batch) -> dict[str, Answer]:
-        """Answers of the tasks that the batch asks, by name; for training, since a posterior sees the target."""
+        """Return answers by task, for training: a posterior sees the target.
+
+        Args:
+            batch: observations by sense, and of each task that is asked the queries and the targets.
+
+        Raises:
+            GraphError: where views do not have the shapes of their node.
+        """
         memory: Memory = {}
         answers = {}
         for name, views in batch.tasks.items():
@@ -333,7 +362,7 @@ class RecursiveGQN(nn.Module):
 
     @torch.no_grad()
     def encode_views(self, senses: Mapping[str, Views]) -> dict[str, Views]:
-        """The views of frozen senses encoded beforehand, which can be kept for a dataset; others as they are."""
+        """Return the views with those of frozen senses encoded, which can be kept for a dataset; others as they are."""
         return {
             name: EncodedViews(encode_views(cast(Sense, self.nodes[name]).encoder, views), views.cameras, views.present)
             if self._node(name).frozen and not isinstance(views, EncodedViews)
@@ -342,7 +371,7 @@ class RecursiveGQN(nn.Module):
         }
 
     def _read(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Tensor:
-        """What a task reads: the sum of its inputs, (b, c, h, w)."""
+        """Return the sum of a task's inputs, (b, c, h, w)."""
         node = self._node(name)
         self._check_senses(senses)
         seen = {key: views for key, views in senses.items() if key in (node.senses or senses)}
@@ -354,7 +383,7 @@ class RecursiveGQN(nn.Module):
             check_views(key, self._node(key), "sense", self.trials[key].shape, views)
 
     def _value(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Value:
-        """What a node knows from these senses; like: any tensor (b, ...) of the batch."""
+        """Return the value of a node given these senses; like: any tensor (b, ...) of the batch."""
         key = name, frozenset(below(self.spec, name).intersection(senses))
         if key not in memory:
             memory[key] = self._compute(name, senses, like, memory)
@@ -377,7 +406,7 @@ class RecursiveGQN(nn.Module):
             return Value(module(views), present.any(dim=1))
 
     def _autograd(self, name: str) -> torch.set_grad_enabled:
-        """Off where a node and all below it are frozen."""
+        """Return autograd's mode for a node: off where it and all below it are frozen."""
         fixed = all(self.spec[key].frozen for key in below(self.spec, name))
         return torch.set_grad_enabled(torch.is_grad_enabled() and not fixed)
 

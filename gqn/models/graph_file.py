@@ -10,7 +10,7 @@ from gqn.models.nodes import GraphError
 
 
 class Loader(yaml.SafeLoader):
-    """YAML's safe loader, which takes no key twice: a second node of a name would replace the first without a word."""
+    """YAML's safe loader, which takes no key twice: a second node of a name would silently replace the first."""
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -24,7 +24,7 @@ Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def read_graph_file(path: str | Path) -> Any:
-    """The plain values of a file. Raises GraphError where it is none."""
+    """Return the plain values of a file. Raises GraphError where it can't be read."""
     try:
         return yaml.load(Path(path).read_bytes(), Loader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Heads: what a task decodes a representation with. All of them learn by one objective, `negative_elbo`.
+"""Heads: the networks by which tasks decode a representation. All learn by one objective, `negative_elbo`.
 
 A head answers queries (b, q, k) on representations (b, c, h, w) with distributions over targets (b, q, ...). One of
 your own subclasses `Head`, takes the keywords inputs, query and target beside its options, and goes into `HEADS`.
@@ -21,50 +21,67 @@ from gqn.models.outputs import Output, Shape
 
 @dataclass(frozen=True)
 class Answer(Prediction):
-    """A prediction of any task: beside a mean and the KL of its latents, the distribution of the answer."""
+    """A prediction of any task: its mean, the KL of its latents and the distribution of the answer.
+
+    Args:
+        mean: (b, q, ...).
+        kl: (b, q, L), in nats; L is 0 for a head without latents, see `no_latents`.
+        distribution: batch shape (b, q), event shape the target's.
+    """
 
     distribution: Distribution  # batch shape (b, q), event shape the target's
 
 
 def negative_elbo(answer: Answer, target: Tensor) -> Tensor:
-    """KL - log p(target), in nats, (b, q); without latents it is the negative log-likelihood."""
+    """Return KL - log p(target), in nats, (b, q); without latents it is the negative log-likelihood."""
     return answer.kl.sum(dim=-1) - answer.distribution.log_prob(target)
 
 
 def mean_loss(answer: Answer, asked: Views) -> Tensor:
-    """The mean of `negative_elbo` over the queries of which the answers are known; zero where there is none."""
+    """Return the mean of `negative_elbo` over the queries whose answers are known; zero where there is none."""
     return mean_known(negative_elbo(answer, asked.known()), asked.present)
 
 
 def mean_known(values: Tensor, present: Tensor | None) -> Tensor:
-    """The mean of values (b, q) where present, all where it is None; zero where none is."""
+    """Return the mean of values (b, q) where present, of all where it is None; zero where none is."""
     return values.mean() if present is None else torch.where(present, values, 0).sum() / present.sum().clamp(min=1)
 
 
 class Head(nn.Module):
-    """What every head offers; `forward` is the one thing to write.
+    """Base of all heads; `forward` is the one method to write.
 
-    A head is made with keywords inputs, what the representation is (`gqn.models.outputs`); query, the numbers of a query, 0 for
-    none; target, the shape of an answer; and its own options.
+    A class attribute `measure` names the error that `error` gives beside the nats.
+
+    Args:
+        inputs: the kind of representation that it reads (`gqn.models.outputs`).
+        query: numbers of a query, 0 for none.
+        target: shape of an answer.
+        options: the head's own.
     """
 
     measure = "squared_error"
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
-        """query (b, q, k), r (b, c, h, w), target (b, q, ...) where it may be seen, for a posterior."""
+        """Return answers to queries.
+
+        Args:
+            query: (b, q, k).
+            r: (b, c, h, w).
+            target: (b, q, ...), where a posterior may see it.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
-        """One answer to each query, (b, q, ...)."""
+        """Return one answer to each query, (b, q, ...), drawn from its distribution."""
         return self(query, r).distribution.sample()
 
     def floor(self) -> float:
-        """Nats below which no loss can go, where a standard deviation is fixed."""
+        """Return the nats below which no loss can go, where a standard deviation is fixed."""
         return 0.0
 
     def error(self, answer: Answer, target: Tensor) -> Tensor:
-        """How wrong an answer is in other terms than nats, of which `measure` is the name, (b, q)."""
+        """Return the error (b, q) of answers by the measure that `measure` names."""
         return (answer.mean - target).square().reshape(*target.shape[:2], -1).mean(dim=-1)
 
 
@@ -119,7 +136,7 @@ class Render(Head):
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
-        """The mean frame under one draw of the latents, without the pixels' noise, as the paper shows it."""
+        """Return the mean frame under one draw of the latents, without the pixels' noise, as the paper shows it."""
         return self.generator(query, r).mean
 
     def floor(self) -> float:
@@ -164,7 +181,7 @@ class QueryMLP(nn.Module):
         self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, query: Tensor, r: Tensor) -> Tensor:
-        """query (b, q, k), r (b, c, h, w) -> (b, q, outputs), in float32 or better."""
+        """Return (b, q, outputs), in float32 or better, for query (b, q, k) and r (b, c, h, w)."""
         read = self.read(r.flatten(1))[:, None]
         asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
         return promote(self.rest(asked))
@@ -217,7 +234,7 @@ class Classify(Head):
         return Answer(classes.probs, no_latents(outputs), _over(classes, len(self.target)))
 
     def error(self, answer: Answer, target: Tensor) -> Tensor:
-        """The share of classes that are not the likeliest one."""
+        """Return the share of classes that are not the likeliest one."""
         wrong = answer.mean.argmax(dim=-1) != target
         return wrong.float().reshape(*target.shape[:2], -1).mean(dim=-1)
 
@@ -247,7 +264,7 @@ class Density(Head):
         return Answer(mixture.mean, no_latents(outputs[..., 0]), mixture)
 
     def error(self, answer: Answer, target: Tensor) -> Tensor:
-        """Of the likeliest component's mean: that of the mixture may be an answer that is none."""
+        """Return the squared error of the likeliest component's mean; the mixture's may lie between two answers."""
         mixture = cast(MixtureSameFamily, answer.distribution)
         likeliest = mixture.mixture_distribution.probs.argmax(dim=-1)[..., None, None]
         means = mixture.component_distribution.mean
@@ -255,7 +272,7 @@ class Density(Head):
         return (best - target).square().mean(dim=-1)
 
 
-# Heads by name, and the place to register one's own.
+#: Heads by name, and the place to register one's own.
 HEADS: dict[str, Callable[..., Head]] = {
     "render": Render,
     "vector": Vector,
@@ -266,15 +283,15 @@ HEADS: dict[str, Callable[..., Head]] = {
 
 
 def no_latents(like: Tensor) -> Tensor:
-    """The KL of a head without latents, for outputs (b, q, ...): (b, q, 0)."""
+    """Return the KL of a head without latents, (b, q, 0), for outputs (b, q, ...)."""
     return like.new_zeros((*like.shape[:2], 0))
 
 
 def deviation(spread: Tensor) -> Tensor:
-    """A learned standard deviation: positive, about 1 at the start, and never so small that a density explodes."""
+    """Return a learned standard deviation: positive, about 1 at the start, never so small that a density explodes."""
     return nn.functional.softplus(spread + 0.54) + 1e-3
 
 
 def _over(distribution: Distribution, axes: int) -> Distribution:
-    """One distribution over the last axes together."""
+    """Return one distribution over the last axes together."""
     return Independent(distribution, axes, validate_args=False) if axes else distribution

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 
 class LSTMState(NamedTuple):
+    """State of a convolutional LSTM cell."""
+
     hidden: Tensor  # (n, c, h, w)
     cell: Tensor  # (n, c, h, w)
 
@@ -19,10 +21,12 @@ class ConvLSTMCell(nn.Module):
 
     conv([a, b]) = conv(a) + conv(b), so what does not change over the steps enters as `static` gates, bias included.
 
-    inputs: channels of the inputs that change from step to step; the cell's own state comes after them.
-    hidden: channels of the state.
-    fan_in: channels that all convolutions into the gates have together, the static ones included (initial scale).
-    first: the cell serves the first step alone, where the state is zero and needs no weights.
+    Args:
+        inputs: channels of the inputs that change from step to step; the cell's own state comes after them.
+        hidden: channels of the state.
+        kernel: size of the convolution, odd.
+        fan_in: channels that all convolutions into the gates have together, the static ones included (initial scale).
+        first: the cell serves the first step alone, where the state is zero and needs no weights.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int, fan_in: int, *, first: bool = False) -> None:
@@ -33,9 +37,12 @@ class ConvLSTMCell(nn.Module):
             initialise_part(self.gates, fan_in)
 
     def forward(self, inputs: Sequence[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
-        """One step. inputs: (n, c_i, h, w) each; static: (n, 4 * hidden, h, w); no state stands for zeros.
+        """Take one step and return the new state.
 
-        Without a state, inputs may be left out from the end: those are zeros too.
+        Args:
+            inputs: (n, c_i, h, w) each. Without a state, inputs may be left out from the end: those are zeros too.
+            state: of the step before; None stands for zeros.
+            static: (n, 4 * hidden, h, w), gates from inputs that do not change.
         """
         known = [*inputs] if state is None else [*inputs, state.hidden]
         gates = static if self.gates is None or not known else static + convolve_known(self.gates, known)
@@ -47,7 +54,7 @@ class ConvLSTMCell(nn.Module):
 
 
 def convolve_known(conv: nn.Conv2d, known: Sequence[Tensor]) -> Tensor:
-    """Convolution of a concatenation of which only the first channels are given and the others are zero."""
+    """Convolve a concatenation of which only the first channels are given and the others are zero."""
     x = torch.cat(list(known), dim=1)
     if x.shape[1] == conv.in_channels:
         return conv(x)
@@ -55,7 +62,7 @@ def convolve_known(conv: nn.Conv2d, known: Sequence[Tensor]) -> Tensor:
 
 
 class CameraConv2d(nn.Module):
-    """What a convolution adds to its output when the camera's numbers, put on planes, are concatenated to its input.
+    """The part of a convolution that comes from the camera's numbers, as planes beside its other inputs.
 
     It is a linear map of k numbers: the kernel is convolved with the plane pattern of each number once, for all
     cameras, and no input has an odd number of channels.
@@ -67,19 +74,19 @@ class CameraConv2d(nn.Module):
         initialise_part(self.conv, fan_in)
 
     def forward(self, cameras: Tensor, patterns: Tensor) -> Tensor:
-        """cameras (n, k), patterns (k, k, h, w): the planes that each number alone gives. Returns (n, c, h, w)."""
+        """Return (n, c, h, w) for cameras (n, k) and patterns (k, k, h, w), the planes that each number alone gives."""
         response = self.conv(patterns.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (k, h, w, c)
         return (cameras @ response.flatten(1)).view(-1, *response.shape[1:]).permute(0, 3, 1, 2)
 
 
 def constant_planes(numbers: int, height: int, width: int, like: Tensor) -> Tensor:
-    """Patterns for `CameraConv2d` by which each number fills a plane of its own, (k, k, h, w)."""
+    """Return the patterns for `CameraConv2d` by which each number fills a plane of its own, (k, k, h, w)."""
     eye = torch.eye(numbers, device=like.device, dtype=like.dtype)
     return eye[:, :, None, None].expand(-1, -1, height, width)
 
 
 def initialise_part(conv: nn.Conv2d, fan_in: int) -> None:
-    """PyTorch's default initial scale for a convolution of `fan_in` channels of which `conv` is a part."""
+    """Give `conv`, a part of a convolution of `fan_in` channels, the initial scale that PyTorch gives the whole."""
     bound = 1 / math.sqrt(fan_in * conv.weight[0, 0].numel())
     nn.init.uniform_(conv.weight, -bound, bound)
     if conv.bias is not None:

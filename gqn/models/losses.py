@@ -14,11 +14,12 @@ class Gaussian(NamedTuple):
     log_variance: Tensor
 
     def sample(self) -> Tensor:
+        """Return one draw."""
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
 
 def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
-    """KL(q || p) in nats of each element, in float32 or better; zero where q = p."""
+    """Return KL(q || p) in nats of each element, in float32 or better; zero where q = p."""
     q_mean, q_log_variance, p_mean, p_log_variance = (promote(t) for t in (*q, *p))
     difference = q_log_variance - p_log_variance
     # expm1 keeps the small differences that exp(d) - 1 would cancel.
@@ -26,7 +27,7 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
 
 
 def log_likelihood(frames: Tensor, mean: Tensor, sigma: float | Tensor) -> Tensor:
-    """log N(frames; mean, sigma^2) in nats, summed over the last three axes: (..., c, h, w) -> (...)."""
+    """Return log N(frames; mean, sigma^2) in nats, summed over the last three axes: (..., c, h, w) -> (...)."""
     squares = (promote(frames) - promote(mean)).square().sum(dim=(-3, -2, -1))
     sigma = torch.as_tensor(sigma, dtype=torch.float64, device=squares.device)  # of no axes: it keeps the result's type
     floor = math.prod(frames.shape[-3:]) * (sigma.log() + 0.5 * math.log(2 * math.pi))
@@ -34,7 +35,7 @@ def log_likelihood(frames: Tensor, mean: Tensor, sigma: float | Tensor) -> Tenso
 
 
 def likelihood_floor(sigma: float, values: int) -> float:
-    """Negative log-likelihood, in nats, of `values` pixel values that are predicted without error.
+    """Return the negative log-likelihood, in nats, of `values` pixel values that are predicted without error.
 
     No loss goes below it: 6,909 for 64 x 64 x 3 values at sigma = 0.7.
     """
@@ -42,15 +43,15 @@ def likelihood_floor(sigma: float, values: int) -> float:
 
 
 def promote(x: Tensor) -> Tensor:
-    """float32 where x is of lower precision, else x."""
+    """Return x in float32 where it is of lower precision, else as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def annealed(step: int, start: float, end: float, steps: int) -> float:
-    """Linear from `start` at step 0 to `end` at `steps`, and `end` from there on (supplementary section 4.1)."""
+    """Return a value that goes linearly from `start` at step 0 to `end` at `steps` (supplementary section 4.1)."""
     return end if step >= steps else start + (end - start) * step / steps
 
 
 def averaging_decay(step: int, decay: float) -> float:
-    """Decay of the moving average of the weights: small in the first steps, so that it forgets the start."""
+    """Return the decay of the EMA at a step: small in the first steps, so that the average forgets the start."""
     return min(decay, (1 + step) / (10 + step))

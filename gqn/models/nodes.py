@@ -1,4 +1,4 @@
-"""The nodes of a graph: what a file says of them, their modules, and a trial of those on PyTorch's meta device.
+"""The nodes of a graph: their description as in a file, their modules, and a trial on PyTorch's meta device.
 
 The trial knows shapes and counts operations but computes no numbers, so that an edit which does not fit is found before
 it is made.
@@ -39,7 +39,7 @@ class GraphError(Error):
 
 @dataclass(frozen=True)
 class Node:
-    """What a file says of a node.
+    """The description of a node, as in a graph's file.
 
     network: a name of `SENSES`, `ENCODERS` or `HEADS`. options: its arguments, in which a sense has the shape `frame`
     and the numbers `pose` of an observation, and a task the shape `target` and the numbers `query` of a question.
@@ -62,7 +62,7 @@ class Node:
 
 
 def data_of(name: str, node: Node) -> str:
-    """What a dataset calls the observations of a sense or the answers of a task."""
+    """Return the dataset's name for the observations of a sense or the answers of a task."""
     return node.data or ("frames" if node.network in (*REPRESENTATIONS, "render") else name)
 
 
@@ -84,7 +84,7 @@ class Trial(NamedTuple):
 
     @property
     def reads(self) -> Output:
-        """What a task's head is made for: the sum of its inputs."""
+        """The kind of representation that a task's head reads: the sum of its inputs."""
         return summed(*self.inputs.values())
 
 
@@ -122,7 +122,7 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
 
 
 def build(node: Node, inputs: Mapping[str, Output]) -> nn.Module:
-    """The untrained module of a node."""
+    """Return the untrained module of a node."""
     if node.kind == "representation":
         return Fusion(inputs, encoder=node.network, **node.options)
     if node.kind == "task":
@@ -165,7 +165,7 @@ def with_owner(name: str, node: Node, spec: Spec) -> Node:
 
 
 def ordered(spec: Spec) -> list[str]:
-    """The names with every node after those that it needs. Raises GraphError."""
+    """Return the names with every node after those that it needs. Raises GraphError."""
     done: list[str] = []
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -195,7 +195,7 @@ def ordered(spec: Spec) -> list[str]:
 
 
 def check_sizes(name: str, node: Node, made: Trial, trial: Trial) -> None:
-    """Raises GraphError where a node that keeps its weights would read other sizes than it was made for."""
+    """Raise GraphError where a node that keeps its weights would read other sizes than it was made for."""
     if node.kind == "task":
         sizes = {"": (made.reads, trial.reads)}
     else:
@@ -213,7 +213,7 @@ def _size(output: Output, other: Output) -> str:
 
 
 def check_limits(name: str, spec: Spec) -> None:
-    """Raises GraphError where a task is limited to what is no sense below it."""
+    """Raise GraphError where a task is limited to something that is no sense below it."""
     senses = {key for key in below(spec, name) if spec[key].kind == "sense"}
     if strange := [key for key in spec[name].senses if key not in senses]:
         read = listed(sorted(senses))
@@ -221,7 +221,7 @@ def check_limits(name: str, spec: Spec) -> None:
 
 
 def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views) -> None:
-    """Raises GraphError where views are not those of a sense, or questions not those of a task, by their shapes."""
+    """Raise GraphError where views are not those of a sense, or questions not those of a task, by their shapes."""
     if node.kind != kind:
         raise GraphError(f"'{name}' is a {node.kind} and no {kind}")
     shape, numbers = ("frame", "pose") if kind == "sense" else ("target", "query")
@@ -237,7 +237,7 @@ def check_views(name: str, node: Node, kind: Kind, encoded: Shape, views: Views)
 
 
 def renamed(spec: Spec, old: str, new: str) -> dict[str, Node]:
-    """The nodes with another name for one of them, wherever it stands."""
+    """Return the nodes with another name for one of them, wherever it stands."""
 
     def named(*names: str) -> tuple[str, ...]:
         return tuple(new if name == old else name for name in names)
@@ -251,17 +251,17 @@ def renamed(spec: Spec, old: str, new: str) -> dict[str, Node]:
 
 
 def below(spec: Spec, name: str) -> set[str]:
-    """A node and all that it reads, directly or not."""
+    """Return a node and all that it reads, directly or not."""
     return {name}.union(*(below(spec, key) for key in spec[name].inputs))
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message."""
+    """Return names for a message."""
     return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 def to_plain(spec: Spec) -> dict[str, dict[str, dict[str, Any]]]:
-    """Nodes as a file has them: by section, plain values, without those that are the default."""
+    """Return nodes as a file has them: by section, plain values, without those that are the default."""
 
     def plain(node: Node) -> dict[str, Any]:
         told = {f.name: getattr(node, f.name) for f in fields(Node)[3:] if getattr(node, f.name) != f.default}
@@ -277,7 +277,7 @@ def to_plain(spec: Spec) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def from_plain(values: Any) -> dict[str, Node]:
-    """The inverse of `to_plain`. Raises GraphError for what is not expected there."""
+    """Return nodes from plain values, the inverse of `to_plain`. Raises GraphError for values that make no graph."""
     if not isinstance(values, Mapping) or not set(values) <= set(SECTIONS):
         raise GraphError(f"a graph has {listed(SECTIONS)}, each with nodes by name; found {values!r:.80}")
     spec: dict[str, Node] = {}
@@ -293,7 +293,7 @@ def from_plain(values: Any) -> dict[str, Node]:
 
 
 def node_from_plain(kind: Kind, name: str, values: Any) -> Node:
-    """One node from the values that a file or a call names. Raises GraphError."""
+    """Return one node from the values that a file or a call names. Raises GraphError."""
     if not isinstance(values, Mapping):
         raise GraphError(f"{kind} '{name}': expected its {WORDS[kind]} and options by name, found {values!r:.80}")
     known = {f.name for f in fields(Node)[3:]}

@@ -1,4 +1,4 @@
-"""Senses: an encoder of one observation and the pose that it was made from, and how the views of a scene become one r.
+"""Senses: encoders of one observation and the pose that it was made from, and the r that a scene's views make.
 
 Each encoder maps frames (n, ...) and cameras (n, k) to (n, channels, h', w'). Vision's: `gqn.models.encoders`.
 """
@@ -63,7 +63,7 @@ class SpectrogramEncoder(nn.Module):
 
 
 def vision(network: Vision) -> Callable[..., nn.Module]:
-    """One of `gqn.models.encoders`'s networks with the arguments of a sense, and its own."""
+    """Return a network of `gqn.models.encoders` that takes the arguments of a sense, and its own."""
 
     def build(*, frame: Shape, pose: int, **options: Any) -> nn.Module:
         if len(frame) != 3 or frame[1] != frame[2]:
@@ -99,13 +99,13 @@ class Sense(nn.Module):
         return cast(Output | None, getattr(self.encoder, "output", None))
 
     def forward(self, views: Views) -> Tensor:
-        """Representation of b scenes, (b, c, h', w'), from their views, of which some may be encoded already."""
+        """Return the representation of b scenes, (b, c, h', w'), from their views, which may be encoded already."""
         features = views.frames if isinstance(views, EncodedViews) else encode_views(self.encoder, views)
         return aggregate_views(features, views.present, self.aggregate, self.normalise)
 
 
 def encode_views(encoder: nn.Module, views: Views) -> Tensor:
-    """What an encoder gives of each view by itself, (b, m, c, h', w')."""
+    """Return the features of each view by itself, (b, m, c, h', w')."""
     frames = views.known().flatten(0, 1)
     if frames.dim() == 4:
         frames = frames.contiguous(memory_format=torch.channels_last)
@@ -113,11 +113,16 @@ def encode_views(encoder: nn.Module, views: Views) -> Tensor:
 
 
 def aggregate_views(features: Tensor, present: Tensor | None, aggregate: Aggregate, normalise: bool) -> Tensor:
-    """One representation (b, c, h', w') from those of m views, (b, m, c, h', w'); the views' order does not matter.
+    """Return one representation of each scene from those of its views; the views' order does not matter.
 
-    present: (b, m), the views that count; None for all. A scene without views gets zeros.
-    aggregate: "sum" over views as published (supplementary section 2), or their "mean".
-    normalise: layer normalisation of the result, without learned scale (not in the paper).
+    Args:
+        features: (b, m, c, h', w').
+        present: (b, m), the views that count; None for all. A scene without views gets zeros.
+        aggregate: "sum" over views as published (supplementary section 2), or their "mean".
+        normalise: layer normalisation of the result, without learned scale (not in the paper).
+
+    Returns:
+        (b, c, h', w').
     """
     if present is None:
         r = features.mean(dim=1) if aggregate == "mean" and features.shape[1] else features.sum(dim=1)

@@ -29,9 +29,17 @@ NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is no
 class VolumeEncoder(nn.Module):
     """Features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
-    channels: of a cell. field_of_view: degrees, vertical, of the cameras. radius: half an edge, world units.
-    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s). Raises ValueError for cameras of other
-    numbers than the seven.
+    It maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s).
+
+    Args:
+        pixels: height and width of the frames.
+        channels: channels of a cell.
+        field_of_view: degrees, vertical, of the cameras.
+        radius: half an edge of the cube, world units.
+        hidden: channels of the convolutions.
+
+    Raises:
+        ValueError: for cameras of other numbers than the seven, or a field of view that is none.
     """
 
     def __init__(
@@ -64,7 +72,7 @@ class VolumeEncoder(nn.Module):
         return cells.unflatten(1, (SIDE, SIDE, SIDE)).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def seen(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each cell, for cameras (n, 7): the pixel of the features that shows it, and whether one does, (n, s^3)."""
+        """Return of each cell the pixel that shows it, and whether one does, (n, s^3) each, for cameras (n, 7)."""
         position, forward, right, up = camera_axes(cameras)
         away = cell_centres(self.radius, cameras) - position[:, None]  # (n, s^3, 3)
         # Not a matrix product, which autocast would compute in bfloat16.
@@ -76,11 +84,15 @@ class VolumeEncoder(nn.Module):
 
 
 class LookThrough(nn.Module):
-    """What query cameras see of a volume, on the generator's grid, before it is drawn.
+    """The view that query cameras have of a volume, as features on the generator's grid.
 
     Two convolutions in space, then rays: the cells at so many depths of each ray are the channels of a picture.
-    volume: what r is. out_channels: of what is made for the generator. grid: its height and width.
-    Maps r (b, c * s, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
+    It maps r (b, c * s, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
+
+    Args:
+        volume: the kind of r.
+        out_channels: channels of the view.
+        grid: height and width of the view.
     """
 
     def __init__(
@@ -93,6 +105,7 @@ class LookThrough(nn.Module):
     ) -> None:
         super().__init__()
         check_cameras(cameras)
+        self.volume = volume
         self.cell, self.radius, self.pinhole = volume.channels, volume.radius, half_width(volume.field_of_view)
         fold = max(1, SIDE // grid)  # rays of a cell of the grid along each axis
         self.rays = fold * grid
@@ -115,7 +128,7 @@ class LookThrough(nn.Module):
         return F.layer_norm(seen, seen.shape[1:])
 
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each ray and depth the number of the cell that it is in, and whether it is in one; (b, q * ... )."""
+        """Return of each ray and depth the number of its cell, and whether it is in one, (b, q * ...) each."""
         position, forward, right, up = (axis[:, :, None, None, None] for axis in camera_axes(cameras))
         across = (torch.arange(self.rays, device=cameras.device) + 0.5) * (2 / self.rays) - 1
         x, y = across[:, None, None], -across[:, None, None, None]
@@ -129,7 +142,7 @@ class LookThrough(nn.Module):
 
 
 def take(table: Tensor, index: Tensor, inside: Tensor) -> Tensor:
-    """Rows of a table of each scene, (n, rows, c), by their numbers (n, m): (n, m, c); zeros where not `inside`."""
+    """Return rows (n, m, c) of tables (n, rows, c) by their numbers (n, m); zeros where not `inside`."""
     n, rows, c = table.shape
     flat = torch.cat([table.reshape(n * rows, c), table.new_zeros(1, c)])
     first = rows * torch.arange(n, device=table.device)[:, None]
@@ -137,14 +150,14 @@ def take(table: Tensor, index: Tensor, inside: Tensor) -> Tensor:
 
 
 def with_neighbours(slices: Tensor) -> Tensor:
-    """(b, x, c, y, z) -> (b * x, 3 c, y, z): each slice between the one before and the one after it."""
+    """Return each slice between the one before and the one after it: (b, x, c, y, z) -> (b * x, 3 c, y, z)."""
     padded = F.pad(slices, (0, 0, 0, 0, 0, 0, 1, 1))
     beside = torch.cat([padded[:, :-2], slices, padded[:, 2:]], dim=2).flatten(0, 1)
     return beside.contiguous(memory_format=torch.channels_last)
 
 
 def cell_centres(radius: float, like: Tensor) -> Tensor:
-    """World coordinates of the cells' centres, (s^3, 3), z fastest."""
+    """Return the world coordinates of the cells' centres, (s^3, 3), z fastest."""
     along = ((torch.arange(SIDE, device=like.device) + 0.5) * (2 / SIDE) - 1).to(like.dtype) * radius
     return torch.cartesian_prod(along, along, along)
 
@@ -154,7 +167,7 @@ def within(number: Tensor, size: int) -> Tensor:
 
 
 def half_width(field_of_view: float) -> float:
-    """Half the width of what a camera sees at distance 1."""
+    """Return half the width of a camera's view at distance 1."""
     if not 0 < field_of_view < 180:
         raise ValueError(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
     return math.tan(math.radians(field_of_view) / 2)

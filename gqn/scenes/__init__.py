@@ -5,12 +5,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from gqn.core.files import given_name
 from gqn.scenes.family import Family
 from gqn.scenes.jaco import Jaco
 from gqn.scenes.mazes import Mazes
 from gqn.scenes.rooms import Rooms
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
+#: Worlds that can be drawn, by name: each makes a family of scenes from its options.
 FAMILIES: dict[str, Callable[..., Family]] = {
     "shepard_metzler_5_parts": partial(ShepardMetzler, parts=5),
     "shepard_metzler_7_parts": partial(ShepardMetzler, parts=7),
@@ -28,6 +30,8 @@ def family_of(dataset: Path) -> Family | None:
         described = json.loads((dataset / "dataset.json").read_text())
         return FAMILIES[described["family"]](**described["options"])
     except FileNotFoundError:
-        return FAMILIES[dataset.resolve().name]() if dataset.resolve().name in FAMILIES else None
+        # A link's own name counts before that of the folder which it leads to.
+        names = [name for name in (given_name(dataset), dataset.resolve().name) if name in FAMILIES]
+        return FAMILIES[names[0]]() if names else None
     except (KeyError, TypeError, ValueError):
         return None  # of another origin

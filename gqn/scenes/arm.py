@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gqn.core.errors import Error
 from gqn.scenes.jaco import HALF, random_target
 from gqn.scenes.kinova import ARM, FINGERS, JOINTS, TARGET, Arm, arm_spec
+from gqn.scenes.physics import mujoco
 
 Array = NDArray[np.float64]
 Labels = Mapping[str, Any]
@@ -248,7 +249,7 @@ def _search(arm: Arm, place: Array, joints: Array, direction: Array | None) -> A
 
 def _target(labels: Labels) -> Array:
     if not labels["objects"]:
-        raise ValueError("a scene without a target has no such task: draw it with a target")
+        raise Error("a scene without a target has no such task: draw it with a target")
     return np.array(labels["objects"][0]["position"], np.float64)
 
 

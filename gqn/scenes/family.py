@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
 from gqn.core.display import Rectangle
+from gqn.core.errors import Error
 from gqn.scenes.render import World, render
 from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes, touch
 
@@ -59,7 +60,7 @@ class Family(ABC):
     def __post_init__(self) -> None:
         self.at_least(1, "size", "views", "samples")
         if "touch" in self.senses and not self.hand:
-            raise ValueError("senses: this family holds no objects to touch")
+            raise Error("senses: this family holds no objects to touch")
         for option, kind in get_type_hints(type(self)).items():
             several = get_origin(kind) is tuple
             choices = get_args(get_args(kind)[0] if several else kind)
@@ -68,7 +69,7 @@ class Family(ABC):
             chosen = getattr(self, option)
             for value in chosen if several else [chosen]:
                 if value not in choices:
-                    raise ValueError(f"{option} is {value!r}, must be one of {', '.join(map(str, choices))}")
+                    raise Error(f"{option} is {value!r}, must be one of {', '.join(map(str, choices))}")
 
     @property
     def field_of_view(self) -> float:
@@ -81,10 +82,10 @@ class Family(ABC):
         return ()
 
     def at_least(self, least: int, *options: str) -> None:
-        """Raise ValueError for options below `least`."""
+        """Raise Error for options below `least`."""
         for option in options:
             if getattr(self, option) < least:
-                raise ValueError(f"{option} is {getattr(self, option)}, must be at least {least}")
+                raise Error(f"{option} is {getattr(self, option)}, must be at least {least}")
 
     @abstractmethod
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:

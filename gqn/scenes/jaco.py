@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import ClassVar, Literal
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import JACO, Geometry, look_at
+from gqn.core.errors import Error
 from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.kinova import FLOOR, JOINTS, TARGET, Arm, arm_spec
+from gqn.scenes.physics import mujoco
 from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.rooms import PLAIN, room
 from gqn.scenes.solids import add_slabs
@@ -63,7 +64,7 @@ class Jaco(Family):
         super().__post_init__()
         self.at_least(0, "hues")
         if not set(self.moving) <= set(range(1, JOINTS + 1)):
-            raise ValueError(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
+            raise Error(f"moving is {self.moving}, joints are numbered from 1 to {JOINTS}")
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         arm = _arm(self.walls != "none", self.target)

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gqn.core.extras import MissingExtra
+from gqn.scenes.physics import mujoco
 
 Array = NDArray[np.float64]
 
@@ -24,11 +26,11 @@ FREE = (-np.pi, np.pi)  # radians, of joints that turn without end
 def arm_spec(floor_half: float) -> mujoco.MjSpec:
     """The arm on a floor at height 0, square, `floor_half` metres to each side; geoms collide with it and one another.
 
-    Raises ModuleNotFoundError where dm_control is not installed.
+    Raises MissingExtra where dm_control is not installed.
     """
     package = find_spec("dm_control")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("the arm needs the files of dm_control: pip install 'gqn[worlds]'")
+        raise MissingExtra("the arm needs the files of dm_control: pip install 'gqn[worlds]'")
     folder = Path(package.submodule_search_locations[0]) / "third_party/kinova"
     spec = mujoco.MjSpec.from_file(str(folder / "jaco_arm.xml"))
     hand = mujoco.MjSpec.from_file(str(folder / "jaco_hand.xml"))

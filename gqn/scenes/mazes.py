@@ -1,4 +1,4 @@
-"""Mazes: layouts of labmaze, one or two rooms and the corridors between them, seen along a walk.
+"""Mazes: one or two rooms and the corridors between them, seen along a walk.
 
 Section 4 of the supplement of Eslami et al. (2018); units, lens, heights, layouts, the walk and the colours follow 24
 genuine mazes (results/worlds). Corridors look alike in all mazes; each room has walls and a floor of its own. The
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from gqn.core.camera import MAZES, Geometry
 from gqn.core.display import MAZES_DISPLAY, Rectangle
+from gqn.core.errors import Error
 from gqn.scenes import display
 from gqn.scenes.family import Family, Scene, Setting, draw_contents
+from gqn.scenes.layout import maze_layout
 from gqn.scenes.render import Lighting, World
 from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
@@ -102,7 +104,7 @@ class Mazes(Family):
         self.at_least(5, "cells")
         self.at_least(1, "most_rooms")
         if not self.cells % 2:
-            raise ValueError(f"cells is {self.cells}, must be odd")
+            raise Error(f"cells is {self.cells}, must be odd")
 
     @property
     def covered(self) -> tuple[Rectangle, ...]:
@@ -110,7 +112,7 @@ class Mazes(Family):
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         """Return a random maze; its twin has the same layout and walk, and its rooms other walls and floors."""
-        open_cells, rooms = self._layout(random)
+        open_cells, rooms = maze_layout(self.cells, int(random.integers(1, self.most_rooms, endpoint=True)), random)
         walk = self._walk(open_cells, random)
         looks = draw_contents(self._looks, random, contents)
         world = maze(open_cells, rooms, looks, self.geometry, self.textures)
@@ -138,34 +140,6 @@ class Mazes(Family):
             for number in range(self.most_rooms)
         ]
         return [Look(*CORRIDOR), *rooms]
-
-    def _layout(self, random: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Which cells (rows, columns) can be walked, the outermost never, and to which room each belongs, 0 for none.
-
-        Raises ModuleNotFoundError without labmaze.
-        """
-        try:
-            import labmaze
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("mazes need labmaze: pip install 'gqn[worlds]'") from error
-        drawn = labmaze.RandomMaze(
-            height=self.cells,
-            width=self.cells,
-            max_rooms=self.most_rooms,
-            room_min_size=3 if self.cells > 5 else 1,
-            room_max_size=min(5, self.cells - 2),
-            has_doors=False,
-            simplify=True,
-            spawns_per_room=0,
-            objects_per_room=0,
-            random_seed=int(random.integers(1, 2**31)),
-        )
-        open_cells = np.array([[sign != "*" for sign in row] for row in str(drawn.entity_layer).splitlines()])
-        letters = np.array([list(row) for row in str(drawn.variations_layer).splitlines()])
-        rooms = np.zeros(letters.shape, np.int64)
-        for number, letter in enumerate(sorted(set(letters.ravel()) - {"."}), 1):
-            rooms[letters == letter] = number
-        return open_cells, rooms
 
     def _cells(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and column of the cells in which places (n, 2) lie."""

@@ -7,11 +7,11 @@ A `World` is a model in its pose and what its surfaces look like. `trace` says w
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.core.camera import axes
+from gqn.scenes.physics import mujoco
 from gqn.scenes.textures import TILE, look_up
 
 Array = NDArray[np.float64]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import ROOMS, Geometry, look_at
+from gqn.core.errors import Error
 from gqn.scenes.family import Family, Setting
 from gqn.scenes.render import BRIGHT, Lighting, World
 from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_of, posed, random_rotation
@@ -72,13 +73,13 @@ class Rooms(Family):
         self.at_least(0, "fewest_objects", "hues")
         self.at_least(max(1, self.fewest_objects), "most_objects")
         if self.most_objects > 6:
-            raise ValueError(f"most_objects is {self.most_objects}, must be at most 6, which the room has place for")
+            raise Error(f"most_objects is {self.most_objects}, must be at most 6, which the room has place for")
         if "touch" in self.senses and not self.fewest_objects:
-            raise ValueError("fewest_objects is 0: a room without objects has nothing to touch")
+            raise Error("fewest_objects is 0: a room without objects has nothing to touch")
         if not self.shapes:
-            raise ValueError("shapes is empty, name at least one")
+            raise Error("shapes is empty, name at least one")
         if not 0.02 <= self.smallest <= self.largest <= 0.25:
-            raise ValueError(
+            raise Error(
                 f"smallest is {self.smallest} and largest {self.largest}: 0.02 <= smallest <= largest <= 0.25 holds not"
             )
 
@@ -92,9 +93,8 @@ class Rooms(Family):
         cameras = self._place_cameras(solids, random)
         if contents is not None:
             solids = self._other_solids(cameras, contents)
-        world = self.world(
-            solids, lighting, (wall, hsv_to_rgb(hue, 0.55, 0.75) if colour is None else colour), (floor, ground)
-        )
+        paint = colour or hsv_to_rgb(hue, 0.55, 0.75)
+        world = self.world(solids, lighting, (wall, paint), (floor, ground))
         labels = {
             "objects": [vars(solid) for solid in solids],
             "light": {"lamp": lighting.lamp},

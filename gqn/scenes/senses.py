@@ -1,10 +1,10 @@
 """Further senses of a drawn scene: depth and normals of its views, and touch by a probe at known poses."""
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.core.camera import axes, look_at
+from gqn.scenes.physics import mujoco
 from gqn.scenes.render import PIXELS_AT_ONCE, World, trace
 
 Array = NDArray[np.float64]

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import SHEPARD_METZLER, Geometry, axes
+from gqn.core.errors import Error
 from gqn.scenes.family import Family, Setting, draw_contents
+from gqn.scenes.physics import mujoco
 from gqn.scenes.render import World
 from gqn.scenes.solids import boxes, place_boxes
 
@@ -53,9 +54,9 @@ class ShepardMetzler(Family):
         self.at_least(1, "parts")
         self.at_least(0, "hues")
         if self.parts > LONGEST:
-            raise ValueError(f"parts is {self.parts}, must be at most {LONGEST}")
+            raise Error(f"parts is {self.parts}, must be at most {LONGEST}")
         if not -90 <= self.elevation <= 90:
-            raise ValueError(f"elevation is {self.elevation}, must be from -90 to 90 degrees")
+            raise Error(f"elevation is {self.elevation}, must be from -90 to 90 degrees")
 
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
         positions, colours = draw_contents(self.object, random, contents)

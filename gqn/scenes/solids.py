@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
-import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gqn.scenes.physics import mujoco
 
 Array = NDArray[np.float64]
 Shape = Literal["box", "sphere", "cylinder", "capsule", "cone", "triangle", "icosahedron"]

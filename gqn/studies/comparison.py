@@ -6,6 +6,7 @@ reinforcement learning at the edge of the statistical precipice" (rliable). Inte
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,16 @@ def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[Array
         return float(np.mean([np.heaviside(a[:, None] - b, 0.5).mean() for a, b in pairs]))
 
     return Estimate(better(*samples), *_interval(samples, better))
+
+
+def spread(
+    values: Sequence[float], form: str = ".2f", middle: Callable[[Sequence[float]], float] = fmean, never: str = "never"
+) -> str:
+    """Return the mean, or another middle, and the lowest and highest of values, as a table shows them."""
+    shown, low, high = (
+        format(v, form) if np.isfinite(v) else never for v in (middle(values), min(values), max(values))
+    )
+    return shown if len(values) == 1 else f"{shown} ({low} to {high})"
 
 
 def _interval(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gqn.core.errors import Error
+from gqn.core.errors import Error, of_memory, unknown
 from gqn.core.files import save_tensors
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError, listed
@@ -24,7 +24,7 @@ class CheckpointError(Error):
 
 
 def save(
-    folder: Path,
+    file: Path,
     *,
     config: Config,
     step: int,
@@ -44,34 +44,55 @@ def save(
         "ema": ema.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    save_tensors(folder / FILE, contents)
+    save_tensors(file, contents)
 
 
 def found(path: str | Path) -> Path:
-    """The file of a checkpoint that is named by it, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
-    path = Path(path)
-    if str(path) in WEIGHTS and not path.exists():
-        path = shipped(str(path))
-    path = path if path.suffix == ".pt" else path / FILE
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one")
-    return path
+    """Return the file of a checkpoint by its name, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
+    given = Path(path)
+    path = given if given.suffix == ".pt" else given / FILE
+    if path.is_file():
+        return path
+    # A folder of that name without a checkpoint, as an evaluation makes one, does not hide the weights.
+    if str(given) in WEIGHTS:
+        return shipped(str(given))
+    shipped_too = f"; {unknown('shipped weights', str(given), WEIGHTS)}" if given.name == str(given) else ""
+    raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one{shipped_too}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint, named as `found` has it, with tensors on the CPU. Raises CheckpointError."""
+    """Return a checkpoint, named as for `found`, with tensors on the CPU. Raises CheckpointError."""
     path = found(path)
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for a damaged file
-        raise CheckpointError(f"{path} can't be read as a checkpoint ({type(error).__name__}): use another") from error
+    with path.open("rb") as file:  # what can't be opened is not damaged
+        try:
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
+        except Exception as error:  # torch.load raises many types for a damaged file
+            if of_memory(error):
+                raise
+            told = f"{path} can't be read as a checkpoint ({type(error).__name__}): use another"
+            raise CheckpointError(told) from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this version (format {FORMAT}): train anew")
+    kinds = {"config": dict, "step": int, "graph": dict, "ema": dict}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(contents.get(key), kind)]:
+        raise CheckpointError(f"{path} is a checkpoint without its {wrong[0]}: damaged, use another")
+    return contents
+
+
+def resumable(path: str | Path) -> dict[str, Any]:
+    """Return a checkpoint that `read` reads, of which a run can go on. Raises CheckpointError for weights alone."""
+    contents = read(path)
+    if missing := {"network", "optimizer", "seconds"} - contents.keys():
+        raise CheckpointError(
+            f"{path} holds weights alone, without {min(missing)}: begin another run by --start {path}"
+        )
     return contents
 
 
 def shipped(name: str) -> Path:
-    """The file of weights that come with the library. Raises CheckpointError where it is not what it was."""
+    """Return the file of weights that come with the library. Raises CheckpointError where its checksum is another."""
     path = Path(__file__).parents[1] / "weights" / f"{name}.pt"
     if not path.is_file() or sha256(path.read_bytes()).hexdigest() != WEIGHTS[name]:
         raise CheckpointError(f"{path} is missing or damaged: its checksum is not {WEIGHTS[name]}; install gqn again")
@@ -79,10 +100,13 @@ def shipped(name: str) -> Path:
 
 
 def load(path: str | Path) -> RecursiveGQN:
-    """Return a trained network, its EMA weights in evaluation mode.
+    """Load a trained network.
 
     Args:
         path: a run's folder, a checkpoint, or a name of `WEIGHTS`.
+
+    Returns:
+        The network with EMA weights, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: where it can't be read.
@@ -93,8 +117,19 @@ def load(path: str | Path) -> RecursiveGQN:
 def trained(contents: dict[str, Any]) -> RecursiveGQN:
     """Return the trained network of a checkpoint that `read` gave."""
     network = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
-    network.load_state_dict(contents["ema"])
+    fit(network, contents["ema"])
     return network.eval()
+
+
+def fit(network: RecursiveGQN, weights: dict[str, Any]) -> None:
+    """Give a network the weights of its checkpoint. Raises CheckpointError where they are another network's."""
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        told = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"the checkpoint's weights are not those of its graph ({told}): damaged, use another"
+        ) from error
 
 
 def extract(run: str | Path, file: str | Path, nodes: Iterable[str] = (), *, half: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Configuration of a run: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -82,16 +83,16 @@ class TrainingConfig:
     """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
     def learning_rate_at(self, step: int) -> float:
-        """Adam's learning rate at a step."""
+        """Return Adam's learning rate at a step."""
         rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
         return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def sigma_at(self, step: int) -> float:
-        """Standard deviation of the pixels at a step."""
+        """Return the standard deviation of the pixels at a step."""
         return annealed(step, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
 
     def with_schedules(self) -> "TrainingConfig":
-        """The same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
+        """Return the same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
         return replace(
             self,
             learning_rate_steps=self.learning_rate_steps or self.steps,
@@ -113,6 +114,10 @@ class GraphConfig:
     """Train one task a step, in turn, instead of all at each step."""
     cache: bool = True
     """Encode what frozen senses observe once, before training, where that is less work than at every step."""
+
+    def __post_init__(self) -> None:
+        for name in ("graph", "start"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        for name in ("data", "runs", "name"):  # a notebook has paths
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -194,7 +201,7 @@ class Config:
             ("latent", m.latent > 0, "at least 1"),
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
-            ("seed", self.seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
             ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),
             ("generation_steps", m.generation_steps > 1, "at least 2"),
@@ -272,15 +279,17 @@ BEST = replace(
     ),
     evaluation=PAPER.evaluation,
 )
+#: Presets of `run-gqn.py` by name.
 PRESETS: dict[str, Config] = {config.preset: config for config in (QUICK, SMALL, PAPER, BEST)}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain values."""
     return asdict(config)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Raises Error for an unknown key, a missing one or a bad value."""
+    """Return the configuration of plain values by `to_dict`. Raises Error for an unknown key or a bad value."""
     try:
         return dacite.from_dict(Config, values, dacite.Config(strict=True, cast=[tuple]))
     except dacite.DaciteError as error:

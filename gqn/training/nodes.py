@@ -1,6 +1,7 @@
 """Trained nodes that a run begins with, and what its frozen senses can encode beforehand."""
 
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,4 +84,10 @@ def mapped(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> Tensor:
     """Return a tensor of zeros in a file without a name."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)  # or a full disk is a bus error
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}, to encode scenes beforehand; --no-cache does not", str(folder)
+            ) from None
         return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=dtype).view(shape)

@@ -3,17 +3,14 @@
 import copy
 import json
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -23,28 +20,33 @@ from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
 from gqn.core.signals import Interrupted, caught_signals
 from gqn.core.views import Batch
-from gqn.data.batches import FRAMES, Asked, Scenes, TrainingBatches, check_data, evaluation_batches
-from gqn.data.dataset import SceneDataset
+from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
-from gqn.data.labels import scene_labels
+from gqn.data.loading import loading
 from gqn.figures import predictions as plots
-from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
 from gqn.models.losses import averaging_decay, likelihood_floor
-from gqn.models.nodes import GraphError, below, data_of, listed
 from gqn.training import checkpoint
-from gqn.training.config import Config, ModelConfig, to_dict
-from gqn.training.nodes import encode_scenes, take_weights
+from gqn.training.config import Config, to_dict
+from gqn.training.folder import TrainingError, run_folder
+from gqn.training.logs import Logs
+from gqn.training.losses import Losses
+from gqn.training.nodes import encode_scenes
 from gqn.training.objective import Objective
+from gqn.training.setup import (
+    asked_by,
+    build,
+    chosen_tasks,
+    computes_in_bfloat16,
+    open_dataset,
+    open_scenes,
+    resolved,
+)
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
 METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
-
-
-class TrainingError(Error):
-    """A run that can't start or go on; the message says why and what to do."""
 
 
 def train(
@@ -53,7 +55,7 @@ def train(
     *,
     scenes: Scenes | None = None,
     held_out: Scenes | None = None,
-    resume: bool = False,
+    resume: bool | str | Path = False,
 ) -> Path:
     """Train as `config` says and return the run's folder, runs/name.
 
@@ -62,15 +64,21 @@ def train(
     TensorBoard logs and checkpoint.pt. SIGTERM or Ctrl-C saves and raises Interrupted.
 
     Args:
+        config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
-        resume: go on with the run in the folder, on the same curve as if it had not stopped.
+        resume: go on with the run in the folder, on the same curve as if it had not stopped; or from a checkpoint's
+            file that lies there in place of its last.
+
+    Returns:
+        The run's folder.
 
     Raises:
         Error: with one line for the user.
     """
-    with processes(config.device) as group:
-        return Trainer(config, group, network=network, scenes=scenes, held_out=held_out, resume=resume).train()
+    with processes(config.device) as group, run_folder(config, group, resume=bool(resume)) as folder:
+        trainer = Trainer(config, folder, group, network=network, scenes=scenes, held_out=held_out, resume=resume)
+        return trainer.train()
 
 
 class Trainer:
@@ -79,28 +87,37 @@ class Trainer:
     def __init__(
         self,
         config: Config,
+        folder: Path,
         group: Processes,
         *,
         network: RecursiveGQN | None = None,
         scenes: Scenes | None = None,
         held_out: Scenes | None = None,
-        resume: bool = False,
+        resume: bool | str | Path = False,
     ) -> None:
         if network is not None:
             config = replace(config, graph=replace(config.graph, graph=config.graph.graph or GIVEN))
-        self.folder = Path(config.runs) / (config.name or free_name(Path(config.runs), config.preset))
-        self.group, self.config = group, resolved(config, self.folder.name, group)
+        self.folder, self.group, self.config = folder, group, resolved(config, folder.name, group)
         config = self.config
-        saved = checkpoint.read(self.folder) if resume else None
+        saved = checkpoint.resumable(self.folder if resume is True else resume) if resume else None
         self.bfloat16 = computes_in_bfloat16(config.precision, group.device)
         torch.set_float32_matmul_precision("high")
         torch.manual_seed(config.seed)
 
-        dataset = None if scenes is not None else self.open_dataset()
-        self.network = self.build(network, saved, dataset).to(memory_format=torch.channels_last).train()
+        dataset = None if scenes is not None else open_dataset(config)
+        self.network = (
+            build(config, folder, network, saved, dataset, warn=group.leads)
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         self.tasks = chosen_tasks(self.network, config.graph.tasks)
         self.asked = asked_by(self.network, self.tasks)
-        self.scenes, self.held_out, self.evaluated_on = self.open_scenes(scenes, held_out, dataset)
+        if dataset is not None:
+            self.scenes, self.held_out, self.evaluated_on = open_scenes(config, dataset, self.asked, warn=group.leads)
+        else:
+            assert scenes is not None
+            self.scenes, self.held_out = scenes, held_out or scenes
+            self.evaluated_on = "train" if held_out is None else "test"
         check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
         self.batches = TrainingBatches(
             self.scenes,
@@ -130,76 +147,8 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         if saved is not None:
             self.restore(saved)
-        elif group.leads:
-            self.claim_folder()
+        self.saved_step = self.step
         self.about = self.circumstances()
-
-    def open_dataset(self) -> SceneDataset:
-        """Return the training split of the dataset that the configuration names."""
-        config = self.config
-        if not config.data:
-            raise TrainingError(
-                "no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`"
-            )
-        return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
-
-    def open_scenes(
-        self, scenes: Scenes | None, held_out: Scenes | None, dataset: SceneDataset | None
-    ) -> tuple[Scenes, Scenes, str]:
-        """Return the scenes to learn from, those to be tested on, and the split of the latter."""
-        if scenes is not None or dataset is None:
-            assert scenes is not None
-            return scenes, held_out or scenes, "train" if held_out is None else "test"
-        unseen = held_out_scenes(self.config.data, dataset, warn=self.group.leads)
-        labelled = not {*self.asked.senses.values(), *self.asked.tasks.values()} <= {FRAMES, *dataset.further}
-        seen, tested = (
-            LabelledScenes(part, scene_labels(self.config.data, part.folder.name) if labelled else [])
-            for part in (dataset, unseen)
-        )
-        return seen, tested, unseen.folder.name
-
-    def build(
-        self, given: RecursiveGQN | None, saved: dict[str, Any] | None, dataset: SceneDataset | None
-    ) -> RecursiveGQN:
-        """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
-        config, started = self.config, set()
-        if saved is not None:
-            self.check_resumed(saved, dataset)
-            network = RecursiveGQN.from_dict(saved["graph"])
-            network.load_state_dict(saved["network"])  # frozen senses encode with it
-            started = set(network.spec)
-        elif given is not None:
-            network, started = given, set(given.spec)
-        elif config.graph.graph:
-            network = RecursiveGQN.from_file(config.graph.graph)
-        else:
-            if config.graph.tasks or config.graph.alternate:
-                raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
-            assert dataset is not None
-            network = flat_network(config, dataset)
-        if config.graph.start and saved is None:
-            started = take_weights(network, config.graph.start)
-        untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
-        if untrained and self.group.leads:
-            print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
-        network.check_whole()
-        return network
-
-    def check_resumed(self, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
-        """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
-        before, now = ModelConfig(**saved["config"]["model"]), self.config.model
-        if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
-            raise TrainingError(f"{self.folder} holds a network of other sizes: leave the model's options as they were")
-        frames = [
-            tuple(node["frame"])
-            for name, node in saved["graph"].get("senses", {}).items()
-            if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
-        ]
-        if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
-            raise TrainingError(
-                f"{self.folder} was trained on frames of {frames[0][1]} pixels, {self.config.data} has "
-                f"{dataset.pixels}: name the dataset that it was trained on"
-            )
 
     def train(self) -> Path:
         """Run the loop: learn, and every so often log, evaluate and save. Returns the run's folder."""
@@ -215,7 +164,8 @@ class Trainer:
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
         parallel = self.parallel()
-        loader = self.batches.loader(self.step, steps, workers=config.workers, pin_memory=group.device.type == "cuda")
+        pin_memory = group.device.type == "cuda"
+        loader = loading(self.batches, range(self.step, steps), workers=config.workers, pin_memory=pin_memory)
         losses = Losses(group, self.names)
         if group.leads:
             print(
@@ -223,13 +173,19 @@ class Trainer:
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
                 f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
             )
-        with self.writer() as writer, self.progress() as bar, caught_signals() as caught:
+        with (
+            self.writer() as writer,
+            self.progress() as bar,
+            caught_signals() as caught,
+            self.saved_at_failure(losses),
+            loader as batches,
+        ):
             if overdue:  # stopped between the checkpoint and its evaluation
                 self.evaluate(writer)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
-            for batch in loader:
+            for batch in batches:
                 losses.add(self.learn(parallel, batch.to(group.device)))
                 self.step += 1
                 self.seconds = time.monotonic() - begun
@@ -276,7 +232,7 @@ class Trainer:
         """Take one training step and return what `names` says."""
         settings = self.config.training
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
-        torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank)
+        torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = settings.learning_rate_at(self.step)
         self.set_sigma(settings.sigma_at(self.step))
@@ -319,7 +275,7 @@ class Trainer:
             values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
         return total, values
 
-    def log(self, means: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
+    def log(self, means: dict[str, float], writer: Logs | None, bar: tqdm) -> None:
         """Show the means of the last steps in the progress bar and in TensorBoard."""
         shown = {}
         for task in self.tasks:
@@ -330,14 +286,14 @@ class Trainer:
             if kl:
                 shown["KL"] = f"{kl:.1f}"
             if writer:
-                writer.add_scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
-                writer.add_scalar(f"train/{task}/kl", kl, self.step)
+                writer.scalar(f"train/{task}/negative_elbo_above_floor", above, self.step)
+                writer.scalar(f"train/{task}/kl", kl, self.step)
         bar.set_postfix(shown, refresh=False)
         if writer:
-            writer.add_scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.add_scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
+            writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
+            writer.scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
 
-    def evaluate(self, writer: SummaryWriter | None) -> None:
+    def evaluate(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -357,11 +313,11 @@ class Trainer:
         self.history.append(report)
         if writer:
             for name, value in scalars(report):
-                writer.add_scalar(f"held_out/{name}", value, self.step)
+                writer.scalar(f"held_out/{name}", value, self.step)
             self.draw(writer)
             write_json(self.folder / METRICS, {**self.about, "history": self.history})
 
-    def draw(self, writer: SummaryWriter) -> None:
+    def draw(self, writer: Logs) -> None:
         """Draw graph.svg, curves.png and, of the first task that renders frames, predictions.png."""
         with whole_file(self.folder / "graph.svg") as file:
             file.write(self.network._repr_svg_().encode())
@@ -382,10 +338,10 @@ class Trainer:
         for name, figure in figures.items():
             with whole_file(self.folder / f"{name}.png") as file:
                 figure.savefig(file, format="png")
-            writer.add_figure(f"held_out/{name}", figure, self.step)
+            writer.figure(f"held_out/{name}", figure, self.step)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return what a reader of the figures must know."""
+        """Return the circumstances that a reader of the figures must know."""
         dataset = {"name": GIVEN, "training_scenes": len(self.scenes)}
         if isinstance(self.scenes, LabelledScenes):
             dataset |= {"name": self.scenes.scenes.name, "pixels": self.scenes.scenes.pixels}
@@ -399,25 +355,33 @@ class Trainer:
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
-    def save(self) -> None:
-        """Write the checkpoint."""
+    @contextmanager
+    def saved_at_failure(self, losses: "Losses") -> Iterator[None]:
+        """Save what was learned where the block fails for a worker that read scenes, or for another process."""
+        try:
+            yield
+        except (Error, RuntimeError) as error:
+            lost = not isinstance(error, Error) and self.group.lost(error)
+            if isinstance(error, TrainingError) or not (lost or isinstance(error, Error)):
+                raise
+            if self.step > self.saved_step and losses.sum.isfinite().all():
+                self.save()
+            why = "another process of the run ended" if lost else str(error)
+            kept = f"; step {self.saved_step} is saved: --resume {self.folder} goes on" if self.saved_step else ""
+            raise TrainingError(f"{why}{kept}") from error
+
+    def save(self, name: str = checkpoint.FILE) -> None:
+        """Write a checkpoint."""
+        self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
-                self.folder,
+                self.folder / name,
                 config=self.config,
                 step=self.step,
                 seconds=self.seconds,
                 network=self.network,
                 ema=self.ema,
                 optimizer=self.optimizer,
-            )
-
-    def claim_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # A run that failed before its first checkpoint leaves its name to the next one.
-        if (self.folder / checkpoint.FILE).exists():
-            raise TrainingError(
-                f"{self.folder} exists: --resume {self.folder} goes on with it, another --name makes another run"
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -431,110 +395,18 @@ class Trainer:
             self.history = [report for report in reports if report["step"] <= self.step]
 
     @contextmanager
-    def writer(self) -> Iterator[SummaryWriter | None]:
+    def writer(self) -> Iterator[Logs | None]:
         """Open the run's folder with its configuration and TensorBoard logs, on the process that leads."""
         if not self.group.leads:
             yield None
             return
         write_json(self.folder / "config.json", to_dict(self.config))
-        with SummaryWriter(str(self.folder), purge_step=self.step + 1) as writer:
+        with Logs(self.folder, self.step + 1) as writer:
             yield writer
 
     def progress(self) -> tqdm:
         steps = self.config.training.steps
         return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
-
-
-class Losses:
-    """Means of what `Trainer.learn` returns, gathered on the device and read only when they are asked for."""
-
-    def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
-        self.group, self.names = group, names
-        self.clear()
-
-    def clear(self) -> None:
-        self.sum, self.count = torch.zeros(len(self.names), device=self.group.device), 0
-
-    def add(self, values: Tensor) -> None:
-        self.sum += values
-        self.count += 1
-
-    def check(self, step: int, folder: Path) -> None:
-        """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
-        if not self.sum.isfinite().all():
-            raise TrainingError(
-                f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before; "
-                "go on from it with a lower --learning-rate or --max-grad-norm"
-            )
-
-    def means(self, step: int, folder: Path) -> dict[str, float]:
-        """Return means over the steps since the last call and over the processes."""
-        self.sum = self.group.total(self.sum)
-        self.check(step, folder)
-        means = (self.sum / (self.count * self.group.count)).tolist()
-        self.clear()
-        return dict(zip(self.names, means, strict=True))
-
-
-def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
-    """Return the tasks to train. Raises GraphError for one that there is not, or by which nothing would learn."""
-    learning = graph.learning()
-    if not learning:
-        raise GraphError("nothing is left to learn: all nodes are frozen")
-    for name in wanted:
-        if name not in learning:
-            why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
-            raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
-    return [name for name in learning if not wanted or name in wanted]
-
-
-def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
-    """Return the data of some tasks and of the senses that they read."""
-    spec = network.spec
-    read = set().union(*(below(spec, task) for task in tasks))
-    return Asked(
-        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
-        {name: data_of(name, spec[name]) for name in tasks},
-    )
-
-
-def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
-    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
-
-    Raises:
-        TrainingError: where neither the options nor the dataset's description say what a volume must know.
-    """
-    options = asdict(config.model)
-    lens = {name: options.pop(name) for name in ("field_of_view", "radius")}
-    if config.model.representation == "volume":
-        known = dataset.geometry
-        said = {"field_of_view": known.field_of_view, "radius": known.cube_radius} if known else {}
-        options["volume"] = said | {name: value for name, value in lens.items() if value}
-        if options["volume"].keys() != lens.keys():
-            raise TrainingError(
-                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
-                "give --field-of-view and --radius, or take --representation tower"
-            )
-    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
-
-
-def resolved(config: Config, name: str, group: Processes) -> Config:
-    """The configuration as it holds for this run: what was left open spelled out, so that the run's folder tells it."""
-    parts = config.training.gradient_accumulation_steps
-    share = parts * -(-config.training.batch // (group.count * parts))
-    if share * group.count != config.training.batch and group.leads:
-        divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
-        print(
-            f"a batch of {config.training.batch} scenes does not divide by {divisors}: taking {share * group.count}",
-            file=sys.stderr,
-        )
-    training = replace(config.training.with_schedules(), batch=share * group.count)
-    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
-
-
-def free_name(runs: Path, preset: str) -> str:
-    """The preset's name with the first number that no run has."""
-    return next(name for number in count(1) if not (runs / (name := f"{preset}-{number}")).exists())
 
 
 @torch.no_grad()
@@ -544,22 +416,3 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.lerp_(weight, 1 - decay)
     for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         copied.copy_(buffer)
-
-
-def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """What "auto" means on this device: bfloat16 where it has instructions for it, else it would be slower."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
-    """The test split, or with a warning the training split where a dataset has no other."""
-    if (Path(directory) / "torch" / "test").exists():
-        return SceneDataset(directory, "test", size=training.pixels)
-    if warn:
-        print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
-    return training

@@ -20,7 +20,7 @@ ERRORS = ("mse", "psnr_db", "mae")
 
 
 def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error, PSNR in dB and mean absolute error of each image, for pixel values of 0 to 1.
+    """Return mean squared error, PSNR in dB and mean absolute error of each image, for pixel values of 0 to 1.
 
     (..., c, h, w) twice -> (..., 3). Predictions are clipped to 0..1 first, as a picture of them would be.
     """
@@ -32,7 +32,15 @@ def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def mean_image(scenes: Scenes, limit: int = 500) -> Tensor:
-    """Return the mean of all frames of up to `limit` scenes spread over the dataset, (3, h, w), values of 0 to 1."""
+    """Return the mean of all frames of scenes spread over the dataset, (3, h, w), values of 0 to 1.
+
+    Args:
+        scenes: scenes with frames.
+        limit: most scenes to take.
+
+    Returns:
+        (3, h, w).
+    """
     stride = max(1, -(-len(scenes) // limit))
     seen = (scenes.observe(FRAMES, n, range(scenes.observations(FRAMES))) for n in range(0, len(scenes), stride))
     return torch.stack([frames.mean(dim=0) for frames, _ in filter(None, seen)]).mean(dim=0)
@@ -62,7 +70,7 @@ def evaluate(
     limit: int | None = None,
     batch: int = 32,
 ) -> dict[str, dict[str, Any] | None]:
-    """Return what the network knows of the first `limit` scenes, by task; None for a task whose answers are unknown.
+    """Return the figures of the first `limit` scenes, by task; None for a task whose answers are unknown.
 
     The scenes are shared out over the processes. Of each task, means over its known answers: negative_elbo in nats,
     its KL, and how much it lies above its floor; shuffled_negative_elbo under a shuffled context, where every scene is
@@ -70,12 +78,24 @@ def evaluate(
     a look at the scene. Then the task's own error.
 
     Of a task that renders frames, the errors of the images of `PREDICTED` in their place: `prior_sample` is one
-    sample, `prior_mean` the mean of `samples`, `shuffled_...` the same under a shuffled context. `context_gain_db` is
+    sample, `prior_mean` the mean of `samples`, the shuffled ones come from a shuffled context. `context_gain_db` is
     the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene.
 
     Args:
+        network: the network, put in evaluation mode meanwhile.
+        scenes: held-out scenes.
+        asked: the data of the network's senses and tasks.
         baseline: mean image of the training scenes, (3, h, w), pixel values of 0 to 1; None where no task renders.
         context: context views of a scene.
+        samples: prior samples of the mean.
+        seed: of the views and the latents.
+        processes: the group that shares the work (`gqn.core.distributed.processes`).
+        limit: most scenes; all by default.
+        batch: scenes at a time.
+
+    Returns:
+        Plain values by task, the same on all processes; likelihoods in nats, PSNR in dB, other errors of pixel values
+        of 0 to 1.
     """
     names, images = list(asked.tasks), rendering(network, asked)
     # One row of sums a task, of the same length on a process that gets no batch at all.
@@ -167,7 +187,7 @@ def task_report(head: Head, sums: Sequence[float], *, alone: bool, image: bool) 
 def shared_out(
     processes: Processes, pieces: Sequence[Piece], work: Callable[[Piece], dict[str, Tensor]], *, seed: int, title: str
 ) -> dict[str, Tensor]:
-    """The rows that `work` gives of each piece, one after another, on the CPU; on all processes alike.
+    """Return the rows that `work` gives for each piece, one after another, on the CPU; on all processes alike.
 
     The pieces are dealt to the processes. Noise follows from the seed and the piece's number alone, so that any number
     of processes gives the same rows. An exception of one process is raised on all.
@@ -190,7 +210,7 @@ def shared_out(
 
 
 def scalars(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of an evaluation by their path; items of a list by their number."""
+    """Yield the numbers of an evaluation by their path; items of a list by their number."""
     for name, value in report.items():
         if isinstance(value, list):
             value = {str(number): item for number, item in enumerate(value)}

@@ -19,12 +19,17 @@ class Numbered:
     def __len__(self) -> int:
         return self.scenes
 
-    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        cameras = torch.zeros(self.views, 5)
-        cameras[:, 0], cameras[:, 1] = index, torch.arange(self.views)
-        frames = (torch.arange(self.views, dtype=torch.uint8) + 10 * index)[:, None, None, None]
-        chosen = list(range(self.views)) if views is None else views
-        return frames.expand(-1, 3, 4, 4)[chosen], cameras[chosen]
+    def observations(self, data: str) -> int:
+        return self.views
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        cameras = torch.zeros(self.views, 7)
+        cameras[:, 0], cameras[:, 1] = scene, torch.arange(self.views)
+        frames = (torch.arange(self.views) + 10 * scene)[:, None, None, None] / 255
+        return frames.expand(-1, 3, 4, 4)[list(chosen)], cameras[list(chosen)]
+
+    def answer(self, data: str, scene: int) -> Tensor | None:
+        raise AssertionError(data)
 
 
 def batches(**changes) -> TrainingBatches:
@@ -85,22 +90,24 @@ def test_loader_goes_on_where_it_is_told(workers: int) -> None:
 
 
 def test_too_few_views_are_named() -> None:
-    with pytest.raises(ValueError, match="5 context and 2 query views need 7 views a scene; the dataset has 6"):
+    with pytest.raises(
+        ValueError, match="needs 7 observations of 'frames' a scene; the dataset has 6: lower --context-views"
+    ):
         batches(context_views=(1, 5))
 
 
 def test_evaluation_covers_the_split_with_its_short_end() -> None:
-    items = list(evaluation_batches(Numbered(), batch=4, context=3, queries=1, seed=0))
+    items = list(evaluation_batches(Numbered(), batch=4, context=3, seed=0))
     assert [item.first for item in items] == [0, 4, 8]
     scenes = torch.cat([numbers(item.batch)[:, 0, 0] for item in items])
     assert scenes.tolist() == list(range(10))
-    foreign = torch.cat([item.foreign.cameras[:, 0, 0] for item in items])
-    assert foreign.tolist() == [*range(1, 10), 0]
+    shuffled = torch.cat([item.shuffled.context.cameras[:, 0, 0] for item in items])
+    assert shuffled.tolist() == [*range(1, 10), 0]
 
 
 def test_evaluation_views_do_not_depend_on_the_batch_size() -> None:
     whole, halves = (
-        torch.cat([numbers(i.batch) for i in evaluation_batches(Numbered(), batch=b, context=3, queries=1, seed=0)])
+        torch.cat([numbers(i.batch) for i in evaluation_batches(Numbered(), batch=b, context=3, seed=0)])
         for b in (10, 5)
     )
     assert torch.equal(whole, halves)

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from gqn.data import foreign
 from gqn.data.convert import convert
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.foreign import import_conversion, read_foreign
@@ -164,8 +166,8 @@ def saved(value: object) -> bytes:
     ("data", "cause"),
     [
         (b"", "damaged"),
-        (b"nonsense" * 50, "no torch file"),
-        (gzip.compress(b"nonsense" * 50), "no torch file"),
+        (b"nonsense" * 50, "damaged, or no torch file"),
+        (gzip.compress(b"nonsense" * 50), "damaged, or no torch file"),
         (gzip.compress(saved([1]))[:-30], "damaged"),
         (saved([1, 2]), "neither a list of"),
         (saved([]), "neither a list of"),
@@ -204,3 +206,103 @@ def test_another_dataset_is_neither_mixed_in_nor_overwritten(genuine_like, tmp_p
 def test_a_folder_without_any_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no \.pt or \.pt\.gz files"):
         import_conversion(tmp_path, tmp_path / "ours")
+
+
+VIEWS, SIZE = 3, 16
+ROWS, COLUMNS = np.mgrid[0:SIZE, 0:SIZE] * 17
+PIXELS = np.stack([np.stack([ROWS, COLUMNS, 0 * ROWS + 90 * v], -1) for v in range(VIEWS)]).astype(np.uint8)
+CAMERAS = np.random.default_rng(1).uniform(-1, 1, (VIEWS, 5)).astype(np.float32)
+
+
+def quaternions() -> np.ndarray:
+    q = np.random.default_rng(2).normal(size=(VIEWS, 4))
+    return np.concatenate([CAMERAS[:, :3], q / np.linalg.norm(q, axis=1, keepdims=True)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "cameras", "said"),
+    [
+        (PIXELS.astype("f4"), CAMERAS, "pixels of 0 to 255, type float32: wanted floats of 0 to 1"),
+        (PIXELS / 127.5 - 1, CAMERAS, "pixels of -1 to 1, type float64: wanted floats of 0 to 1"),
+        (PIXELS.astype("u2") * 257, CAMERAS, "type uint16: wanted integers of 0 to 255"),
+        (torch.from_numpy(PIXELS.astype("i4") * 257).to(torch.uint16), CAMERAS, "wanted integers of 0 to 255"),
+        (PIXELS.astype("i2") - 128, CAMERAS, "wanted integers of 0 to 255"),
+        (PIXELS > 100, CAMERAS, "frames of type bool"),
+        (PIXELS.astype("c8"), CAMERAS, "frames of type complex64"),
+        (np.where(PIXELS > 250, np.nan, PIXELS / 255), CAMERAS, "a pixel that is not finite"),
+        (PIXELS[..., :1], CAMERAS, r"frames of shape \(3, 16, 16, 1\)"),
+        (PIXELS[..., [0, 1, 2, 0]], CAMERAS, r"frames of shape \(3, 16, 16, 4\)"),
+        (PIXELS[:, :8], CAMERAS, "not of one height and width"),
+        (PIXELS.reshape(-1), CAMERAS, "frames of shape"),
+        (torch.from_numpy(PIXELS[:0]), CAMERAS, "frames of type uint8 and shape"),
+        (np.array([b"\x89PNG\r\n"] * VIEWS, object), CAMERAS, "frames that are neither JPEGs nor pixels"),
+        (np.array([b"\xff\xd8\xff"] * VIEWS, object), CAMERAS, "Error"),
+        (PIXELS, CAMERAS[:2], "3 frames and 2 cameras"),
+        (PIXELS, CAMERAS * np.nan, "a camera that is not finite"),
+        (PIXELS, CAMERAS.astype("f8") * 1e300, "a camera that is not finite"),
+        (PIXELS, CAMERAS * np.float32([1, 1, 1, 57.3, 57.3]), "radians, within a turn"),
+        (PIXELS, quaternions(), "a quaternion?"),
+        (PIXELS, np.tile(np.eye(4), (VIEWS, 1, 1)), r"cameras of shape \(3, 4, 4\)"),
+        (PIXELS, CAMERAS.T, r"cameras of shape \(5, 3\)"),
+        (PIXELS, CAMERAS > 0, "type bool"),
+        (PIXELS, "cameras", "cameras of shape"),
+        (PIXELS, [[1, 2], [3]], "Error"),
+        (None, None, "Error|wanted"),
+        (torch.empty(VIEWS, 3, SIZE, SIZE, device="meta"), CAMERAS, "Error|wanted"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_one_line(tmp_path: Path, frames: Any, cameras: Any, said: str) -> None:
+    """Never taken for ours: its pictures or its cameras would be wrong, and nobody would be told."""
+    path = tmp_path / "theirs/train/1.pt"
+    path.parent.mkdir(parents=True)
+    torch.save([(PIXELS, CAMERAS), (frames, cameras)], path)
+    with pytest.raises(DatasetError, match=said) as error:
+        import_conversion(tmp_path / "theirs", tmp_path / "ours", progress=False)
+    if "meta" not in str(error.value):
+        assert str(error.value).startswith(f"{path}: scene 1 (from 0): ")
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "ours").rglob("*.tfrecord*"))
+
+
+@pytest.mark.parametrize(
+    ("frames", "cameras"),
+    [
+        (PIXELS.astype("i8"), CAMERAS),
+        (PIXELS.astype("u2"), CAMERAS.astype("f8")),
+        (torch.from_numpy(PIXELS), torch.from_numpy(CAMERAS).requires_grad_()),
+        (torch.from_numpy(PIXELS / 255).half(), CAMERAS),
+        (torch.from_numpy(PIXELS)[None], torch.from_numpy(CAMERAS)[None, None]),
+        (torch.from_numpy(PIXELS).bfloat16() / 256, CAMERAS),
+    ],
+)
+def test_what_converts_exactly_is_taken(tmp_path: Path, frames: Any, cameras: Any) -> None:
+    (tmp_path / "theirs/train").mkdir(parents=True)
+    torch.save([(frames, cameras)], tmp_path / "theirs/train/1.pt")
+    directory = import_conversion(tmp_path / "theirs", tmp_path / "ours", progress=False)
+    (record,) = map(decode_example, read_records(directory / "train/1-of-1.tfrecord"))
+    read, recorded = decoded(record)
+    assert np.abs(read.transpose(0, 2, 3, 1).astype(int) - PIXELS).mean() < 2.5
+    np.testing.assert_array_equal(recorded, CAMERAS)
+
+
+def test_scenes_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "theirs/train/1.pt"
+    path.parent.mkdir(parents=True)
+    for other in ((PIXELS[:2], CAMERAS[:2]), (PIXELS[:, :8, :8], CAMERAS)):
+        torch.save([(PIXELS, CAMERAS), other], path)
+        with pytest.raises(DatasetError, match=f"{path}: scene 1 .from 0. has . views of .* are of one size"):
+            import_conversion(tmp_path / "theirs", tmp_path / str(len(other[0])), progress=False)
+
+
+def test_a_file_damaged_anywhere_is_refused_or_sound(tmp_path: Path) -> None:
+    whole = saved([(torch.from_numpy(PIXELS), CAMERAS)])
+    random = np.random.default_rng(0)
+    path = tmp_path / "1.pt"
+    for _ in range(150):
+        data = bytearray(whole)
+        start, length = int(random.integers(len(data))), int(random.integers(1, 200))
+        data[start : start + length] = random.bytes(len(data[start : start + length]))
+        path.write_bytes(data[: int(random.integers(len(data)))] if random.random() < 0.2 else data)
+        with suppress(DatasetError):
+            for number, scene in enumerate(read_foreign(path)):
+                foreign._scene(path, number, scene)

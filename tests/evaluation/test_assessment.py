@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gqn.data.generate import generate
 from gqn.evaluation.report import RESULTS, assess, prepare
 from gqn.evaluation.stimuli import NoTrial
 from gqn.evaluation.subject import Options
+from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.training import checkpoint
 from gqn.training.config import QUICK
 
@@ -41,16 +42,17 @@ def saved_run(folder: Path, **changes: Any) -> Path:
     config = replace(QUICK, model=model, precision="float32", **changes)
     pixels = config.size or 16
     torch.manual_seed(0)
-    network = checkpoint.build(config, pixels)
+    options = asdict(model)
+    volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
+    network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
         folder,
         config=config,
-        pixels=pixels,
         step=1,
         seconds=2.0,
         network=network,
-        averaged=network,
+        ema=network,
         optimizer=optimizer,
     )
     return folder
@@ -214,7 +216,7 @@ def test_refusals_are_one_line(run_folder: Path, scenes: Path, tmp_path: Path) -
     assert done.stderr.strip() == f"evaluate: {broken} can't be read as a checkpoint (UnpicklingError): use another"
     with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):
         assess(tmp_path, scenes, tmp_path / "out", SMALL, "cpu")
-    with pytest.raises(ValueError, match="15 context and 1 query views need 16.*lower --most-context"):
+    with pytest.raises(ValueError, match="'vision' needs 16 observations.*the dataset has 15: lower --most-context"):
         assess(run_folder, scenes, tmp_path / "out", replace(SMALL, most_context=15), "cpu")
     other = generate("shepard_metzler_5_parts", tmp_path, 1, seed=0, test_scenes=1, size=8, workers=1, progress=False)
     convert(other, 8, workers=1, progress=False)

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from gqn.core.distributed import Processes
 from gqn.core.views import Views
-from gqn.data.dataset import SceneDataset
+from gqn.data.batches import FLAT
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.evaluation.mental_rotation import hidden_parts, mental_rotation, scene_behind_a_view
 from gqn.evaluation.probes import neighbours, representations, scene_algebra
 from gqn.evaluation.stimuli import ExchangeTrial, HiddenTrial, MirrorTrial
 from gqn.evaluation.subject import Options, Subject
-from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.graph import RecursiveGQN
 from gqn.models.losses import Gaussian
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
@@ -32,6 +33,7 @@ class Stub:
     def __init__(self, *channels: int) -> None:
         self.channels = list(channels)
         self.generator = self
+        self.nodes = {"render": self}
 
     def encode(self, context: Views) -> Tensor:
         return context.frames[:, :, self.channels, :2, :2].mean(dim=1)
@@ -57,17 +59,17 @@ class Stub:
 class Scenes:
     """Scene n is of n; its views differ from each other far more, and alike in every scene."""
 
-    views, pixels = VIEWS, PIXELS
-
     def __len__(self) -> int:
         return SCENES
 
-    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        chosen = torch.tensor(range(VIEWS) if views is None else views)
-        frames = torch.zeros(len(chosen), 3, PIXELS, PIXELS, dtype=torch.uint8)
-        frames[:, IDENTITY] = 2 * index
-        frames[:, ELSE] = (30 * chosen)[:, None, None].byte()
-        return frames, torch.zeros(len(chosen), 5)
+    def observations(self, data: str) -> int:
+        return VIEWS
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        frames = torch.zeros(len(chosen), 3, PIXELS, PIXELS)
+        frames[:, IDENTITY] = 2 * scene / 255
+        frames[:, ELSE] = (30 / 255 * torch.tensor(chosen))[:, None, None]
+        return frames, torch.zeros(len(chosen), 7)
 
 
 KNOWS, BLIND, DEAD = Stub(IDENTITY), Stub(ELSE), Stub(2)
@@ -75,9 +77,10 @@ KNOWS, BLIND, DEAD = Stub(IDENTITY), Stub(ELSE), Stub(2)
 
 def subject(network: Stub) -> Subject:
     return Subject(
-        network=cast(GenerativeQueryNetwork, network),
-        untrained=cast(GenerativeQueryNetwork, BLIND),
-        scenes=cast(SceneDataset, Scenes()),
+        network=cast(RecursiveGQN, network),
+        untrained=cast(RecursiveGQN, BLIND),
+        asked=FLAT,
+        scenes=cast(LabelledScenes, Scenes()),
         baseline=torch.zeros(3, PIXELS, PIXELS),
         sigma=0.01,
         options=Options(context=3, most_context=3, samples=4, trials=4, batch=4),
@@ -202,7 +205,7 @@ def test_scene_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_control_of_the_probes_is_the_untrained_network() -> None:
-    found = representations(subject(KNOWS), cast(SceneDataset, Scenes()), SCENES)
+    found = representations(subject(KNOWS), cast(LabelledScenes, Scenes()), SCENES)
     of_the_scene = 2 / 255 * np.arange(SCENES)[:, None].repeat(4, axis=1)
     np.testing.assert_allclose(found["representation"], of_the_scene, atol=1e-6)
     of_the_views = found["untrained_network"] * 255 / 30 * 3  # the sum of the three views' numbers

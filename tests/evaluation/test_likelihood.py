@@ -25,7 +25,7 @@ def drawn(network: LinearGaussian, frames: torch.Tensor, count: int, rows: int =
     torch.manual_seed(1)
     context = torch.full((len(frames), 2, 3, 4, 4), BRIGHTNESS)
     batch = posing(context, frames)
-    return posterior_draws(network, network.encode(batch.context), batch.query, count, rows=rows)
+    return posterior_draws(network.generator, network.encode(batch.context), batch.query, count, rows=rows)
 
 
 @pytest.fixture

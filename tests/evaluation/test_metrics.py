@@ -31,12 +31,12 @@ def linear(**changes: float) -> LinearGaussian:
 
 
 def items(network: LinearGaussian, count: int) -> EvaluationBatch:
-    """Scenes whose context has the brightness of the model's mean, and foreign ones that are darker by 0.1."""
+    """Scenes whose context has the brightness of the model's mean, and shuffled ones that are darker by 0.1."""
     torch.manual_seed(0)
     context = torch.full((count, 3, 3, PIXELS, PIXELS), 0.5).double()
     context[:, 1:] += torch.tensor([0.05, -0.05]).double()[None, :, None, None, None]
     batch = posing(context, network.frames(count, 0.5))
-    return EvaluationBatch(0, batch, posing(context - 0.1, batch.query.frames[:, 0]).context)
+    return EvaluationBatch(0, batch, posing(context - 0.1, batch.query.frames[:, 0]))
 
 
 def test_expected_errors_of_a_linear_gaussian_model() -> None:

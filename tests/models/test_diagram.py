@@ -29,7 +29,7 @@ def random_graph(seed: int) -> Description:
     for i in range(random.integers(1, 7)):
         inputs = random.permutation([name for name in spec if name[0] != "t"])[: random.integers(1, 3)].tolist()
         spec[f"t{i}"] = Node("task", "vector", {}, tuple(inputs))
-    return Description(spec, {name: Trial({}, (3,), 0, {}) for name in spec})
+    return Description(spec, {name: Trial({}, None, (3,), 0, {}) for name in spec})
 
 
 @pytest.mark.parametrize("seed", range(60))

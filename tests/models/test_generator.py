@@ -5,19 +5,19 @@ import torch
 from reference import literal_generator
 
 from gqn.models.generator import Generator
+from gqn.models.outputs import Grid
 
 
 def build(*, shared: bool, representation_grid: int = 1, steps: int = 3) -> Generator:
     torch.manual_seed(0)
     return Generator(
         pixels=16,
-        representation_channels=6,
-        representation_grid=representation_grid,
+        inputs=Grid(6, representation_grid, representation_grid),
         hidden=8,
         canvas=5,
         latent=2,
         generation_steps=steps,
-        shared=shared,
+        shared_cores=shared,
     ).double()
 
 
@@ -132,19 +132,17 @@ def test_samples_follow_the_representation_and_the_camera() -> None:
 def test_sizes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match="18 pixels.*multiple of 4"):
         Generator(pixels=18)
-    with pytest.raises(ValueError, match="grid of 3.*1 or 4"):
-        Generator(pixels=16, representation_grid=3)
-    with pytest.raises(ValueError, match="a grid of 4 is no volume to look through"):
-        Generator(pixels=16, representation_grid=4, look=True)
+    with pytest.raises(ValueError, match="grid of 3 x 3.*1 x 1 or 4 x 4"):
+        Generator(pixels=16, inputs=Grid(6, 3, 3))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_computing_activations_again_gives_the_same_gradient_and_keeps_less(shared: bool) -> None:
     cameras, r, target = inputs(queries=2)
     kept, gradients = {}, {}
-    for recompute in (False, True):
+    for activation_checkpointing in (False, True):
         net = build(shared=shared, steps=4)
-        net.recompute = recompute
+        net.activation_checkpointing = activation_checkpointing
         storages: dict[int, int] = {}
 
         def keep(tensor: torch.Tensor, storages: dict[int, int] = storages) -> torch.Tensor:
@@ -155,7 +153,7 @@ def test_computing_activations_again_gives_the_same_gradient_and_keeps_less(shar
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             prediction = net(cameras, r, target)
         (prediction.mean.square().sum() + prediction.kl.sum()).backward()
-        kept[recompute] = sum(storages.values())
-        gradients[recompute] = [weight.grad for weight in net.parameters()]
+        kept[activation_checkpointing] = sum(storages.values())
+        gradients[activation_checkpointing] = [weight.grad for weight in net.parameters()]
     torch.testing.assert_close(gradients[True], gradients[False], rtol=0, atol=0)
     assert kept[True] < 0.8 * kept[False]

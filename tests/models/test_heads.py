@@ -21,14 +21,15 @@ from gqn.models.heads import (
     mean_loss,
     negative_elbo,
 )
+from gqn.models.outputs import Grid
 
-INPUTS = (4, 2, 2)
+INPUTS = Grid(4, 2, 2)
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def asked(queries: int = 3, scenes: int = 2) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    return torch.rand(scenes, queries, 5), torch.rand(scenes, *INPUTS)
+    return torch.rand(scenes, queries, 5), torch.rand(scenes, *INPUTS.shape)
 
 
 @pytest.mark.parametrize("sigma", [None, 0.5])
@@ -52,7 +53,7 @@ def test_a_picture_gives_frames_back_and_asks_no_query() -> None:
     torch.manual_seed(0)
     head, r, frame = (
         Picture(inputs=INPUTS, query=0, target=(3, 8, 8), sigma=0.1),
-        torch.rand(1, *INPUTS),
+        torch.rand(1, *INPUTS.shape),
         torch.rand(3, 8, 8),
     )
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
@@ -94,7 +95,7 @@ def test_density_is_a_mixture() -> None:
 
 def learned(head: Head, targets: Tensor, steps: int = 150) -> float:
     """The mean loss after training on `targets` (n, ...), each asked of the same scene."""
-    r, query = torch.ones(1, *INPUTS), torch.zeros(1, len(targets), 0)
+    r, query = torch.ones(1, *INPUTS.shape), torch.zeros(1, len(targets), 0)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -113,7 +114,7 @@ def test_only_a_density_holds_two_answers() -> None:
     # The entropies of one Gaussian over both answers, and of a narrow one at each.
     assert single == pytest.approx(0.5 * math.log(2 * math.pi * math.e), abs=0.1)
     assert several == pytest.approx(math.log(0.1) + 0.5 * math.log(2 * math.pi * math.e) + math.log(2), abs=0.15)
-    samples = head.sample(torch.zeros(1, 200, 0), torch.ones(1, *INPUTS))
+    samples = head.sample(torch.zeros(1, 200, 0), torch.ones(1, *INPUTS.shape))
     assert (samples.abs() > 0.5).float().mean() > 0.9
     assert 0.2 < (samples > 0).float().mean() < 0.8
 

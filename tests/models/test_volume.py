@@ -6,9 +6,20 @@ import torch
 from torch.nn import functional as F
 
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
-from gqn.models.volume import DEPTHS, SIDE, LookThrough, Volume, cell_centres, take, with_neighbours
+from gqn.models.outputs import Volume
+from gqn.models.volume import (
+    DEPTHS,
+    FIELD_OF_VIEW,
+    RADIUS,
+    SIDE,
+    LookThrough,
+    VolumeEncoder,
+    cell_centres,
+    take,
+    with_neighbours,
+)
 from gqn.scenes.render import render
-from gqn.scenes.shepard_metzler import FIELD_OF_VIEW, ShepardMetzler
+from gqn.scenes.shepard_metzler import ShepardMetzler
 
 CAMERAS = look_at([[3, 1, 1], [0.1, -3, 2], [-2, 2, -2.5]], [0, 0, 0])
 
@@ -19,7 +30,7 @@ def vectors(recorded: np.ndarray = CAMERAS) -> torch.Tensor:
 
 def look(grid: int = 8) -> LookThrough:
     torch.manual_seed(0)
-    return LookThrough(channels=SIDE * 4, out_channels=6, grid=grid).double()
+    return LookThrough(Volume(4, SIDE, FIELD_OF_VIEW, (0.0, 0.0, 0.0), RADIUS), out_channels=6, grid=grid).double()
 
 
 def test_axes_of_the_seven_numbers_are_those_of_the_recorded_five() -> None:
@@ -33,7 +44,7 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
     family = ShepardMetzler(size=128, views=6)
     setting = family.setting(np.random.default_rng(0))
     frames = render(setting.world, setting.cameras, 128)
-    network = Volume(pixels=256)  # which reads the features at half of it
+    network = VolumeEncoder(pixels=256)  # which reads the features at half of it
     pixel, seen = network.seen(vectors(setting.cameras))
     lit = torch.from_numpy(frames.max(axis=-1) > 0).flatten(1)
     shown = (torch.gather(lit, 1, pixel.long().clamp(0, 128**2 - 1)) & seen).all(dim=0)
@@ -44,7 +55,7 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
 
 
 def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
-    network = Volume(pixels=32, field_of_view=60.0)
+    network = VolumeEncoder(pixels=32, field_of_view=60.0)
     beside = network.radius / SIDE  # a row of cells lies on the camera's axis, before and behind it
     camera = look_at([[0.0, beside, beside]], [[1.0, beside, beside]])
     seen = network.seen(vectors(camera))[1][0]
@@ -55,7 +66,7 @@ def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
 
 
 def test_r_holds_what_a_cell_saw_where_the_looker_seeks_it() -> None:
-    network = Volume(pixels=32, channels=3).double()
+    network = VolumeEncoder(pixels=32, channels=3).double()
 
     class OnePixel(torch.nn.Module):
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
@@ -96,7 +107,7 @@ def test_rays_pass_the_cells_that_lie_on_them(grid: int) -> None:
 
 
 def test_a_view_and_a_query_from_the_same_camera_meet_at_the_same_pixels() -> None:
-    network, through = Volume(pixels=2 * SIDE), look()
+    network, through = VolumeEncoder(pixels=2 * SIDE), look()
     pixel, seen = network.seen(vectors())
     number, inside = through.passed(vectors()[None])
     number, inside = (t.view(3, SIDE * SIDE, DEPTHS) for t in (number.long(), inside))
@@ -136,9 +147,9 @@ def test_each_query_sees_the_volume_of_its_own_scene_from_its_own_camera() -> No
 
 def test_cameras_of_other_numbers_and_impossible_views_are_refused() -> None:
     with pytest.raises(ValueError, match="takes the 7 numbers of a camera, not 3"):
-        Volume(pixels=32, cameras=3)
+        VolumeEncoder(pixels=32, cameras=3)
     with pytest.raises(ValueError, match="field of view of 180 degrees"):
-        Volume(pixels=32, field_of_view=180.0)
+        VolumeEncoder(pixels=32, field_of_view=180.0)
 
 
 def test_a_lit_cell_is_seen_by_the_rays_that_pass_it_at_its_depth() -> None:

@@ -1,7 +1,5 @@
 """Properties of mazes and of the walks through them."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -100,12 +98,6 @@ def test_each_room_wears_its_own_walls() -> None:
 def test_refuses_an_option_out_of_range(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
         Mazes(**{option: value})
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "labmaze", None)
-    with pytest.raises(ModuleNotFoundError, match=r"gqn\[worlds\]"):
-        Mazes(views=1).setting(np.random.default_rng(0))
 
 
 def test_walls_stand_where_the_layout_says() -> None:

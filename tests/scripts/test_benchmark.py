@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from gqn.scenes import jaco
+from gqn.studies.benchmarks.timing import Step, Work, operations
+from gqn.studies.benchmarks.training import literal_loss
 from gqn.training.config import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "scripts/benchmark.py"
@@ -51,7 +53,7 @@ def test_what_can_not_be_done_is_refused_before_the_work(
     [
         ("tensorflow", ["data"], "tensorflow"),
         ("dm_control", ["arm"], "worlds"),
-        ("labmaze", ["scenes", "--families", "shepard_metzler_5_parts", "mazes"], "worlds"),
+        ("dm_control", ["scenes", "--families", "shepard_metzler_5_parts", "jaco"], "worlds"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named_before_the_work(
@@ -126,10 +128,20 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
 
 
-def test_operations_are_those_of_any_number_of_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    timing = import_module("benchmark_training")
-    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), timing.Work(16, 5, 2, 1)
-    once, each = timing.operations(sizes, work)
+def test_operations_are_those_of_any_number_of_scenes() -> None:
+    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), Work(16, 5, 2, 1)
+    once, each = operations(sizes, work)
     assert once > 0
-    assert timing.Step(sizes, work, torch.device("cpu")).operations() == once + 5 * each
+    assert Step.of(sizes, work).operations() == once + 5 * each
+
+
+def test_train_times_the_literal_generator_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights give the same loss by either, but for the noise, which is drawn in another order."""
+    sizes = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2)
+    monkeypatch.syspath_prepend(SCRIPT.parents[1] / "tests")
+    literal = import_module("reference").literal_generator
+    ours = Step.of(sizes, Work(16, 64, 2, 1))
+    with torch.no_grad():
+        fast = torch.stack([ours.loss(ours.batch) for _ in range(8)])
+        slow = torch.stack([literal_loss(ours.network, literal, ours.batch) for _ in range(8)])
+    assert abs(fast.mean() - slow.mean()) < 4 * (fast.std() + slow.std()) / 8**0.5

@@ -18,26 +18,14 @@ from gqn.data.generate import generate
 from gqn.data.labels import scene_labels
 from gqn.scenes.jaco import may_hold_target
 from gqn.scenes.reaching import FAMILY, LARGEST, Reaching
-from gqn.studies import agent
-from gqn.studies.agent import (
-    EPISODE,
-    NEAR,
-    VISION,
-    Episodes,
-    Frozen,
-    Learning,
-    Pixels,
-    State,
-    compare,
-    evaluate,
-    picture,
-    table,
-    train_agent,
-    untrained,
-)
+from gqn.studies.agent import learner, protocol
+from gqn.studies.agent.environment import EPISODE, NEAR, Episodes, Frozen, Pixels, State, evaluate
+from gqn.studies.agent.learner import VISION, Learning, train_agent, untrained
+from gqn.studies.agent.protocol import Agents, Cell
+from gqn.studies.runner import make, read_results
 
 TINY = {**VISION, "channels": 4}
-BRIEF = Learning(steps=20, evaluate_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
+BRIEF = Learning(steps=20, eval_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
 
 
 def started(seed: int) -> Reaching:
@@ -165,6 +153,7 @@ def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_pa
     folder = generate("jaco", tmp_path, 1, seed=0, test_scenes=1, workers=1, progress=False, **options)
     convert(folder, 1, workers=1, progress=False)
     frames, cameras = SceneDataset(folder, "train").scene(0)
+    torch.manual_seed(4)
     graph, world = untrained(TINY), Reaching()
     labels = scene_labels(folder, "train")[0]
     world.arm.data.mocap_pos[0] = labels["objects"][0]["position"]
@@ -172,7 +161,7 @@ def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_pa
     world.world.colours[world.arm.model.geom("target").id] = labels["objects"][0]["colour"]
     observer = Frozen(world, graph, "vision")
     seen = observer.observe(world, cameras[0].double().numpy())
-    expected = graph.encode("vision", {"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])})
+    expected = graph.encode({"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])}, "vision")
     np.testing.assert_allclose(seen, expected.flatten().numpy(), atol=2e-3, rtol=1e-3)  # half precision
     assert observer.space.contains(seen)
     world.move([1, 0, 0])
@@ -193,7 +182,7 @@ def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr(agent, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
+    monkeypatch.setattr(learner, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
     for observation, learns in (("random", False), ("pixels", True)):
         made.clear()
         curve = train_agent(observation, learning=BRIEF)
@@ -211,7 +200,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
     graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agent, "load_graph", lambda run: graph)
+        patch.setattr(learner.checkpoint, "load", lambda run: graph)
         first = train_agent("layer-1", learning=BRIEF, layer="run")
         second = train_agent("layer-2", learning=BRIEF, layer="run", node="arm")
     assert len(first) == len(second) == 3
@@ -222,7 +211,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_told_the_state_learns() -> None:
     learning = Learning(
-        steps=1200, evaluate_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
+        steps=1200, eval_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
     )
     curve = train_agent("state", learning=learning)
     assert curve[-1]["return"] > curve[0]["return"] + 1
@@ -233,60 +222,55 @@ def test_the_same_seed_gives_the_same_curve() -> None:
     assert train_agent("state", seed=1, learning=BRIEF) != train_agent("state", seed=2, learning=BRIEF)
 
 
-def test_runs_that_are_there_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = tmp_path / "new" / "runs.jsonl"
+def test_no_observation_is_short_of_a_seed_where_runs_are_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained = []
 
     def curve(observation: str, camera: str, seed: int, *_: object) -> list[dict[str, float]]:
-        trained.append((observation, camera, seed))
+        trained.append((observation, seed))
         if len(trained) == 3:
             raise KeyboardInterrupt
         return [{"steps": 0, "distance_cm": 50.0}]
 
-    monkeypatch.setattr(agent, "train_agent", curve)
-    asked = (results, ["state", "pixels"], ["fixed"], [0, 1])
+    monkeypatch.setattr(protocol, "train_agent", curve)
+    study = Agents(tmp_path / "runs.jsonl", ("state", "pixels"), seeds=(0, 1, 1))
     with pytest.raises(KeyboardInterrupt):
-        compare(*asked)
-    assert len(read_json_lines(results)) == 2
-    runs = compare(*asked)
-    assert len(trained) == 5  # the one that was interrupted, and the last
-    order = [("state", 0), ("pixels", 0), ("state", 1), ("pixels", 1)]  # seeds last, so that none is short of one
-    assert [(run["observation"], run["seed"]) for run in runs] == order
-    assert runs == compare(*asked)
-    assert len(compare(*asked, Learning(steps=7))) == 4
-    assert len(read_json_lines(results)) == 8
-    assert {"commit", "command", "torch", "learning", "seconds"} <= runs[0].keys()
+        list(make(study, study.cells()))
+    assert len(read_results(study)) == 2
+    list(make(study, study.cells()))
+    assert trained == [("state", 0), ("pixels", 0), ("state", 1), ("state", 1), ("pixels", 1)]
 
 
-def test_only_the_asked_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "train_agent", lambda *_: [{"steps": 0, "distance_cm": 50.0}])
+def test_only_the_asked_runs_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "train_agent", lambda *_: [{"steps": 0, "distance_cm": 50.0}])
 
-    def asked(layer: str, node: str, seeds: list[int]) -> list[tuple[str, str, str, int]]:
-        found = compare(tmp_path / "runs.jsonl", ["layer-2"], ["fixed"], seeds, layers={"layer-2": (layer, node)})
-        return [tuple(run[name] for name in ("observation", "layer", "node", "seed")) for run in found]
+    def asked(layer: str, node: str, seeds: tuple[int, ...]) -> list[Cell]:
+        study = Agents(tmp_path / "runs.jsonl", ("layer-2",), seeds=seeds, layer_2=layer, node=node)
+        list(make(study, study.cells()))
+        return list(read_results(study))
 
-    assert asked("one", "arm", [0, 1]) == [("layer-2", "one", "arm", 0), ("layer-2", "one", "arm", 1)]
-    assert asked("another", "arm", [0]) == [("layer-2", "another", "arm", 0)]
-    assert asked("one", "hand", [0]) == [("layer-2", "one", "hand", 0)]
-    assert asked("one", "arm", [1, 1]) == [("layer-2", "one", "arm", 1)]
-    compare(tmp_path / "runs.jsonl", ["state"], ["fixed"], [1])
-    assert len(read_json_lines(tmp_path / "runs.jsonl")) == 5
+    assert asked("one", "arm", (0, 1)) == [Cell("layer-2", "fixed", seed, "one", "arm") for seed in (0, 1)]
+    assert asked("another", "arm", (0,)) == [Cell("layer-2", "fixed", 0, "another", "arm")]
+    assert asked("one", "hand", (0,)) == [Cell("layer-2", "fixed", 0, "one", "hand")]
+    assert len(read_json_lines(tmp_path / "runs.jsonl")) == 4
 
 
 def test_moves_to_a_threshold_and_what_is_told_of_runs(tmp_path: Path) -> None:
     def row(steps: int, distance: float) -> dict[str, float]:
         return {"steps": steps, "distance_cm": distance, "success_10_cm": 0.5, "success_5_cm": 0.25}
 
-    curve = [row(0, 50), row(100, 40), row(200, 20), row(300, 30)]
-    runs = [
-        {"camera": "fixed", "observation": "state", "curve": curve},
-        {"camera": "fixed", "observation": "state", "curve": [row(0, 50), row(100, 20), row(200, 10), row(300, 15)]},
-        {"camera": "fixed", "observation": "expert", "curve": [row(0, 5)]},
-    ]
-    told = table(runs)
+    curves = {
+        ("state", 0): [row(0, 50), row(100, 40), row(200, 20), row(300, 30)],
+        ("state", 1): [row(0, 50), row(100, 20), row(200, 10), row(300, 15)],
+        ("expert", 0): [row(0, 5)],
+    }
+    known = {Cell(name, "fixed", seed, None, "vision"): {"curve": curve} for (name, seed), curve in curves.items()}
+    study = Agents(tmp_path / "runs.jsonl", ("state", "expert"))
+    told = study.table(known)
     assert "| fixed | state | 2 | 108 (67 to 150) |" in told
     assert "never" in told
-    picture(runs).savefig(tmp_path / "curves.png")
+    study.figure(known).savefig(tmp_path / "curves.png")
     assert image.imread(tmp_path / "curves.png").std() > 0
 
 
@@ -297,7 +281,7 @@ def test_refuses_an_option_out_of_range(option: str) -> None:
 
 
 def test_refuses_a_layer_that_is_not_named() -> None:
-    with pytest.raises(ValueError, match="layer-1 needs the run of a graph"):
+    with pytest.raises(ValueError, match="layer-1 needs the run of a graph: name it by --layer-1"):
         train_agent("layer-1")
 
 

@@ -6,19 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gqn.studies.recipes import (
-    Cell,
-    RecipeError,
-    cells,
-    configuration,
-    curves,
-    make,
-    minutes_to_context,
-    read_results,
-    read_study,
-    report,
-    step_seconds,
-)
+from gqn.studies.recipes import Cell, Experiment, Recipes, minutes_to_context
+from gqn.studies.runner import StudyError, make, read_experiment, read_results
 from gqn.training.config import PRESETS
 
 TINY = {"representation_channels": 8, "hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2}
@@ -31,44 +20,46 @@ RECIPES = {
         "training": {"batch": 4},
     },
 }
-EVALUATION = {"evaluation_scenes": 4, "samples": 2}
+EVALUATION = {"eval_scenes": 4, "samples": 2}
+SECONDS = {"one": 1.5, "other, longer": 3.0}
 
 
-def study_file(folder: Path, **changes: object) -> Path:
-    path = folder / "study.yaml"
+def study(
+    folder: Path, data: Path | None = None, seconds: dict[str, float] = SECONDS, name: str = "study", **changes: object
+) -> Recipes:
+    path = folder / f"{name}.yaml"
     content = {"minutes": 0.1, "every_minutes": 0.05, "seeds": [0, 1], "recipes": RECIPES, "evaluation": EVALUATION}
     path.write_text(yaml.safe_dump({**content, **changes}))
-    return path
+    path.with_suffix(".seconds.json").write_text(json.dumps({"seconds_a_step": seconds}))
+    return Recipes(path, data, folder / "work")
 
 
 def test_a_study_is_made_run_by_run_and_told_from_its_results(scenes: Path, tmp_path: Path) -> None:
-    study, results = read_study(study_file(tmp_path)), tmp_path / "study.jsonl"
-    seconds = {"one": 1.5, "other, longer": 3.0}
-    chosen = cells(study)
+    recipes = study(tmp_path, scenes)
+    chosen, results = recipes.chosen(), recipes.results
     assert chosen == [Cell("one", 0), Cell("other, longer", 0), Cell("one", 1), Cell("other, longer", 1)]
-    first = next(make(study, chosen, seconds, scenes, tmp_path / "work", results))
-    assert (first["recipe"], first["steps"]) == ("one", 4)  # as many as fit in its minutes
+    first = next(make(recipes, chosen))
+    assert (first["cell"]["recipe"], first["steps"]) == ("one", 4)  # as many as fit in its minutes
     assert [point["minutes"] for point in first["history"]] == [0.05, 0.1]
-    made = list(make(study, chosen, seconds, scenes, tmp_path / "work", results))
-    assert [(line["recipe"], line["steps"]) for line in made] == [
+    made = list(make(recipes, chosen))
+    assert [(line["cell"]["recipe"], line["steps"]) for line in made] == [
         ("other, longer", 4),
         ("one", 4),
         ("other, longer", 4),
     ]
     assert made[1]["history"] != first["history"]  # another seed
-    assert not list(make(study, chosen, seconds, scenes, tmp_path / "work", results))
     # A run whose line was lost is not made again.
     lines = results.read_text().splitlines()
     results.write_text("".join(line + "\n" for line in lines[1:]))
-    (again,) = make(study, chosen, seconds, scenes, tmp_path / "work", results)
-    assert json.dumps(again) == lines[0]
-    known = read_results(results, study)
+    (again,) = make(recipes, chosen)
+    assert {**again, "about": first["about"]} == first
+    known = read_results(recipes)
     known[Cell("one", 1)]["history"].pop()  # as of a run that was stopped and went on in another rhythm
-    assert len(curves(study, known).axes[0].get_lines()) == 5  # four runs and the mean image
+    assert len(recipes.figure(known).axes[0].get_lines()) == 5  # four runs and the mean image
 
 
 def test_the_report_tells_the_last_evaluations(tmp_path: Path) -> None:
-    study = read_study(study_file(tmp_path))
+    recipes = study(tmp_path)
 
     def line(*gains: float, prior: float) -> dict:
         reports = [
@@ -85,7 +76,7 @@ def test_the_report_tells_the_last_evaluations(tmp_path: Path) -> None:
         return {"parameters": 1_500_000, "seconds_a_step": 1.5, "steps": 4, "history": reports}
 
     known = {Cell("one", 0): line(0.5, 1.5, 2.0, prior=20.0), Cell("one", 1): line(0.0, 0.5, 1.0, prior=17.0)}
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in report(study, known).splitlines()]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in recipes.table(known).splitlines()]
     assert len(rows) == 3  # nothing is told of a recipe without runs
     assert dict(zip(rows[0], rows[2], strict=True)) == {
         "recipe": "one",
@@ -103,26 +94,31 @@ def test_the_report_tells_the_last_evaluations(tmp_path: Path) -> None:
 
 
 def test_runs_of_another_configuration_are_refused(scenes: Path, tmp_path: Path) -> None:
-    study, results, work = read_study(study_file(tmp_path)), tmp_path / "study.jsonl", tmp_path / "work"
-    list(make(study, [Cell("one", 0)], {"one": 1.5}, scenes, work, results))
-    assert Cell("one", 0) in read_results(results, study)
+    recipes = study(tmp_path, scenes)
+    list(make(recipes, [Cell("one", 0)]))
+    assert Cell("one", 0) in read_results(recipes)
     changed = {"one": {**RECIPES["one"], "training": {"batch": 4, "learning_rate": 1e-4}}}
-    study = read_study(study_file(tmp_path, recipes=changed))
-    with pytest.raises(RecipeError, match="'one', seed 0 was made with another training learning_rate: remove its"):
-        read_results(results, study)
-    with pytest.raises(RecipeError, match="one-0 holds a run with another training learning_rate: remove it"):
-        next(make(study, [Cell("one", 0)], {"one": 1.5}, scenes, work, tmp_path / "other.jsonl"))
+    with pytest.raises(StudyError, match="one, seed 0 was made with another training learning_rate: remove its"):
+        read_results(study(tmp_path, recipes=changed))
+    with pytest.raises(StudyError, match="another evaluation samples"):
+        read_results(study(tmp_path, evaluation={"eval_scenes": 4, "samples": 1}))
+    # Begun with other options, a run does not go on; it begins anew.
+    other = study(tmp_path, scenes, name="other", recipes=changed)
+    other.work = recipes.work
+    (line,) = make(other, [Cell("one", 0)])
+    assert line["history"] != read_results(study(tmp_path))[Cell("one", 0)]["history"]
 
 
 def test_a_step_is_timed_for_every_recipe(scenes: Path, tmp_path: Path) -> None:
-    times = step_seconds(read_study(study_file(tmp_path)), scenes, tmp_path / "work")
+    recipes = study(tmp_path, scenes, seconds={})
+    times = recipes.measure()
     assert times.keys() == RECIPES.keys()
     assert all(0 < seconds < 10 for seconds in times.values())
+    assert Recipes(recipes.file).seconds == times
 
 
 def test_recipes_are_differences_from_presets(tmp_path: Path) -> None:
-    study = read_study(study_file(tmp_path))
-    config = configuration(study, "other, longer")
+    config = study(tmp_path).plan.configuration("other, longer")
     assert not config.model.normalise
     assert config.training.learning_rate == PRESETS["quick"].training.learning_rate
     assert config.evaluation.samples == 2
@@ -137,29 +133,32 @@ def test_the_context_counts_as_used_from_where_it_stays_used() -> None:
     assert minutes_to_context(line(1.2, 0.9)) is None
 
 
-def test_what_is_wrong_with_a_study_is_named(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"recipe 'bad': .*hiden"):
-        read_study(study_file(tmp_path, recipes={"bad": {"preset": "quick", "model": {"hiden": 3}}}))
-    with pytest.raises(RecipeError, match="recipe 'bad': preset None: there are quick"):
-        read_study(study_file(tmp_path, recipes={"bad": {}}))
-    with pytest.raises(RecipeError, match="no study of recipes"):
-        read_study(tmp_path / "none.yaml")
-    with pytest.raises(RecipeError, match="evaluation is the study's"):
-        read_study(study_file(tmp_path, recipes={"bad": {"preset": "quick", "evaluation": {"samples": 3}}}))
-    with pytest.raises(RecipeError, match="recipes 'a b' and 'a, b' would share a folder"):
-        read_study(study_file(tmp_path, recipes={"a, b": {"preset": "quick"}, "a b": {"preset": "small"}}))
-    study = read_study(study_file(tmp_path))
-    with pytest.raises(RecipeError, match="'one' were never timed: run with --measure"):
-        next(make(study, cells(study), {}, scenes, tmp_path / "work", tmp_path / "r.jsonl"))
-    with pytest.raises(RecipeError, match="steps of 100 s are too long"):
-        next(make(study, cells(study), {"one": 100.0}, scenes, tmp_path / "work", tmp_path / "r.jsonl"))
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ({"bad": {"preset": "quick", "model": {"hiden": 3}}}, r"recipe 'bad': .*hiden"),
+        ({"bad": {}}, "recipe 'bad': preset None: there are quick"),
+        ({"bad": {"preset": "quick", "evaluation": {"samples": 3}}}, "evaluation is the study's"),
+        ({"a, b": {"preset": "quick"}, "a b": {"preset": "small"}}, "recipes 'a b' and 'a, b' would share a folder"),
+    ],
+)
+def test_what_is_wrong_with_a_study_is_named(recipes: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=f"study.yaml: no experiment: .*{message}"):
+        study(tmp_path, recipes=recipes).chosen()
 
 
-def test_shipped_studies_can_be_read() -> None:
-    folder = Path(__file__).resolve().parents[2] / "diagrams" / "recipes"
-    assert len(list(folder.glob("*.yaml"))) > 1
-    for path in folder.glob("*.yaml"):
-        study = read_study(path)
-        times = json.loads(path.with_suffix(".seconds.json").read_text())["seconds_a_step"]
-        assert times.keys() >= study.recipes.keys()
-        assert read_results(path.with_suffix(".jsonl"), study).keys() <= set(cells(study))
+def test_what_a_run_lacks_is_named(scenes: Path, tmp_path: Path) -> None:
+    for recipes, message in (
+        (study(tmp_path, scenes, seconds={}, name="untimed"), "'one' were never timed: run with --measure"),
+        (study(tmp_path, scenes, seconds={"one": 100.0}, name="slow"), "steps of 100 s are too long"),
+        (study(tmp_path), "runs need a dataset: name it by --data"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            next(make(recipes, recipes.chosen()))
+
+
+def test_shipped_times_are_those_of_every_recipe() -> None:
+    files = list((Path(__file__).resolve().parents[2] / "results/recipes").glob("*.yaml"))
+    assert len(files) > 1
+    for path in files:
+        assert Recipes(path).seconds.keys() >= read_experiment(path, Experiment).recipes.keys()

@@ -20,11 +20,12 @@ from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.arm import TASKS
 from gqn.scenes.jaco import Jaco
-from gqn.studies import transfer_probes
-from gqn.studies.conditions import CONDITIONS, STATE, VISION, Condition, Draw, Standard, chosen_scenes, learn
-from gqn.studies.transfer import Cell, Experiment, Laboratory, TransferError, read_experiment, read_results
-from gqn.studies.transfer_report import agreement, report
-from gqn.training.checkpoint import load_graph
+from gqn.studies.runner import StudyError, make, read_experiment, read_results
+from gqn.studies.transfer import probes
+from gqn.studies.transfer.experiment import CONDITIONS, Cell, Condition, Experiment
+from gqn.studies.transfer.protocol import Laboratory, Transfer
+from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Trained, chosen_scenes, learn
+from gqn.training import checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
 EXPERIMENT = Experiment(
@@ -57,7 +58,20 @@ def laboratory() -> Laboratory:
     torch.manual_seed(99)  # no run's seed
     layer_1 = RecursiveGQN()
     layer_1.add_sense(VISION, "tower", frame=[3, 16, 16], channels=8, aggregate="mean", normalise=True)
-    return Laboratory(EXPERIMENT, scenes_of(200, 0), scenes_of(20, 1), layer_1, 60.0)
+    return Laboratory(EXPERIMENT, scenes_of(200, 0), scenes_of(20, 1), Trained(layer_1, 60.0))
+
+
+def anew(laboratory: Laboratory, experiment: Experiment = EXPERIMENT, scenes: TaskScenes | None = None) -> Laboratory:
+    layer_1 = Trained(laboratory.bench.layer_1, 0.0)
+    return Laboratory(experiment, scenes or laboratory.scenes, laboratory.held_out, layer_1)
+
+
+def study(laboratory: Laboratory, file: Path, experiment: Experiment = EXPERIMENT, **options: object) -> Transfer:
+    """A study whose laboratory is there already."""
+    file.write_text(json.dumps(dataclasses.asdict(experiment)))
+    found = Transfer(file, **options)
+    found.laboratory = laboratory
+    return found
 
 
 def weights(graph: RecursiveGQN) -> dict[str, Tensor]:
@@ -88,8 +102,8 @@ def test_features_are_what_the_frozen_encoder_makes_of_the_frames(laboratory: La
     graph, _ = laboratory.bench.graph(CONDITIONS["layer-1"], "locate", 0)
     shown, encoded = (draw(laboratory, name)(2).senses for name in ("pixels", "layer-1"))
     with torch.no_grad():
-        direct = graph.encode(VISION, shown)
-        cached = graph.encode(VISION, encoded)
+        direct = graph.encode(shown, VISION)
+        cached = graph.encode(encoded, VISION)
     assert (cached - direct).abs().max() < 0.05 * direct.abs().max()  # bfloat16
 
 
@@ -137,8 +151,7 @@ def test_a_second_layer_never_learned_the_task_that_is_left_out(laboratory: Labo
     """Other answers of that task give the same second layer; of another task, another one."""
 
     def second(task: str, scenes: TaskScenes) -> dict[str, Tensor]:
-        anew = Laboratory(EXPERIMENT, scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0)
-        return weights(anew.bench.graph(CONDITIONS["layer-2"], task, 0)[0])
+        return weights(anew(laboratory, scenes=scenes).bench.graph(CONDITIONS["layer-2"], task, 0)[0])
 
     scenes = laboratory.scenes
     other = dataclasses.replace(scenes, answers={**scenes.answers, "locate": torch.rand(200, 3)})
@@ -149,62 +162,50 @@ def test_a_second_layer_never_learned_the_task_that_is_left_out(laboratory: Labo
 
 def test_the_true_state_wins_and_shuffled_answers_teach_nothing(laboratory: Laboratory) -> None:
     longer = dataclasses.replace(EXPERIMENT, pauses=[0, 400], batch=32)
-    anew = Laboratory(longer, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0)
-    oracle = anew.run(Cell("state", "locate", 0, 3e-3, 0))
+    again = anew(laboratory, longer)
+    oracle = again.run(Cell("state", "locate", 0, 3e-3, 0))
     assert oracle["error_cm"][-1] < 0.3 * oracle["constant_error_cm"]
     assert oracle["error_cm"][0] > 0.7 * oracle["constant_error_cm"]
-    control = anew.run(Cell("shuffled-answers", "locate", 0, 3e-3, 0))
+    control = again.run(Cell("shuffled-answers", "locate", 0, 3e-3, 0))
     assert control["error_cm"][-1] > 0.9 * control["constant_error_cm"]
 
 
-def test_the_same_cell_gives_the_same_curve_and_is_made_once(laboratory: Laboratory, tmp_path: Path) -> None:
-    results = tmp_path / "results.jsonl"
-    cells = [cell for cell in EXPERIMENT.cells() if cell.condition in ("pixels", "layer-2", "state")]
-    made = list(laboratory.make(cells[:2], results))
-    assert [run["condition"] for run in laboratory.make(cells, results)] == [cells[2].condition]
-    assert set(read_results(results, EXPERIMENT)) == set(cells)
-    again = laboratory.run(cells[0])
-    assert again["error_cm"] == made[0]["error_cm"]
-    assert agreement(cells[0], again, made[0])[0]
-    moved = {**again, "error_cm": [error + 10 for error in again["error_cm"]]}
-    assert not agreement(cells[0], moved, made[0])[0]
-    assert not agreement(cells[0], again, None)[0]
-    # A line that a killed process left unfinished is no run, and does not swallow the next.
-    with results.open("a") as file:
-        file.write('{"condition": "pix')
-    append_json_line(results, made[0])
-    assert set(read_results(results, EXPERIMENT)) == set(cells)
-    assert "2 of 13" not in report(EXPERIMENT, read_results(results, EXPERIMENT))
-    assert "3 of 13 runs" in report(EXPERIMENT, read_results(results, EXPERIMENT))
+def test_the_same_cell_gives_the_same_curve(laboratory: Laboratory) -> None:
+    for condition in ("pixels", "layer-2", "state"):
+        cell = Cell(condition, "locate", 0, 1e-3, 0)
+        assert laboratory.run(cell)["error_cm"] == laboratory.run(cell)["error_cm"]
 
 
-def test_lines_of_another_experiment_or_layer_1_are_refused(laboratory: Laboratory, tmp_path: Path) -> None:
-    first = Laboratory(EXPERIMENT, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0, "one")
-    cell, results = Cell("state", "locate", 0, 1e-3, 0), tmp_path / "results.jsonl"
-    (run,) = first.make([cell], results)
+def test_runs_are_told_and_refused_where_they_are_of_another_experiment(laboratory: Laboratory, tmp_path: Path) -> None:
+    here = study(laboratory, tmp_path / "results.yaml", conditions=("state",))
+    (run,) = make(here, here.chosen())
+    assert "1 of 13 runs" in here.table(read_results(here))
     changes = {"pauses": [0, 5], "batch": 7, "context": 2, "held_out": 19, "second_learning_rate": 1e-4}
     for name, value in changes.items():
-        with pytest.raises(TransferError, match=f"results.jsonl holds runs of other {name}: give"):
-            read_results(results, dataclasses.replace(EXPERIMENT, **{name: value}))
+        with pytest.raises(StudyError, match=f"seed 0 was made with another {name}: remove"):
+            read_results(study(laboratory, here.file, dataclasses.replace(EXPERIMENT, **{name: value})))
     more = dataclasses.replace(EXPERIMENT, seeds=[0, 1], thresholds=[0.5], tasks=["locate", "pose"])
-    assert read_results(results, more, "one") == {cell: run}
-    with pytest.raises(TransferError, match="holds runs of other layer 1"):
-        read_results(results, EXPERIMENT, "another")
-    append_json_line(results, {**run, "seed": 1, "layer_1_sha256": "another"})
-    with pytest.raises(TransferError, match="holds runs of other layer 1"):
-        read_results(results, EXPERIMENT)
-    # A line of before these were told goes with any but other pauses.
-    old = {name: value for name, value in run.items() if name not in ("experiment", "layer_1_sha256")}
-    (tmp_path / "old.jsonl").write_text(json.dumps(old) + "\n")
-    assert read_results(tmp_path / "old.jsonl", dataclasses.replace(EXPERIMENT, batch=7), "one") == {cell: old}
-    with pytest.raises(TransferError, match="other pauses"):
-        read_results(tmp_path / "old.jsonl", dataclasses.replace(EXPERIMENT, pauses=[0, 5]))
+    assert list(read_results(study(laboratory, here.file, more)).values()) == [run]
+
+
+def test_runs_of_another_layer_1_are_refused(laboratory: Laboratory, tmp_path: Path) -> None:
+    for name in ("layer-1", "another"):
+        (tmp_path / f"{name}.pt").write_bytes(name.encode())
+    here = study(laboratory, tmp_path / "results.yaml", layer_1=tmp_path / "layer-1.pt", conditions=("state",))
+    (run,) = make(here, here.chosen())
+    assert len(read_results(study(laboratory, here.file))) == 1  # a report needs no layer 1
+    with pytest.raises(StudyError, match="another layer_1_sha256"):
+        read_results(study(laboratory, here.file, layer_1=tmp_path / "another.pt"))
+    two = dataclasses.replace(EXPERIMENT, seeds=[0, 1])
+    other = {**run["experiment"], "layer_1_sha256": "other"}
+    append_json_line(here.results, {**run, "cell": {**run["cell"], "seed": 1}, "experiment": other})
+    with pytest.raises(StudyError, match="seed 1 was made with another layer_1_sha256"):
+        read_results(study(laboratory, here.file, two))
 
 
 def test_more_labelled_scenes_than_there_are_are_refused(laboratory: Laboratory) -> None:
-    asked = dataclasses.replace(EXPERIMENT, labelled=[10, 201])
-    with pytest.raises(TransferError, match="201 labelled scenes of 200: lower labelled"):
-        Laboratory(asked, laboratory.scenes, laboratory.held_out, laboratory.bench.layer_1, 0.0)
+    with pytest.raises(StudyError, match="201 labelled scenes of 200: lower labelled"):
+        anew(laboratory, dataclasses.replace(EXPERIMENT, labelled=[10, 201]))
 
 
 def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"transfer.py: {folder}: no scenes of the arm with its target: draw some by ")
+    assert done.stderr.startswith(f"transfer: {folder}: no scenes of the arm with its target: draw some by ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "work").exists()
 
@@ -253,8 +254,8 @@ def test_a_wrong_experiment_is_refused_in_one_line(change: dict, message: str, t
     file = tmp_path / "wrong.yaml"
     plain = {"conditions": {"pixels": [1e-3]}, "tasks": ["pose"], "seeds": [0], "pauses": [0, 1]}
     file.write_text(json.dumps({**plain, **change}))
-    with pytest.raises((TransferError, ValueError), match=message) as raised:
-        read_experiment(file)
+    with pytest.raises(StudyError, match=message) as raised:
+        read_experiment(file, Experiment)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(f"{file}: no experiment: ")
 
@@ -263,7 +264,7 @@ def test_the_shipped_experiments_are_sound() -> None:
     files = sorted((SCRIPT.parent.parent / "results/transfer").glob("*.yaml"))
     assert files
     for file in files:
-        experiment = read_experiment(file)
+        experiment = read_experiment(file, Experiment)
         for pair in experiment.compare:
             assert set(pair) <= set(experiment.conditions), file
 
@@ -278,10 +279,10 @@ def test_the_smoke_run_does_the_whole_protocol() -> None:
 
 
 def test_the_shipped_layer_1_sees_the_frames_that_its_experiments_show() -> None:
-    graph = load_graph(SCRIPT.parent.parent / "results/transfer/layer-1.pt")
+    graph = checkpoint.load(SCRIPT.parent.parent / "results/transfer/layer-1.pt")
     assert list(graph.spec) == [VISION]
     views = Views(torch.rand(2, 3, 3, 32, 32), torch.rand(2, 3, 7))
-    assert graph.encode(VISION, {VISION: views}).shape == (2, 64, 8, 8)
+    assert graph.encode({VISION: views}, VISION).shape == (2, 64, 8, 8)
 
 
 def test_probes_read_what_is_there_and_nothing_else(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,10 +293,10 @@ def test_probes_read_what_is_there_and_nothing_else(laboratory: Laboratory, monk
         noise = random.normal(size=(len(scenes), 40))
         return 100 + (scenes.state.double().numpy() @ mixing if condition == CONDITIONS["layer-1"] else noise)
 
-    real = transfer_probes.representations(laboratory, CONDITIONS["layer-1"], laboratory.held_out, 0)
+    real = probes.representations(laboratory, CONDITIONS["layer-1"], laboratory.held_out, 0)
     assert real.shape == (20, 8 * 4 * 4)
-    monkeypatch.setattr(transfer_probes, "representations", planted)
-    found = transfer_probes.linear_probes(laboratory)
+    monkeypatch.setattr(probes, "representations", planted)
+    found = probes.linear_probes(laboratory)
     for asked in ("joints", "target"):
         assert found["layer-1"][asked]["value"] > 0.9
         assert found["random"][asked]["value"] < 0.3

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gqn.studies.transfer import Cell, Experiment
-from gqn.studies.transfer_report import charged, comparison, overall, report
+from gqn.studies.transfer.experiment import Cell, Experiment
+from gqn.studies.transfer.report import charged, comparison, overall, report
 
 EXPERIMENT = Experiment(
     conditions={"layer-1": [1e-3], "pixels": [1e-3]},

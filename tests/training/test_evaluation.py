@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn.core.distributed import Processes
 from gqn.core.views import Batch, Views
-from gqn.data.batches import evaluation_batches
+from gqn.data.batches import FLAT, evaluation_batches
 from gqn.figures.predictions import predictions
-from gqn.models.generator import Prediction
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Answer, PixelNormal
 from gqn.training.validation import evaluate, image_errors, mean_image, scalars, shared_out
 
 
@@ -27,25 +28,35 @@ class Flat:
     def __len__(self) -> int:
         return len(self.brightness)
 
-    def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        count = self.views if views is None else len(views)
-        cameras = torch.zeros(count, 5)
-        cameras[:, 0] = self.brightness[index]
-        return torch.full((count, 3, 4, 4), self.brightness[index], dtype=torch.uint8), cameras
+    def observations(self, data: str) -> int:
+        return self.views
+
+    def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        cameras = torch.zeros(len(chosen), 7)
+        cameras[:, 0] = self.brightness[scene]
+        return torch.full((len(chosen), 3, 4, 4), self.brightness[scene] / 255), cameras
+
+    def answer(self, data: str, scene: int) -> Tensor | None:
+        raise AssertionError(data)
 
 
-class Stand(nn.Module):
+class Stand(RecursiveGQN):
     """Reconstructs without error at 2 nats, and imagines what `imagine` says of the context."""
 
-    def __init__(self, imagine) -> None:
+    def __init__(self, imagine, sigma: float = 0.5) -> None:
         super().__init__()
+        cores = {"hidden": 2, "canvas": 2, "generation_steps": 2}
+        self.add_sense("vision", "pool", frame=(3, 4, 4), channels=2)
+        self.add_task("render", "render", ["vision"], target=(3, 4, 4), query=7, sigma=sigma, **cores)
         self.imagine = imagine
 
-    def forward(self, batch: Batch) -> Prediction:
-        return Prediction(batch.query.frames, torch.ones(*batch.query.cameras.shape[:2], 2))
+    def forward(self, batch: Batch) -> dict[str, Answer]:
+        frames = batch.query.frames
+        kl = torch.ones(*batch.query.cameras.shape[:2], 2)
+        return {"render": Answer(frames, kl, PixelNormal(frames, self.nodes["render"].sigma))}
 
-    def sample(self, context: Views, cameras: Tensor, samples: int) -> Tensor:
-        value = self.imagine(context)  # (b,)
+    def sample(self, senses, cameras: Tensor, samples: int = 1, task: str = "") -> Tensor:
+        value = self.imagine(senses["vision"])  # (b,)
         return value[None, :, None, None, None, None].expand(samples, -1, cameras.shape[1], 3, 4, 4)
 
 
@@ -54,8 +65,8 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 def report(imagine, brightness: list[int], **changes):
     scenes = Flat(brightness)
-    arguments = {"context": 2, "samples": 3, "sigma": 0.5, "seed": 0, "processes": ALONE, "batch": 2} | changes
-    return evaluate(Stand(imagine), scenes, mean_image(scenes), **arguments)
+    arguments = {"context": 2, "samples": 3, "seed": 0, "processes": ALONE, "batch": 2} | changes
+    return evaluate(Stand(imagine), scenes, FLAT, mean_image(scenes), **arguments)["render"]
 
 
 def test_errors_of_an_image() -> None:
@@ -67,7 +78,7 @@ def test_errors_of_an_image() -> None:
 
 def test_a_perfect_reconstruction_costs_its_kl() -> None:
     result = report(lambda context: context.frames[:, 0, 0, 0, 0], [10, 20, 30])
-    assert result["scenes"] == 3
+    assert result["answers"] == 3
     assert result["kl"] == pytest.approx(2)
     assert result["negative_elbo_above_floor"] == pytest.approx(2, abs=1e-4)
     assert result["negative_elbo_floor"] == pytest.approx(48 * (math.log(0.5) + 0.5 * math.log(2 * math.pi)))
@@ -101,7 +112,7 @@ def test_limit_and_batch_size_do_not_change_a_scene() -> None:
     brightness = list(range(0, 250, 50))
     whole, pieces = (report(imagine, brightness, batch=size) for size in (5, 2))
     assert whole["prior_sample"] == pytest.approx(pieces["prior_sample"])
-    assert report(imagine, brightness, limit=3)["scenes"] == 3
+    assert report(imagine, brightness, limit=3)["answers"] == 3
 
 
 def test_scalars_by_their_path() -> None:
@@ -116,8 +127,8 @@ def test_one_scene_has_no_shuffled_context() -> None:
 
 
 def test_picture_shows_samples_and_reconstruction_apart() -> None:
-    item = next(evaluation_batches(Flat([0, 60, 120]), batch=3, context=2, queries=1, seed=0))
-    figure = predictions(Stand(lambda context: context.frames[:, 0, 0, 0, 0]), item.batch, item.foreign, samples=4)
+    item = next(evaluation_batches(Flat([0, 60, 120]), batch=3, context=2, seed=0))
+    figure = predictions(Stand(lambda context: context.frames[:, 0, 0, 0, 0]), item.batch, item.shuffled, samples=4)
     images = [axes for axes in figure.axes if axes.images]
     titles = [axes.get_title() for axes in images if axes.get_title()]
     assert titles[:3] == ["context 1", "context 2", "truth"]

@@ -18,17 +18,16 @@ from torch import Tensor
 
 from gqn.core.camera import camera_vector
 from gqn.core.views import EncodedViews
+from gqn.data.batches import Asked, TrainingBatches, evaluation_batches
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
 from gqn.data.generate import generate
-from gqn.data.graph_batches import Asked, GraphBatches, graph_evaluation_batches
-from gqn.data.graph_scenes import LabelledScenes
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError
 from gqn.training import checkpoint
 from gqn.training.config import Config
-from gqn.training.graph_training import train_graph
 from gqn.training.trainer import TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +55,7 @@ class HardlyKnown(World):
 
 def config(runs: Path, *, name: str = "run", options: dict | None = None, **training: object) -> Config:
     base = tiny(Path(), runs, name=name, **({"steps": 6, "queries": 2, "context_views": (1, 3)} | training))
-    return replace(base, data="", recursive=replace(base.recursive, **(options or {})))
+    return replace(base, data="", graph=replace(base.graph, **(options or {})))
 
 
 def graph(*frozen: str) -> RecursiveGQN:
@@ -70,8 +69,8 @@ def graph(*frozen: str) -> RecursiveGQN:
 def test_batches_are_a_function_of_the_step() -> None:
     world = World(9)
     drawing = {"batch": 4, "context_views": (1, 3), "queries": 2, "seed": 0}
-    batches, again = (GraphBatches(world, ASKED, **drawing) for _ in range(2))
-    shares = [GraphBatches(world, ASKED, **drawing, rank=rank, processes=2) for rank in range(2)]
+    batches, again = (TrainingBatches(world, ASKED, **drawing) for _ in range(2))
+    shares = [TrainingBatches(world, ASKED, **drawing, rank=rank, processes=2) for rank in range(2)]
     for step in (7, 2):
         whole = batches[step]
         for views, other in zip(whole.senses.values(), again[step].senses.values(), strict=True):
@@ -85,12 +84,12 @@ def test_batches_are_a_function_of_the_step() -> None:
         apart = whole.tasks["render"].cameras[:, :, None] - whole.senses["vision"].cameras[:, None]
         assert apart.abs().amax(dim=-1).min() > 0
     both = {"vision": "frames", "deep": "depth"}, {"render": "frames", "measure": "depth"}
-    batches = GraphBatches(Paired(9), Asked(*both), **drawing)
+    batches = TrainingBatches(Paired(9), Asked(*both), **drawing)
     for whole in map(batches.__getitem__, range(6)):
         for views, sensed in product(whole.tasks.values(), whole.senses.values()):
             apart = views.cameras[:, :, None] - sensed.cameras[:, None]
             assert apart.abs().amax(dim=-1).min() > 0
-    one_by_one = GraphBatches(world, ASKED, **drawing, alternate=True)
+    one_by_one = TrainingBatches(world, ASKED, **drawing, alternate=True)
     assert [list(one_by_one[step].tasks) for step in range(5)] == [
         ["render"],
         ["feel"],
@@ -101,19 +100,19 @@ def test_batches_are_a_function_of_the_step() -> None:
 
 
 def test_what_is_not_known_is_masked() -> None:
-    batch = next(graph_evaluation_batches(World(9), ASKED, batch=9, context=3, seed=0)).batch
+    batch = next(evaluation_batches(World(9), ASKED, batch=9, context=3, seed=0)).batch
     assert batch.tasks["reach"].present[:, 0].tolist() == [scene % 3 != 0 for scene in range(9)]
     assert batch.senses["touch"].present.all(dim=1).tolist() == [scene % 5 != 0 for scene in range(9)]
     assert batch.senses["vision"].present is None
-    alone = next(graph_evaluation_batches(World(1), ASKED, batch=4, context=3, seed=0)).batch
+    alone = next(evaluation_batches(World(1), ASKED, batch=4, context=3, seed=0)).batch
     assert set(alone.senses) == {"vision"}
     assert "reach" not in alone.tasks
 
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
-    folder = train_graph(config(tmp_path), graph(), scenes=World(12), held_out=World(6, seed=1))
+    folder = train(config(tmp_path), graph(), scenes=World(12), held_out=World(6, seed=1))
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events")}
-    assert names == {"config.json", "metrics.json", "curves.png", "graph.svg", "checkpoint.pt"}
+    assert names == {"config.json", "metrics.json", "predictions.png", "curves.png", "graph.svg", "checkpoint.pt"}
     assert "<!-- both -->" in (folder / "graph.svg").read_text()
     reports = history(folder)
     assert [report["step"] for report in reports] == [3, 6]
@@ -124,25 +123,23 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     for found in tasks.values():
         assert found["gain_nats"] == pytest.approx(found["shuffled_negative_elbo"] - found["negative_elbo"])
     assert tasks["render"]["negative_elbo_above_floor"] > tasks["render"]["kl"] > 0
-    loaded = checkpoint.load_graph(folder)
+    loaded = checkpoint.load(folder)
     assert loaded.spec == graph().spec
     assert not loaded.training
     # The standard deviation of the pixels is the last that was trained with.
     assert loaded.nodes["render"].sigma.item() == pytest.approx(config(tmp_path).training.sigma_at(5))
-    with pytest.raises(checkpoint.CheckpointError, match="holds a graph: load it by gqn.load_graph"):
-        checkpoint.load(folder)
 
 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_stopped_and_resumed_is_the_same_curve(tmp_path: Path, alternate: bool) -> None:
     """With a frozen sense, encoded beforehand."""
-    schedule = {"learning_rate_steps": 6, "sigma_steps": 6, "batch": 16, "warm_up_steps": 0}
+    schedule = {"learning_rate_steps": 6, "sigma_steps": 6, "batch": 16, "warmup_steps": 0}
     options = {"alternate": alternate}
     given = {"scenes": World(12), "held_out": World(6, seed=1)}
     make = lambda name, **more: config(tmp_path, name=name, options=options, **schedule, **more)  # noqa: E731
-    whole = train_graph(make("whole"), graph("vision", "render"), **given)
-    train_graph(make("parts", steps=4), graph("vision", "render"), **given)
-    parts = train_graph(make("parts"), **given, resume=True)
+    whole = train(make("whole"), graph("vision", "render"), **given)
+    train(make("parts", steps=4), graph("vision", "render"), **given)
+    parts = train(make("parts"), **given, resume=True)
     assert json.loads((whole / "metrics.json").read_text())["encoded_beforehand"] == ["vision"]
     assert history(parts)[-1] == history(whole)[-1]
     assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
@@ -151,7 +148,7 @@ def test_stopped_and_resumed_is_the_same_curve(tmp_path: Path, alternate: bool) 
 @pytest.mark.parametrize("alternate", [False, True])
 def test_steps_that_ask_nothing_known_change_nothing_but_the_count(tmp_path: Path, alternate: bool) -> None:
     settings = config(tmp_path, options={"tasks": ("reach", "name"), "alternate": alternate}, batch=4)
-    assert history(train_graph(settings, graph(), scenes=HardlyKnown(12)))[-1]["step"] == 6
+    assert history(train(settings, graph(), scenes=HardlyKnown(12)))[-1]["step"] == 6
 
 
 @pytest.mark.parametrize("frozen", [("vision", "render"), ("touch", "feel")])
@@ -162,12 +159,12 @@ def test_frozen_parts_stay_and_the_cache_changes_nothing(tmp_path: Path, frozen:
         built = graph(*frozen)
         before = {name: value.clone() for name, value in built.state_dict().items()}
         settings = config(tmp_path, name=str(cache), options={"cache": cache}, steps=10, batch=16, weight_decay=0.1)
-        folder = train_graph(settings, built, scenes=World(12))
+        folder = train(settings, built, scenes=World(12))
         assert json.loads((folder / "metrics.json").read_text())["encoded_beforehand"] == ([frozen[0]] if cache else [])
         found[cache] = weights(folder)
         for name, value in before.items():
             kept = name.startswith(tuple(f"nodes.{node}." for node in frozen)) or name == "nodes.render.sigma" in frozen
-            for part in ("network", "averaged"):
+            for part in ("network", "ema"):
                 assert torch.equal(found[cache][f"{part}.{name}"], value) == kept
     for name, value in found[True].items():
         torch.testing.assert_close(value, found[False][name], rtol=1e-3, atol=1e-4)
@@ -189,7 +186,7 @@ def test_a_cached_batch_holds_no_frames(tmp_path: Path) -> None:
             seen.append(type(inputs[0]))
 
     built.nodes["vision"].register_forward_pre_hook(note)
-    train_graph(settings, built, scenes=Blind(12), held_out=World(6))
+    train(settings, built, scenes=Blind(12), held_out=World(6))
     assert seen == [EncodedViews] * 4
 
 
@@ -199,7 +196,7 @@ def test_answers_are_found_in_the_ground_truth(scenes: Path, tmp_path: Path) -> 
     graph.freeze()
     graph.add_task("place", "vector", ["vision"], target=(3,), data="objects.0.position")
     settings = replace(config(tmp_path, steps=2, options={"tasks": ("place",)}), data=str(scenes))
-    report = history(train_graph(settings, graph))[-1]
+    report = history(train(settings, graph))[-1]
     assert report["tasks"]["place"]["answers"] == 5
     truth = scene_labels(scenes, "test")[3]["objects"][0]["position"]
     assert LabelledScenes(SceneDataset(scenes, "test"), scene_labels(scenes, "test")).answer(
@@ -234,14 +231,14 @@ def test_further_senses_are_observed_from_their_own_poses(tmp_path: Path) -> Non
     graph = flat(16)
     graph.add_sense("touch", "vector", frame=(16,), channels=8)
     graph.add_task("feel", "vector", ["touch"], target=(16,), query=7, data="touch")
-    report = history(train_graph(replace(config(tmp_path, steps=2), data=str(data)), graph))[-1]
+    report = history(train(replace(config(tmp_path, steps=2), data=str(data)), graph))[-1]
     assert report["tasks"]["feel"]["answers"] == report["tasks"]["render"]["answers"] == 2
 
 
 def test_some_tasks_are_trained_and_others_are_left(tmp_path: Path) -> None:
     built = graph()
     before = {name: value.clone() for name, value in built.state_dict().items()}
-    train_graph(config(tmp_path, options={"tasks": ("reach",)}, weight_decay=0.1), built, scenes=World(12))
+    train(config(tmp_path, options={"tasks": ("reach",)}, weight_decay=0.1), built, scenes=World(12))
     changed = {name.split(".")[1] for name, value in built.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"vision", "arm", "reach"}
 
@@ -253,14 +250,14 @@ def test_weights_of_tasks_count(tmp_path: Path) -> None:
     plain["tasks"]["reach"]["weight"] = 0.0
     weightless = RecursiveGQN.from_dict(plain)
     weightless.load_state_dict(built.state_dict())
-    train_graph(config(tmp_path, options={"tasks": ("reach",)}), weightless, scenes=World(12))
+    train(config(tmp_path, options={"tasks": ("reach",)}), weightless, scenes=World(12))
     assert all(torch.equal(v, built.state_dict()[k]) for k, v in weightless.state_dict().items() if "sigma" not in k)
 
 
 def test_training_learns_every_task(tmp_path: Path) -> None:
-    settings = config(tmp_path, steps=120, averaging=0.9, learning_rate=5e-3, batch=16, sigma=0.3, final_sigma=0.3)
-    settings = replace(settings, evaluation=replace(settings.evaluation, evaluate_every=60, evaluation_scenes=60))
-    folder = train_graph(settings, graph(), scenes=World(200), held_out=World(60, seed=1))
+    settings = config(tmp_path, steps=120, ema_decay=0.9, learning_rate=5e-3, batch=16, sigma=0.3, final_sigma=0.3)
+    settings = replace(settings, evaluation=replace(settings.evaluation, eval_every=60, eval_scenes=60))
+    folder = train(settings, graph(), scenes=World(200), held_out=World(60, seed=1))
     for task, found in history(folder)[-1]["tasks"].items():
         assert found["gain_nats"] > 0.3, task
 
@@ -268,24 +265,24 @@ def test_training_learns_every_task(tmp_path: Path) -> None:
 def test_layer_two_on_a_trained_layer_one(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way of the README, from the command line: a flat run, and a graph that starts from it."""
     first = train(tiny(scenes, tmp_path, name="first"))
-    layer = checkpoint.load_graph(first)
+    layer = checkpoint.load(first)
     # The standard deviation of the pixels is the last that was trained with.
     assert layer.nodes["render"].sigma.item() == pytest.approx(tiny(scenes, tmp_path).training.sigma_at(5))
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.freeze("vision")
     cores = {"hidden": 8, "canvas": 8, "generation_steps": 2}
-    layer.add_task("again", "render", ["vision"], target=(3, 16, 16), query=7, look=True, **cores)
+    layer.add_task("again", "render", ["vision"], target=(3, 16, 16), query=7, **cores)
     layer.remove("render")
     layer.to_file(tmp_path / "layer-2.yaml")
     command = ["--graph", tmp_path / "layer-2.yaml", "--start", first, "--data", scenes, "--runs", tmp_path]
-    options = "--name second --steps 4 --minutes 0 --batch 4 --evaluation-scenes 4 --device cpu"
+    options = "--name second --steps 4 --minutes 0 --batch 4 --eval-scenes 4 --device cpu"
     command += options.split()
     run_gqn(monkeypatch, *command)
     saved = weights(tmp_path / "second")
     for name, value in before.items():
         if name.startswith("nodes.vision."):
             assert torch.equal(saved[f"network.{name}"], value)
-    assert checkpoint.load_graph(tmp_path / "second").spec["vision"].frozen
+    assert checkpoint.load(tmp_path / "second").spec["vision"].frozen
     run_gqn(monkeypatch, "--resume", tmp_path / "second", "--steps", 6)
     assert checkpoint.read(tmp_path / "second")["step"] == 6
 
@@ -298,16 +295,16 @@ def run_gqn(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_a_graph_from_a_notebook_goes_on_from_the_command_line(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = train_graph(replace(config(tmp_path, steps=2), data=str(scenes)), flat(16))
+    folder = train(replace(config(tmp_path, steps=2), data=str(scenes)), flat(16))
     run_gqn(monkeypatch, "--resume", folder, "--steps", 4)
     assert checkpoint.read(folder)["step"] == 4
-    assert list(checkpoint.load_graph(folder).spec) == ["vision", "render"]
+    assert list(checkpoint.load(folder).spec) == ["vision", "render"]
 
 
 def test_two_processes_train_a_graph(scenes: Path, tmp_path: Path) -> None:
     flat(16).to_file(tmp_path / "graph.yaml")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run-gqn.py"]
-    options = "--name two --steps 4 --minutes 0 --batch 4 --evaluation-scenes 5 --evaluate-every 4 --device cpu"
+    options = "--name two --steps 4 --minutes 0 --batch 4 --eval-scenes 5 --eval-every 4 --device cpu"
     command += ["--graph", str(tmp_path / "graph.yaml"), "--data", str(scenes), "--runs", str(tmp_path)]
     command += options.split()
     run = subprocess.run(
@@ -326,32 +323,32 @@ def test_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
         ({"start": str(tmp_path)}, graph(), "no checkpoint at"),
     ):
         with pytest.raises((GraphError, checkpoint.CheckpointError), match=message):
-            train_graph(config(tmp_path, options=options), built, scenes=world)
+            train(config(tmp_path, options=options), built, scenes=world)
     with pytest.raises(TrainingError, match="no dataset"):
-        train_graph(config(tmp_path), graph())
+        train(config(tmp_path), graph())
     with pytest.raises(ValueError, match="no data 'touch', only frames, objects"):
-        train_graph(replace(config(tmp_path), data=str(scenes)), graph())
+        train(replace(config(tmp_path), data=str(scenes)), graph())
     with pytest.raises(ValueError, match="'vision' needs 13 observations of 'frames' a scene; the dataset has 10"):
-        train_graph(config(tmp_path, context_views=(1, 11)), graph(), scenes=world)
+        train(config(tmp_path, context_views=(1, 11)), graph(), scenes=world)
     orphan = graph()
     orphan.remove("reach", "name", "both")
     with pytest.raises(GraphError, match="'arm' lead to no task"):
-        train_graph(config(tmp_path), orphan, scenes=world)
+        train(config(tmp_path), orphan, scenes=world)
     first = train(tiny(scenes, tmp_path, name="first"))
     with pytest.raises(GraphError, match=r"'vision' does not fit .*first: here it is tower \(.*there volume \("):
-        train_graph(config(tmp_path, options={"start": str(first)}), graph(), scenes=world)
+        train(config(tmp_path, options={"start": str(first)}), graph(), scenes=world)
     other = graph()
     other.rename("vision", "eye")
     other.rename("render", "draw")
     with pytest.raises(GraphError, match="first has no node of this graph: it has 'vision', 'render'"):
-        train_graph(config(tmp_path, options={"start": str(first)}), other, scenes=world)
+        train(config(tmp_path, options={"start": str(first)}), other, scenes=world)
 
 
 def test_extracted_nodes_are_those_of_the_run(tmp_path: Path) -> None:
-    run = train_graph(config(tmp_path), graph(), scenes=World(9), held_out=World(5))
-    whole, file = checkpoint.load_graph(run), tmp_path / "senses.pt"
-    checkpoint.extract(run, ["vision", "touch"], file)
-    taken = checkpoint.load_graph(file)
+    run = train(config(tmp_path), graph(), scenes=World(9), held_out=World(5))
+    whole, file = checkpoint.load(run), tmp_path / "senses.pt"
+    checkpoint.extract(run, file, ["vision", "touch"])
+    taken = checkpoint.load(file)
     assert set(taken.spec) == {"vision", "touch"}
     for name in taken.spec:
         assert all(
@@ -360,7 +357,7 @@ def test_extracted_nodes_are_those_of_the_run(tmp_path: Path) -> None:
         )
     assert file.stat().st_size < (run / checkpoint.FILE).stat().st_size / 3
     with pytest.raises(GraphError, match="no node 'smell'"):
-        checkpoint.extract(run, ["smell"], tmp_path / "none.pt")
+        checkpoint.extract(run, tmp_path / "none.pt", ["smell"])
     with pytest.raises(GraphError, match="needs 'vision'"):
-        checkpoint.extract(run, ["arm"], tmp_path / "none.pt")
+        checkpoint.extract(run, tmp_path / "none.pt", ["arm"])
     assert not (tmp_path / "none.pt").exists()

@@ -18,9 +18,10 @@ from gqn.core.distributed import processes
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
 from gqn.data.prepare import made_scenes
+from gqn.models.nodes import GraphError
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, GraphConfig, from_dict, to_dict
-from gqn.training.trainer import Interrupted, Losses, Run, TrainingError, train
+from gqn.training.trainer import Interrupted, Losses, Trainer, TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,16 +37,14 @@ def tiny(data: Path, runs: Path, *, name: str = "run", seed: int = 0, **training
         device="cpu",
         precision="float32",
         model=replace(quick.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2),
-        training=replace(quick.training, **({"steps": 6, "batch": 4, "minutes": 0.0, "warm_up_steps": 2} | training)),
-        evaluation=replace(
-            quick.evaluation, evaluate_every=3, evaluation_scenes=5, samples=2, save_every=2, log_every=2
-        ),
+        training=replace(quick.training, **({"steps": 6, "batch": 4, "minutes": 0.0, "warmup_steps": 2} | training)),
+        evaluation=replace(quick.evaluation, eval_every=3, eval_scenes=5, samples=2, save_every=2, log_every=2),
     )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     saved = checkpoint.read(folder / "checkpoint.pt")
-    return {f"{part}.{name}": value for part in ("network", "averaged") for name, value in saved[part].items()}
+    return {f"{part}.{name}": value for part in ("network", "ema") for name, value in saved[part].items()}
 
 
 def history(folder: Path) -> list[dict]:
@@ -53,10 +52,15 @@ def history(folder: Path) -> list[dict]:
     return [{key: value for key, value in report.items() if key != "seconds"} for report in reports]
 
 
+def rendered(folder: Path) -> list[dict]:
+    """What each evaluation says of the task `render`."""
+    return [report["tasks"]["render"] for report in history(folder)]
+
+
 def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
     folder = train(tiny(scenes, tmp_path))
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events")}
-    assert names == {"config.json", "metrics.json", "predictions.png", "checkpoint.pt"}
+    assert names == {"config.json", "metrics.json", "predictions.png", "curves.png", "graph.svg", "checkpoint.pt"}
     assert list(folder.glob("events.out.tfevents.*"))
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
     config = tiny(scenes, tmp_path)
@@ -64,15 +68,15 @@ def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
     assert from_dict(json.loads((folder / "config.json").read_text())) == spelled_out
     reports = history(folder)
     assert [report["step"] for report in reports] == [3, 6]
-    for report in reports:
-        assert report["scenes"] == 5
+    assert [report["scenes"] for report in reports] == [5, 5]
+    for report in rendered(folder):
         for name in ("reconstruction", "prior_sample", "prior_mean", "shuffled_sample", "mean_image"):
             assert 0 < report[name]["mse"] < 1
         assert report["negative_elbo_above_floor"] > report["kl"] > 0
 
 
 def test_training_learns(scenes: Path, tmp_path: Path) -> None:
-    reports = history(train(tiny(scenes, tmp_path, steps=60, averaging=0.9, learning_rate=5e-3)))
+    reports = rendered(train(tiny(scenes, tmp_path, steps=60, ema_decay=0.9, learning_rate=5e-3)))
     assert reports[-1]["reconstruction"]["mse"] < 0.7 * reports[0]["reconstruction"]["mse"]
 
 
@@ -94,7 +98,7 @@ def test_a_step_never_waits_for_the_device(scenes: Path, tmp_path: Path, represe
     config = tiny(scenes, tmp_path)
     config = replace(config, model=replace(config.model, representation=representation))
     with processes("cpu") as group:
-        run = Run(config, group, resume=False)
+        run = Trainer(config, group)
         batches, parallel, losses = [run.batches[step] for step in range(3)], run.parallel(), Losses(group, run.names)
         with Calls() as calls:
             for batch in batches:
@@ -111,17 +115,18 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: Path, tmp_path: 
     gradients = []
     for parts in (1, 2, 4):
         with processes("cpu") as group:
-            run = Run(tiny(scenes, tmp_path, parts=parts, clip_gradient=0.0), group, resume=False)
+            settings = tiny(scenes, tmp_path, gradient_accumulation_steps=parts, max_grad_norm=0.0)
+            run = Trainer(settings, group)
             with torch.no_grad():
                 # A posterior of no width: the noise, which each part draws for itself, plays no part.
-                posterior = run.network.generator.posterior
+                posterior = run.network.nodes["render"].generator.posterior
                 posterior.weight[2:], posterior.bias[2:] = 0, -20
             values = run.learn(run.parallel(), run.batches[0])
             gradients.append([values, *(weight.grad for weight in run.network.parameters())])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-3, atol=1e-2)
-    with pytest.raises(ValueError, match="--parts must be a number that the batch divides by"):
-        tiny(scenes, tmp_path, parts=3)
+    with pytest.raises(ValueError, match="--gradient-accumulation-steps must be a number that the batch divides by"):
+        tiny(scenes, tmp_path, gradient_accumulation_steps=3)
 
 
 def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> None:
@@ -139,14 +144,14 @@ def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> 
 
 def test_a_signal_saves_and_the_run_goes_on(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(tiny(scenes, tmp_path, name="whole"))
-    learn = Run.learn
+    learn = Trainer.learn
 
-    def struck(self: Run, *arguments) -> torch.Tensor:
+    def struck(self: Trainer, *arguments) -> torch.Tensor:
         if self.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(self, *arguments)
 
-    monkeypatch.setattr(Run, "learn", struck)
+    monkeypatch.setattr(Trainer, "learn", struck)
     with pytest.raises(Interrupted, match="step 3 by SIGTERM"):
         train(tiny(scenes, tmp_path, name="struck"))
     monkeypatch.undo()
@@ -158,14 +163,14 @@ def test_a_signal_saves_and_the_run_goes_on(scenes: Path, tmp_path: Path, monkey
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = Run.learn
+    learn = Trainer.learn
 
-    def poisoned(self: Run, *arguments) -> torch.Tensor:
+    def poisoned(self: Trainer, *arguments) -> torch.Tensor:
         if self.step == 4:
             next(self.network.parameters()).data.fill_(float("nan"))
         return learn(self, *arguments)
 
-    monkeypatch.setattr(Run, "learn", poisoned)
+    monkeypatch.setattr(Trainer, "learn", poisoned)
     config = tiny(scenes, tmp_path)
     with pytest.raises(TrainingError, match="not finite at step 5.*checkpoint.pt"):
         train(replace(config, evaluation=replace(config.evaluation, save_every=1, log_every=100)))
@@ -178,15 +183,13 @@ def test_bfloat16_follows_the_gradient_of_float32(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradients = []
-    monkeypatch.setattr(
-        "gqn.training.trainer.update_average", lambda averaged, network, decay: gradients.append(flat(network))
-    )
+    monkeypatch.setattr("gqn.training.trainer.update_ema", lambda ema, network, decay: gradients.append(flat(network)))
 
     def flat(network: torch.nn.Module) -> torch.Tensor:
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     for precision in ("float32", "bfloat16"):
-        train(replace(tiny(scenes, tmp_path, name=precision, steps=1, clip_gradient=0.0), precision=precision))
+        train(replace(tiny(scenes, tmp_path, name=precision, steps=1, max_grad_norm=0.0), precision=precision))
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
     assert not torch.equal(*gradients)
 
@@ -211,37 +214,54 @@ def test_trained_network_loads_for_a_notebook(scenes: Path, tmp_path: Path) -> N
     folder = train(tiny(scenes, tmp_path))
     network = checkpoint.load(folder)
     assert not network.training
-    averaged = checkpoint.read(folder / "checkpoint.pt")["averaged"]
-    assert all(torch.equal(value, averaged[name]) for name, value in network.state_dict().items())
+    ema = checkpoint.read(folder / "checkpoint.pt")["ema"]
+    assert all(torch.equal(value, ema[name]) for name, value in network.state_dict().items())
 
 
 def test_a_run_starts_from_trained_weights(scenes: Path, tmp_path: Path) -> None:
     first = train(tiny(scenes, tmp_path, name="first"))
     second = tiny(scenes, tmp_path, name="second", steps=1, learning_rate=1e-30, final_learning_rate=1e-30)
-    second = replace(second, recursive=GraphConfig(start=str(first)))
+    second = replace(second, graph=GraphConfig(start=str(first)))
     before, after = checkpoint.load(first).state_dict(), checkpoint.load(train(second)).state_dict()
-    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    assert all(torch.equal(value, before[name]) for name, value in after.items() if "sigma" not in name)
     other = replace(second, name="third", model=replace(second.model, hidden=4))
-    with pytest.raises(TrainingError, match="a network of other sizes, for frames of 16 pixels"):
+    with pytest.raises(
+        GraphError, match=r"'render' does not fit its weights in .*first: here .*hidden 4.* there .*hidden 8"
+    ):
         train(other)
 
 
 def test_options_of_a_graph_need_one(scenes: Path, tmp_path: Path) -> None:
     for options in (GraphConfig(tasks=("render",)), GraphConfig(alternate=True)):
         with pytest.raises(TrainingError, match="--tasks and --alternate are for a graph"):
-            train(replace(tiny(scenes, tmp_path), recursive=options))
+            train(replace(tiny(scenes, tmp_path), graph=options))
 
 
-def test_a_volume_that_is_told_of_other_cameras_is_warned_of(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_volume_knows_the_lens_and_the_world_of_its_dataset(scenes: Path, tmp_path: Path) -> None:
+    known = SceneDataset(scenes, "train").geometry
+    plain = tiny(scenes, tmp_path, name="plain", steps=1)
+    vision = checkpoint.load(train(plain)).trials["vision"].output
+    assert (vision.field_of_view, vision.radius) == (known.field_of_view, known.cube_radius)
+    wide = replace(plain, name="wide", model=replace(plain.model, field_of_view=60.0))
+    vision = checkpoint.load(train(wide)).trials["vision"].output
+    assert (vision.field_of_view, vision.radius) == (60, known.cube_radius)
+
+
+def test_a_volume_must_be_told_what_a_dataset_does_not_say(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wide = tiny(scenes, tmp_path, name="wide")
-    train(replace(wide, model=replace(wide.model, field_of_view=60.0)))
-    assert "with a field of view of 20 degrees, the volume is told 60: give --field-of-view" in capsys.readouterr().err
-    train(tiny(scenes, tmp_path, name="right"))
-    tower = replace(wide, name="tower", model=replace(wide.model, field_of_view=60.0, representation="tower"))
-    train(tower)
-    assert not capsys.readouterr().err.count("field of view")
+    monkeypatch.setattr(SceneDataset, "geometry", None, raising=False)
+    read = SceneDataset.__init__
+
+    def silent(self: SceneDataset, *arguments, **options) -> None:
+        read(self, *arguments, **options)
+        self.geometry = None
+
+    monkeypatch.setattr(SceneDataset, "__init__", silent)
+    config = tiny(scenes, tmp_path, steps=1)
+    with pytest.raises(TrainingError, match="neither the cameras' field of view .* give --field-of-view and --radius"):
+        train(config)
+    train(replace(config, model=replace(config.model, representation="tower")))
 
 
 def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) -> None:
@@ -287,7 +307,7 @@ def test_bad_configurations_are_named() -> None:
 def options(scenes: Path, runs: Path, *more: str) -> list[str]:
     text = (
         f"--runs {runs} --name run --device cpu --precision float32 --representation-channels 8 --hidden 8 --canvas 8 "
-        "--latent 2 --generation-steps 2 --steps 6 --batch 4 --minutes 0 --evaluate-every 3 --evaluation-scenes 5 "
+        "--latent 2 --generation-steps 2 --steps 6 --batch 4 --minutes 0 --eval-every 3 --eval-scenes 5 "
         "--samples 2 --save-every 2 --log-every 2"
     )
     return ["--data", str(scenes), *text.split(), *more]
@@ -317,7 +337,7 @@ def test_dry_run_prints_the_configuration(scenes: Path, tmp_path: Path) -> None:
         (["--context-views", "1", "15"], "the dataset has 15: lower --context-views"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--resume", "/nowhere"], "no checkpoint at /nowhere/checkpoint.pt"),
-        (["--evaluation-context", "15"], "the dataset has 15: lower --evaluation-context"),
+        (["--eval-context-views", "15"], "the dataset has 15: lower --eval-context-views"),
     ],
 )
 def test_errors_are_one_line(scenes: Path, tmp_path: Path, more: list[str], message: str) -> None:
@@ -329,7 +349,7 @@ def test_errors_are_one_line(scenes: Path, tmp_path: Path, more: list[str], mess
 
 
 def test_gpu_sh_trains_and_says_where(scenes: Path, tmp_path: Path) -> None:
-    done = run(["sh", str(ROOT / "gpu.sh"), *options(scenes, tmp_path)[1:], "--shared"])
+    done = run(["sh", str(ROOT / "gpu.sh"), *options(scenes, tmp_path)[1:], "--shared-cores"])
     assert done.returncode == 0, done.stderr
     assert "training on the CPU" in done.stderr or "CUDA device" in done.stderr
     assert "context gain" in done.stdout
@@ -418,8 +438,8 @@ def test_trains_on_a_genuine_scene(genuine: Path, tmp_path: Path) -> None:
     done = run([*SCRIPT, *options(tmp_path / "shepard_metzler_5_parts", tmp_path)])
     assert done.returncode == 0, done.stderr
     assert "has no test split: evaluation is on the training scenes" in done.stderr
-    report = history(tmp_path / "run")[-1]
-    assert report["scenes"] == 1
+    report = rendered(tmp_path / "run")[-1]
+    assert report["answers"] == 1
     assert report["context_gain_db"] is None
     assert report["reconstruction"]["mse"] > 0
 

@@ -1,0 +1,34 @@
+from .core.camera import camera_vector as camera_vector
+from .core.camera import look_at as look_at
+from .core.camera import orbit as orbit
+from .core.camera import recorded_camera as recorded_camera
+from .core.views import Batch as Batch
+from .core.views import Views as Views
+from .data.batches import TrainingBatches as TrainingBatches
+from .data.batches import evaluation_batches as evaluation_batches
+from .data.convert import convert as convert
+from .data.dataset import DATASETS as DATASETS
+from .data.dataset import SceneDataset as SceneDataset
+from .data.generate import generate as generate
+from .data.labelled_scenes import LabelledScenes as LabelledScenes
+from .data.labels import scene_labels as scene_labels
+from .data.prepare import made_scenes as made_scenes
+from .evaluation.report import assess as assess
+from .evaluation.subject import Options as Options
+from .figures.predictions import canvases as canvases
+from .figures.predictions import flight as flight
+from .figures.predictions import predictions as predictions
+from .models.gqn import GenerativeQueryNetwork as GenerativeQueryNetwork
+from .models.graph import RecursiveGQN as RecursiveGQN
+from .models.heads import HEADS as HEADS
+from .models.heads import Answer as Answer
+from .models.heads import Head as Head
+from .scenes import FAMILIES as FAMILIES
+from .training.checkpoint import load as load
+from .training.config import PRESETS as PRESETS
+from .training.config import Config as Config
+from .training.trainer import train as train
+from .training.validation import evaluate as evaluate
+from .training.validation import mean_image as mean_image
+
+__version__: str

@@ -1,0 +1,149 @@
+"""Does a representation help an agent? One that reaches learns from frames, from a frozen representation, or the state.
+
+The robot arm's figure of Eslami et al. (2018): environment steps to a threshold, by soft actor-critic with the same
+options for every observer. Differs from the paper: the world, the algorithm and all sizes are ours.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+
+from gqn.core.tables import table
+from gqn.figures.curves import label, panels
+from gqn.scenes.reaching import FAMILY
+from gqn.studies.agent.environment import Camera
+from gqn.studies.agent.learner import Curve, Learning, Observation, train_agent
+from gqn.studies.comparison import spread, steps_to_threshold
+from gqn.studies.runner import Line, Study, StudyError
+
+THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
+BLIND = ("expert", "chance")  # they do not learn
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: what the agent observes, by which camera, its seed, and the run and node of a layer that it observes."""
+
+    observation: Observation
+    camera: Camera
+    seed: int
+    layer: str | None
+    node: str
+
+
+@dataclass
+class Agents(Study[Cell]):
+    """Train agents that reach, by what they observe, and compare how many moves each takes to learn it."""
+
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
+    """File of the runs, which is made or gone on with."""
+    observations: tuple[Observation, ...] = ("expert", "chance", "state", "pixels", "random", "layer-1", "layer-2")
+    """What agents observe; expert and chance don't learn."""
+    cameras: tuple[Camera, ...] = ("fixed",)
+    """One camera for all episodes, or another one in each."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A run each."""
+    layer_1: str | None = None
+    """Run whose sense `vision` is layer-1; random and pixels take it untrained."""
+    layer_2: str | None = None
+    """Run whose representation is layer-2."""
+    node: str = "arm"
+    """That representation."""
+    learning: Annotated[Learning, tyro.conf.arg(name="")] = field(default_factory=Learning)
+
+    cell = Cell
+    unit = "distance of hand and target in cm"
+    tolerance = 5.0
+
+    def __post_init__(self) -> None:
+        for name, run in (("layer-1", self.layer_1), ("layer-2", self.layer_2)):
+            if name in self.observations and run is None:
+                raise StudyError(f"--observations {name} needs --{name} RUN")
+
+    def cells(self) -> list[Cell]:
+        """Return a run of each seed, camera and observation, in this order, so that no observation is short of one."""
+        first = (self.layer_1, "vision")
+        layers = {"pixels": first, "random": first, "layer-1": first, "layer-2": (self.layer_2, self.node)}
+        every = dict.fromkeys(product(self.seeds, self.cameras, self.observations))
+        return [
+            Cell(observation, camera, seed, *layers.get(observation, (None, "vision")))
+            for seed, camera, observation in every
+        ]
+
+    def experiment(self, cell: Cell) -> dict[str, Any]:
+        return {"learning": asdict(self.learning), "family": asdict(FAMILY)}
+
+    def run(self, cell: Cell) -> Line:
+        begun = time.perf_counter()
+        curve = train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node)
+        return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
+
+    def curve(self, line: Line) -> list[float]:
+        return [row["distance_cm"] for row in line["curve"]]
+
+    def table(self, known: dict[Cell, Line]) -> str:
+        """Return moves to the THRESHOLDS and what was reached at last, median (lowest to highest) of the seeds."""
+        columns = [
+            "camera",
+            "observation",
+            "seeds",
+            *(f"moves to {cm} cm" for cm in THRESHOLDS),
+            "distance at last (cm)",
+            "within 10 cm at last",
+            "within 5 cm at last",
+        ]
+        rows = []
+        for (camera, observation), curves in groups(known).items():
+            moves = [
+                "" if observation in BLIND else spread([moves_to(curve, cm) for curve in curves], ",.0f", median)
+                for cm in THRESHOLDS
+            ]
+            last = [
+                spread([curve[-1][key] for curve in curves], form, median)
+                for key, form in (("distance_cm", ".1f"), ("success_10_cm", ".0%"), ("success_5_cm", ".0%"))
+            ]
+            rows.append([camera, observation, str(len(curves)), *moves, *last])
+        return table(columns, rows) + "\n"
+
+    def figure(self, known: dict[Cell, Line]) -> Figure:
+        """Return the distance at the end against the moves before, by camera: means, and each seed's faintly."""
+        found = groups(known)
+        cameras = sorted({camera for camera, _ in found})
+        figure, places = panels(len(cameras))
+        observations = list(dict.fromkeys(observation for _, observation in found))
+        for (camera, observation), curves in found.items():
+            place, colour = places[cameras.index(camera)], f"C{observations.index(observation)}"
+            distances = [[row["distance_cm"] for row in curve] for curve in curves]
+            if len(curves[0]) == 1:
+                place.axhline(float(np.mean(distances)), color=colour, linestyle=":", label=observation)
+                continue
+            steps = [row["steps"] for row in curves[0]]
+            place.plot(steps, np.mean(distances, axis=0), color=colour, label=f"{observation} ({len(curves)} seeds)")
+            for each in distances:
+                place.plot(steps, each, color=colour, linewidth=0.5, alpha=0.4)
+        for camera, place in zip(cameras, places, strict=True):
+            label(place, "moves of the arm", "distance of hand and target\nat the end of an episode (cm)")
+            place.set_title(f"{camera} camera", fontsize=8)
+            place.set_ylim(bottom=0)
+            place.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        return figure
+
+
+def moves_to(curve: Curve, distance_cm: float) -> float:
+    """Return the moves until the mean distance at the end has fallen so far; infinite for never."""
+    return steps_to_threshold([row["steps"] for row in curve], [row["distance_cm"] for row in curve], distance_cm)
+
+
+def groups(known: dict[Cell, Line]) -> dict[tuple[str, str], list[Curve]]:
+    """Return the curves of all seeds by camera and observation."""
+    found: dict[tuple[str, str], list[Curve]] = {}
+    for cell, line in known.items():
+        found.setdefault((cell.camera, cell.observation), []).append(line["curve"])
+    return found

@@ -1,0 +1,157 @@
+"""Many processes and large batches: what a second process costs, the memory of a step, what many GPUs would do."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gqn.core.distributed import Processes, processes
+from gqn.core.files import write_json
+from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, network_of, operations
+from gqn.training.config import PRESETS
+from gqn.training.trainer import resolved
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Measure what a second process costs and what memory a step takes; compute what many GPUs would do."""
+
+    repeats: int = 5
+    """Steps of which the fastest counts."""
+    batches: tuple[int, ...] = (4, 8, 16)
+    """Scenes a step, of which the memory is measured."""
+    lengths: tuple[int, ...] = (4, 8, 12)
+    """Steps L of the generator, of which the memory is measured."""
+    pixels: int = 64
+    """Height and width of the frames."""
+    gpu_tflops: float = 200.0
+    """Assumed rate of one GPU, in TFLOP/s: half of what an H100 gives in a large bfloat16 product."""
+    link_gbytes: float = 150.0
+    """Assumed rate at which gradients travel between the GPUs of a machine, in GB/s."""
+    network_gbytes: float = 25.0
+    """Assumed rate between machines of 8 GPUs each, in GB/s."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process of its own measures: steps of preset `small`."""
+
+    pixels: int
+    scenes: int
+    length: int
+    activation_checkpointing: bool
+    repeats: int
+
+
+def measure_scaling(options: Scaling) -> dict[str, Any]:
+    """Return the figures of many processes and large batches."""
+    settings = PRESETS["small"].training
+    task = Task(options.pixels, settings.batch // 2, PRESETS["small"].model.generation_steps, False, options.repeats)
+    one, two = measured(task), measured(task, count=2)
+    report: dict[str, Any] = {
+        "two_processes": {
+            "scenes_a_process": task.scenes,
+            "seconds_alone": round(one["seconds"], 3),
+            "seconds_of_two": round(two["seconds"], 3),
+            "efficiency": round(one["seconds"] / two["seconds"], 3),
+        },
+        "memory_megabytes": [],
+    }
+    print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    for again in (False, True):
+        for scenes, length in [
+            *((scenes, task.length) for scenes in options.batches),
+            *((options.batches[0], length) for length in options.lengths if length != task.length),
+        ]:
+            asked = replace(task, scenes=scenes, length=length, activation_checkpointing=again, repeats=1)
+            megabytes = measured(asked)["megabytes"]
+            row = {"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes}
+            report["memory_megabytes"].append(row)
+            print(row, flush=True)
+    report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
+    report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
+    print(json.dumps(report["computed"], indent=2))
+    return report
+
+
+def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
+    """Return the seconds of a step whose scenes are shared out, and the share of work in it, from operations and bytes.
+
+    The preset's batch over the 8 GPUs of a machine, over 64 in eight machines, and eight times the batch over those,
+    each rounded up as the trainer does. Every GPU works on its scenes, and once on the weights.
+    Gradients, in float32, go round a ring of all GPUs, which is as fast as its slowest link, after all work is done:
+    what overlaps makes it better.
+    """
+    config = PRESETS[preset]
+    settings = config.training
+    once, each = operations(config.model, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
+    weights = sum(weight.numel() for weight in network_of(config.model, options.pixels).parameters())
+    rows = []
+    for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
+        asked = replace(config, training=replace(settings, batch=batch))
+        taken = resolved(asked, preset, Processes(1, gpus, CPU)).training.batch  # one that the GPUs divide
+        compute = (once + each * taken / gpus) / (options.gpu_tflops * 1e12)
+        rate = (options.link_gbytes if gpus <= 8 else options.network_gbytes) * 1e9
+        exchange = 2 * (gpus - 1) / gpus * 4 * weights / rate
+        row = {
+            "preset": preset,
+            "gpus": gpus,
+            "batch": taken,
+            "gflop_a_scene": round(each / 1e9, 1),
+            "gflop_once": round(once / 1e9, 1),
+            "weights_millions": round(weights / 1e6, 1),
+            "seconds_of_work": round(compute, 5),
+            "seconds_of_exchange": round(exchange, 5),
+            "efficiency": round(compute / (compute + exchange), 3),
+            "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
+        }
+        rows.append(row)
+    return rows
+
+
+def measured(task: Task, count: int = 1) -> dict[str, float]:
+    """Return the figures of a task by a process of its own, or by the first of several; each has one thread."""
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"] if count > 1 else []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "measured.json"
+        command = [sys.executable, "-m", *launcher, __name__, json.dumps(asdict(task)), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"a measurement of {task} failed:\n{done.stderr}")
+        return json.loads(out.read_text())
+
+
+def measure(task: Task, out: Path) -> None:
+    """Write the seconds and the memory of a task's steps, as a process of its own."""
+    torch.set_num_threads(1)
+    sizes = replace(
+        PRESETS["small"].model,
+        generation_steps=task.length,
+        activation_checkpointing=task.activation_checkpointing,
+    )
+    with processes("cpu") as group:
+        before = resident("VmRSS")
+        work = Work(task.pixels, task.scenes, 3, PRESETS["small"].training.queries)
+        step = Step.of(sizes, work, group.device, bfloat16=True)
+        step.objective = group.parallel(step.objective)
+        seconds = fastest(step.learn, task.repeats, group.device)
+        memory = resident("VmHWM") - before
+        if group.leads:
+            write_json(out, {"seconds": seconds, "megabytes": round(memory)})
+
+
+def resident(which: str) -> float:
+    """Return megabytes of this process's memory, as Linux has it: VmRSS now, VmHWM at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+
+
+if __name__ == "__main__":
+    measure(Task(**json.loads(sys.argv[1])), Path(sys.argv[2]))

@@ -1,0 +1,94 @@
+"""Time the drawing of scenes, and count how often answers to the arm's tasks succeed."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gqn.data.generate import generate
+from gqn.scenes import FAMILIES
+from gqn.scenes.arm import TASKS
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Time the drawing of scenes: frames a second of one core for each family, JPEG and files apart."""
+
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Which to draw."""
+    size: int = 64
+    """Height and width of the frames."""
+    seconds: float = 5.0
+    """How long to draw for, for each family."""
+    dataset: int = 0
+    """Also write a shepard_metzler_5_parts dataset of that many scenes, by all cores, in a temporary folder."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Carry true and random answers to the arm's tasks out, and count how many succeed."""
+
+    scenes: int = 500
+    """How many to draw."""
+    seed: int = 0
+    """Equal seeds give equal scenes."""
+    output: Path | None = None
+    """A JSON file to write the figures to."""
+
+
+def time_scenes(options: Scenes) -> dict[str, Any]:
+    """Return the rates of drawing."""
+    for name in options.families:
+        FAMILIES[name](size=options.size).setting(np.random.default_rng(0))  # what a family needs is there
+    report: dict[str, Any] = {"size": options.size, "frames_a_second": {}}
+    for name in options.families:
+        report["frames_a_second"][name] = rate = round(frames_a_second(name, options.size, options.seconds), 1)
+        print(f"{name}: {rate:.0f} frames/s a core at {options.size}x{options.size}", flush=True)
+    if options.dataset:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            generate("shepard_metzler_5_parts", folder, options.dataset, seed=0, test_scenes=0, progress=False)
+            taken = round(time.perf_counter() - begun, 1)
+        report["dataset"] = {"scenes": options.dataset, "seconds": taken, "cores": os.cpu_count()}
+        print(f"{options.dataset} scenes of shepard_metzler_5_parts written in {taken:.0f} s by {os.cpu_count()} cores")
+    return report
+
+
+def frames_a_second(family: str, size: int, duration: float) -> float:
+    """Return the frames of whole scenes, their making included, that this process draws in a second."""
+    drawn, random = FAMILIES[family](size=size), np.random.default_rng(0)
+    drawn.scene(random)  # what is compiled once does not count
+    begun, frames = time.perf_counter(), 0
+    while time.perf_counter() - begun < duration:
+        drawn.scene(random)
+        frames += drawn.views
+    return frames / (time.perf_counter() - begun)
+
+
+def count_successes(options: Arm) -> dict[str, Any]:
+    """Return of each task how often true and random answers succeed."""
+    report: dict[str, Any] = {"scenes": options.scenes, "seed": options.seed}
+    family = FAMILIES["jaco"](size=1, views=1)
+    seeds = np.random.SeedSequence(options.seed).spawn(options.scenes + 1)
+    scenes = [family.setting(np.random.default_rng(seed)).labels for seed in seeds[1:]]
+    random = np.random.default_rng(seeds[0])
+    for name, task in TASKS.items():
+        answers = [task.label(labels) for labels in scenes]
+        known = [
+            task.execute(labels, answer) for labels, answer in zip(scenes, answers, strict=True) if answer is not None
+        ]
+        chance = [task.execute(labels, task.random_answer(random)) for labels in scenes]
+        report[name] = {
+            "scenes_with_an_answer": len(known),
+            "true_answers_succeed": round(float(np.mean([outcome.success for outcome in known])), 4),
+            "median_error_metres": round(float(np.median([outcome.error for outcome in known])), 4),
+            "random_answers_succeed": round(float(np.mean([outcome.success for outcome in chance])), 4),
+        }
+        print(name, report[name], flush=True)
+    return report

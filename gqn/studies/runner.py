@@ -1,0 +1,240 @@
+"""One runner for all studies: a run for each cell, a line of results for each run, a table and curves from the lines.
+
+A *cell* is a frozen dataclass of plain values that identifies a run: a recipe and a seed, say. A *study* says which
+cells there are, how one is run, what a run depends on beside its cell, and how runs are told. The runner keeps the
+file of results: a JSON object a line, `{"cell": ..., "experiment": ..., "about": ..., **result}`.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+import dacite
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+
+from gqn.core.distributed import processes
+from gqn.core.errors import Error
+from gqn.core.files import append_json_line, read_json_lines, whole_file
+from gqn.core.provenance import provenance
+
+Line = dict[str, Any]
+Cell = TypeVar("Cell")
+Experiment = TypeVar("Experiment")
+
+
+class StudyError(Error):
+    """A study that can't be run or told as it is asked for; the message says what to change."""
+
+
+class Study(ABC, Generic[Cell]):
+    """What is run, and how it is told: a dataclass whose fields are the options of its script.
+
+    Attributes:
+        file: NAME.yaml of an experiment or NAME.jsonl; results, table and curves are NAME.jsonl, NAME.md and NAME.png.
+        cell: The dataclass of its cells.
+        unit: What the numbers of a run's curve are.
+        tolerance: How far the curve of a run that is made again may lie from the one in the results.
+    """
+
+    file: Path
+    cell: type[Cell]
+    unit: str
+    tolerance: float
+
+    @property
+    def results(self) -> Path:
+        """The file of results."""
+        return self.file.with_suffix(".jsonl")
+
+    @abstractmethod
+    def cells(self) -> list[Cell]:
+        """Return all cells in the order in which they are run."""
+
+    def chosen(self) -> list[Cell]:
+        """Return the cells that the options ask for, by default all."""
+        return self.cells()
+
+    @abstractmethod
+    def experiment(self, cell: Cell) -> dict[str, Any]:
+        """Return what a run depends on beside its cell, as far as it is known; lines of another one are refused."""
+
+    @abstractmethod
+    def run(self, cell: Cell) -> Line:
+        """Make one run and return its result, plain values."""
+
+    def fresh(self, folder: Path) -> "Study[Cell]":
+        """Return the study with an empty folder for its runs, if it keeps any: to make one again from the start."""
+        return self
+
+    @abstractmethod
+    def curve(self, line: Line) -> list[float]:
+        """Return the numbers by which a run that is made again is compared with the results."""
+
+    @abstractmethod
+    def table(self, known: dict[Cell, Line]) -> str:
+        """Return the results in Markdown."""
+
+    def figure(self, known: dict[Cell, Line]) -> Figure | None:
+        """Return the curves of the results, None for a study that has none to compare."""
+        return None
+
+
+def read_experiment(path: Path, kind: type[Experiment]) -> Experiment:
+    """Return the experiment, a dataclass, that a YAML file describes.
+
+    Raises:
+        StudyError: The file is missing, is no YAML, or has options that the dataclass lacks or refuses.
+    """
+    try:
+        return dacite.from_dict(kind, yaml.safe_load(path.read_text()), dacite.Config(strict=True, cast=[tuple]))
+    except (OSError, yaml.YAMLError, dacite.DaciteError, TypeError, AttributeError, ValueError) as error:
+        raise StudyError(f"{path}: no experiment: {' '.join(str(error).split())}") from None
+
+
+def read_results(study: Study[Cell]) -> dict[Cell, Line]:
+    """Return the lines of the study's cells, in the order of its cells.
+
+    Raises:
+        StudyError: The file has lines of another study, or a line was made by another experiment, as far as it tells.
+    """
+    lines: dict[Cell, Line] = {}
+    for line in read_json_lines(study.results):
+        try:
+            lines[study.cell(**line["cell"])] = line
+        except (TypeError, KeyError):
+            raise StudyError(f"{study.results} holds no lines of this study: name another file") from None
+    known = {cell: lines[cell] for cell in study.cells() if cell in lines}
+    first: dict[str, Any] = {}  # what the study does not tell must be the same in all lines
+    for cell, line in known.items():
+        expected = flat(plain(study.experiment(cell)))
+        told = flat(line["experiment"])
+        other = [name for name, value in told.items() if value != expected.get(name, first.setdefault(name, value))]
+        if other:
+            raise StudyError(
+                f"{study.results}: the run of {name_of(cell)} was made with another {', '.join(other)}: "
+                "remove its line, or give the study another name"
+            )
+    return known
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they are read again from JSON: tuples are lists, keys are strings."""
+    return json.loads(json.dumps(values))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their path, such as `training batch`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name} ") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def name_of(cell: Any) -> str:
+    """Return a cell, a dataclass, as a user reads it."""
+    return ", ".join(f"{name} {value}" for name, value in asdict(cell).items() if value is not None)
+
+
+def choose(study: Study[Cell], **only: Collection[Any]) -> list[Cell]:
+    """Return the cells whose fields have one of the given values; a field without values is not looked at.
+
+    Raises:
+        StudyError: The study has no such cell.
+    """
+    cells = study.cells()
+    for name, values in only.items():
+        cells = [cell for cell in cells if not values or getattr(cell, name) in values]
+    if not cells:
+        asked = ", ".join(f"{name} {' '.join(map(str, values))}" for name, values in only.items() if values)
+        raise StudyError(f"{study.results.stem} has no runs of {asked}")
+    return cells
+
+
+def make(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[Line]:
+    """Make the runs that the file of results lacks, and yield each line once it is on the disk.
+
+    Several processes may share the file: each looks again before a run, and waits to write for who is writing.
+    """
+    for cell in cells:
+        if cell in read_results(study):
+            continue
+        with processes("cpu") as group:
+            about = provenance(group)
+        line = {
+            "cell": vars(cell),
+            "experiment": study.experiment(cell),
+            "about": about,
+            **study.run(cell),
+        }
+        study.results.parent.mkdir(parents=True, exist_ok=True)
+        append_json_line(study.results, line)
+        yield line
+
+
+def make_again(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[str]:
+    """Make runs anew and yield how far each lies from the results, which stay as they are.
+
+    Raises:
+        StudyError: After the last one, where a curve lies farther from the results' than is tolerated.
+    """
+    known, differ = read_results(study), 0
+    for cell in cells:
+        if cell not in known:
+            raise StudyError(f"{study.results} has no run of {name_of(cell)} to compare with")
+        with TemporaryDirectory() as folder:
+            ours, theirs = study.curve(study.fresh(Path(folder)).run(cell)), study.curve(known[cell])
+        apart = float(np.abs(np.subtract(ours, theirs)).max())
+        differ += apart > study.tolerance
+        yield (
+            f"{name_of(cell)}: last {ours[-1]:.3f}, in the results {theirs[-1]:.3f}; at most {apart:.3g} apart, "
+            f"{study.tolerance:g} is tolerated ({study.unit})"
+        )
+    if differ:
+        raise StudyError(f"{differ} of {len(cells)} runs differ from the results")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What to do with the chosen cells, if not to make the runs that are missing."""
+
+    again: bool = False
+    """Make the chosen runs anew and compare them with the results."""
+    report: bool = False
+    """Only write the table and the curves."""
+
+
+def carry_out(study: Study[Cell], mode: Mode = Mode()) -> None:
+    """Make the chosen runs that are missing, or as `mode` says, print a line about each, and write the report."""
+    if mode.again:
+        for comparison in make_again(study, study.chosen()):
+            print(comparison, flush=True)
+        return
+    if not mode.report:
+        for line in make(study, study.chosen()):
+            print(
+                f"{name_of(study.cell(**line['cell']))}: {study.curve(line)[-1]:.3f} at last ({study.unit})", flush=True
+            )
+    write_report(study)
+
+
+def write_report(study: Study[Cell]) -> None:
+    """Write the table, NAME.md, and the curves, NAME.png, beside the results.
+
+    Raises:
+        StudyError: There is no run yet.
+    """
+    known = read_results(study)
+    if not known:
+        raise StudyError(f"{study.results} has no runs of this study yet")
+    with whole_file(study.results.with_suffix(".md")) as file:
+        file.write(study.table(known).encode())
+    if figure := study.figure(known):
+        with whole_file(study.results.with_suffix(".png")) as file:
+            figure.savefig(file, format="png")
+    print(f"{study.results.with_suffix('.md')}: {len(known)} of {len(study.cells())} runs")

@@ -1,0 +1,294 @@
+"""Networks of the transfer study's conditions, and the short runs by which they learn a task.
+
+All conditions end in the same head, on numbers that are standardised over scenes, so that no condition has it harder
+only because what tells scenes apart is small beside what they share. They differ in what the head reads, and in what of
+that is frozen.
+
+The library's trainer serves runs of hours: a folder, checkpoints, logs. Here are hundreds of runs of seconds on data in
+memory, evaluated at chosen steps; their batches are drawn so that all conditions of a seed see the same.
+"""
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from gqn.core.views import Batch, EncodedViews, Views
+from gqn.data.task_scenes import TaskScenes
+from gqn.models.fusion import Fusion, Standardise
+from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import mean_loss
+from gqn.studies.transfer.experiment import HIDDEN, Condition, Experiment
+
+VISION, STATE, STANDARD, SECOND = "vision", "state", "standard", "arm"  # names of nodes
+STANDARD_SCENES = 500  # from which the statistics are taken
+SECOND_LAYER = {"channels": 128, "hidden": 256}
+UNRELATED = 9  # numbers of the unrelated task's answer
+OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
+WARM_UP = 100  # steps over which the learning rate rises
+AUTOENCODER_BATCH = 64  # frames a step
+PIECE = 50  # scenes that are encoded at once
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Batches as a function of the step: the same scenes and views for the same seed, whatever the condition.
+
+    Attributes:
+        targets: Answers to each task, (n, numbers), standardised, NaN where they are not known.
+        features: A frozen sense's encodings of all views, (n, v, c, h, w), None to show frames.
+        chosen: The numbers of the labelled scenes.
+        batch: Scenes a step.
+        context: Views of each scene.
+    """
+
+    scenes: TaskScenes
+    condition: Condition
+    targets: dict[str, Tensor]
+    features: Tensor | None
+    chosen: Tensor
+    batch: int
+    context: int
+    seed: int
+
+    def __call__(self, step: int) -> Batch:
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        picked = self.chosen[torch.randint(len(self.chosen), (self.batch,), generator=random)]
+        views = some_views(self.batch, self.scenes, self.context, random)
+        return gather(self.scenes, self.condition, self.targets, self.features, picked, views)
+
+
+def some_views(count: int, scenes: TaskScenes, context: int, random: torch.Generator) -> Tensor:
+    """Return different random views of each of `count` scenes, (count, context)."""
+    return torch.rand(count, scenes.frames.shape[1], generator=random).argsort(dim=1)[:, :context]
+
+
+def chosen_scenes(total: int, labelled: int, seed: int) -> Tensor:
+    """Return the numbers of the labelled scenes of a seed; a smaller choice lies within a larger one."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:labelled]
+
+
+def shown(scenes: TaskScenes, place: tuple[Tensor | slice, ...], features: Tensor | None = None) -> Views:
+    """Return views of scenes at a place of the axes (n, v), encoded where there are features."""
+    if features is not None:
+        return EncodedViews(features[place], scenes.cameras[place])
+    return Views(scenes.frames[place].float() / 255, scenes.cameras[place])
+
+
+def gather(
+    scenes: TaskScenes,
+    condition: Condition,
+    targets: dict[str, Tensor],
+    features: Tensor | None,
+    picked: Tensor,
+    views: Tensor,
+) -> Batch:
+    """Return the batch of the scenes `picked` (b,) by their `views` (b, m), and the answers to their tasks."""
+    seen = picked.roll(1) if condition.shuffled == "scenes" else picked
+    if condition.sense == "state":
+        senses = {STATE: Views(scenes.state[seen][:, None], torch.zeros(len(seen), 1, 0))}
+    else:
+        senses = {VISION: shown(scenes, (seen[:, None], views), features)}
+    tasks = {}
+    for name, target in targets.items():
+        answer = target[picked][:, None]
+        known = answer.isfinite().all(dim=2)
+        tasks[name] = Views(answer.nan_to_num(), torch.zeros(len(picked), 1, 0), known)
+    return Batch(senses, tasks)
+
+
+def learn(
+    graph: RecursiveGQN,
+    batches: Callable[[int], Batch],
+    *,
+    steps: int,
+    learning_rate: float,
+    bfloat16: bool,
+    pause: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train what is not frozen by Adam, all tasks of the batches together; `pause` is called before each step."""
+    optimizer = torch.optim.Adam([p for p in graph.parameters() if p.requires_grad], lr=learning_rate)
+    graph.train()
+    for step in range(steps):
+        pause(step)
+        optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / WARM_UP)
+        batch = batches(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            answers = graph(batch)
+            loss = torch.stack([mean_loss(answer, batch.tasks[name]) for name, answer in answers.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    pause(steps)
+    graph.eval()
+
+
+class Trained(NamedTuple):
+    """A graph, and how many seconds of training made it what it is."""
+
+    graph: RecursiveGQN
+    seconds: float
+
+
+class Workbench:
+    """The graphs of conditions, built from a trained layer 1; what several of them share is kept.
+
+    Args:
+        experiment: How second layers and autoencoders are trained.
+        scenes: Those to learn from.
+        layer_1: A graph with a sense `vision`, and the seconds of its training.
+        bfloat16: Compute in bfloat16.
+    """
+
+    def __init__(self, experiment: Experiment, scenes: TaskScenes, layer_1: Trained, bfloat16: bool) -> None:
+        self.experiment, self.scenes, self.bfloat16 = experiment, scenes, bfloat16
+        self.layer_1 = copy.deepcopy(layer_1.graph)
+        self.layer_1.remove(*(name for name in layer_1.graph.spec if name != VISION))
+        self._encoders = {"layer 1": Trained(self.layer_1, layer_1.seconds)}
+        self._features: dict[tuple[str, int, int], Tensor] = {}
+        self._second: dict[tuple[str, str, str, int], Trained] = {}
+
+    def graph(self, condition: Condition, task: str, seed: int) -> tuple[RecursiveGQN, str]:
+        """Return the graph of a condition before it learns the task, without a head, and the node for the head."""
+        if condition.second != "none":
+            return copy.deepcopy(self.second_layer(condition, task, seed).graph), SECOND
+        if condition.sense == "state":
+            torch.manual_seed(seed)
+            graph = RecursiveGQN()
+            graph.add_sense(STATE, "vector", frame=self.scenes.state.shape[1:], pose=0)
+        else:
+            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
+        (graph.freeze if condition.frozen else graph.unfreeze)()
+        self._standardise(graph, condition, seed)
+        return graph, STANDARD
+
+    @torch.no_grad()
+    def _standardise(self, graph: RecursiveGQN, condition: Condition, seed: int) -> None:
+        """Add a node that standardises the graph's one sense, as it is before it learns."""
+        (sense,) = graph.spec
+        graph.add_representation(STANDARD, [sense], "standardise", channels=graph.trials[sense].shape[0])
+        some = dataclasses.replace(self.draw(condition, {}, seed), batch=STANDARD_SCENES)
+        r = graph.encode(some(0).senses, sense)
+        cast(Standardise, cast(Fusion, graph.nodes[STANDARD]).encoders[sense]).fit(r)
+
+    def draw(self, condition: Condition, targets: dict[str, Tensor], seed: int, chosen: Tensor | None = None) -> Draw:
+        """Return batches to learn from; chosen: the labelled scenes, None for all."""
+        chosen = torch.arange(len(self.scenes)) if chosen is None else chosen
+        features, sizes = self.features(condition, self.scenes, seed), self.experiment
+        return Draw(self.scenes, condition, targets, features, chosen, sizes.batch, sizes.context, seed)
+
+    def seconds_before(self, condition: Condition, task: str, seed: int) -> float:
+        """Return the seconds of training of all that a condition starts from."""
+        seconds = 0.0 if condition.sense == "state" else self._vision(condition.encoder, seed).seconds
+        if condition.second != "none":
+            seconds += self.second_layer(condition, task, seed).seconds
+        return seconds
+
+    @torch.no_grad()
+    def features(self, condition: Condition, scenes: TaskScenes, seed: int) -> Tensor | None:
+        """Return a frozen sense's encodings of all views, (n, v, c, h, w); None where the sense learns."""
+        if condition.sense != "vision" or not condition.frozen:
+            return None
+        key = condition.encoder, seed if condition.encoder == "untrained" else -1, id(scenes)
+        if key not in self._features:
+            # An untrained encoder's serve one seed, and are large.
+            self._features = {k: v for k, v in self._features.items() if k[1] in (-1, seed)}
+            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
+            graph.freeze()
+            graph.eval()
+            parts = [slice(first, first + PIECE) for first in range(0, len(scenes), PIECE)]
+            encoded = [graph.encode_views({VISION: shown(scenes, (part,))})[VISION] for part in parts]
+            self._features[key] = torch.cat([views.frames.float() for views in encoded])
+        return self._features[key]
+
+    def _vision(self, encoder: str, seed: int) -> Trained:
+        """Return a graph of the sense alone."""
+        if encoder == "untrained":
+            torch.manual_seed(seed)
+            graph = copy.deepcopy(self.layer_1)
+            graph.replace(VISION)
+            return Trained(graph.to(memory_format=torch.channels_last), 0.0)
+        if encoder not in self._encoders:
+            self._encoders[encoder] = self._autoencoder()
+        return self._encoders[encoder]
+
+    def _autoencoder(self) -> Trained:
+        """Return the same encoder, trained to give back the very frame that it sees, by a network without latents."""
+        graph = self._vision("untrained", 0).graph
+        graph.add_task("frame", "picture", [VISION], target=self.scenes.frames.shape[2:])
+
+        def batch(step: int) -> Batch:
+            random = torch.Generator().manual_seed(step)
+            scene, view = (
+                torch.randint(n, (AUTOENCODER_BATCH,), generator=random) for n in self.scenes.frames.shape[:2]
+            )
+            seen = shown(self.scenes, (scene[:, None], view[:, None]))
+            return Batch({VISION: seen}, {"frame": Views(seen.frames, seen.cameras[..., :0])})
+
+        return self._trained(graph, batch, ["frame"], self.experiment.autoencoder_steps, 1e-3)
+
+    def _trained(
+        self, graph: RecursiveGQN, batches: Callable[[int], Batch], tasks: list[str], steps: int, rate: float
+    ) -> Trained:
+        """Return the graph after it learned tasks, without them."""
+        begun = time.monotonic()
+        learn(graph, batches, steps=steps, learning_rate=rate, bfloat16=self.bfloat16)
+        graph.remove(*tasks)
+        return Trained(graph, time.monotonic() - begun)
+
+    def second_layer(self, condition: Condition, task: str, seed: int) -> Trained:
+        """Return a representation of the frozen sense, trained for other tasks, or as the condition says."""
+        key = condition.second, task if condition.second != "unrelated" else "", condition.encoder, seed
+        if key not in self._second:
+            self._second = {k: graph for k, graph in self._second.items() if k[-1] == seed}
+            first = dataclasses.replace(condition, second="none")
+            graph, reads = self.graph(first, task, seed)
+            torch.manual_seed(seed)
+            graph.add_representation(SECOND, [reads], "mlp", **SECOND_LAYER)
+            answers = {
+                "other tasks": {name: a for name, a in self.scenes.answers.items() if name != task},
+                "same task": {task: self.scenes.answers[task]},
+                # Numbers that have nothing to do with the scene, the same each time that it is shown.
+                "unrelated": {"numbers": torch.randn(len(self.scenes), UNRELATED)},
+            }[condition.second]
+            targets = {name: Standard.of(answer).apply(answer) for name, answer in answers.items()}
+            for name, target in targets.items():
+                add_head(graph, name, SECOND, target.shape[1], HIDDEN)
+            draw = dataclasses.replace(self.draw(first, targets, seed), seed=seed + OTHER_BATCHES)
+            steps, rate = self.experiment.second_steps, self.experiment.second_learning_rate
+            self._second[key] = self._trained(graph, draw, list(targets), steps, rate)
+            self._second[key].graph.freeze()
+        return self._second[key]
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Mean and standard deviation of answers, by which they are brought to one scale."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, answers: Tensor) -> "Standard":
+        """Return that of the known answers (n, numbers); what never varies has deviation 1."""
+        known = answers[answers.isfinite().all(dim=1)]
+        deviation = known.std(dim=0, correction=0)
+        return cls(known.mean(dim=0), torch.where(deviation > 1e-5, deviation, 1.0))
+
+    def apply(self, answers: Tensor) -> Tensor:
+        """Return the answers on one scale."""
+        return (answers - self.mean) / self.deviation
+
+    def undo(self, standardised: Tensor) -> Tensor:
+        """Return the answers on their own scale."""
+        return standardised * self.deviation + self.mean
+
+
+def add_head(graph: RecursiveGQN, name: str, reads: str, numbers: int, hidden: int) -> None:
+    """Add the head that all conditions share: least squares on standardised answers."""
+    graph.add_task(name, "vector", [reads], target=[numbers], hidden=hidden, sigma=1.0)

@@ -1,0 +1,74 @@
+"""The folder of a run: one run's alone from its beginning to its end."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from gqn.core.distributed import Processes
+from gqn.core.errors import Error
+from gqn.core.files import locked
+from gqn.training import checkpoint
+from gqn.training.config import Config
+
+LOCK = ".lock"
+
+
+class TrainingError(Error):
+    """A run that can't start or go on; the message says why and what to do."""
+
+
+@contextmanager
+def run_folder(config: Config, group: Processes, *, resume: bool) -> Iterator[Path]:
+    """Yield the folder of a run, runs/name, locked until the block ends; without a name, the first that is free.
+
+    Raises:
+        TrainingError: on all processes, where another run is at work there or left a checkpoint that is not resumed.
+    """
+    with ExitStack() as stack:
+        found: Path | Exception | None = None
+        if group.leads:
+            try:
+                found = stack.enter_context(_claimed(config, resume))
+            except (Error, OSError) as error:
+                found = error
+        found = group.gather(found)[0]
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        yield found
+
+
+@contextmanager
+def _claimed(config: Config, resume: bool) -> Iterator[Path]:
+    runs = Path(config.runs)
+    if config.name and os.path.basename(os.path.normpath(config.name)) in ("", ".", ".."):
+        raise TrainingError(f"--name {config.name}: no name of a folder for this run alone")
+    folder = runs / config.name if config.name else _made(runs, config.preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / LOCK))
+        except BlockingIOError:
+            raise TrainingError(
+                f"{folder}: another run is at work there: wait until it ends, or give another --name"
+            ) from None
+        if not resume and (folder / checkpoint.FILE).exists():
+            raise TrainingError(f"{folder} exists: --resume {folder} goes on with it, another --name makes another run")
+        try:
+            yield folder
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # a run that failed before it wrote anything leaves its name to the next one
+                folder.rmdir()
+
+
+def _made(runs: Path, preset: str) -> Path:
+    """A new folder with the preset's name and the first number that no run has."""
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        with suppress(FileExistsError):
+            (folder := runs / f"{preset}-{number}").mkdir()
+            return folder
+    raise AssertionError

@@ -1,0 +1,68 @@
+"""TensorBoard logs of a run."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from matplotlib.figure import Figure
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.utils import figure_to_image
+
+FLUSH_INTERVAL = 10.0  # seconds
+
+
+class Logs:
+    """TensorBoard logs in a folder, on the disk as they come.
+
+    Where the disk takes no more, a line says so and what follows is not logged: tensorboardX's own writer would block
+    for ever.
+
+    Args:
+        folder: where the events go.
+        step: what an earlier, longer run logged from this step on is hidden.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.folder, self._flushed = folder, 0.0
+        self._events: EventsWriter | None = None
+        with self._going_on():
+            self._events = EventsWriter(str(folder / "events"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Log a number."""
+        self._write(Event(step=step, summary=summary.scalar(name, value)))
+
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Log a picture."""
+        self._write(Event(step=step, summary=summary.image(name, figure_to_image(figure, close=False))))
+
+    def __enter__(self) -> "Logs":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._events:
+            with suppress(OSError):
+                self._events.close()
+
+    def _write(self, event: Event) -> None:
+        if self._events:
+            with self._going_on():
+                event.wall_time = time.time()
+                self._events.write_event(event)
+                if time.monotonic() - self._flushed > FLUSH_INTERVAL:
+                    self._events.flush()
+                    self._flushed = time.monotonic()
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            print(f"{self.folder}: {error.strerror or error}: TensorBoard's logs end here", file=sys.stderr)
+            self._events = None

@@ -1,0 +1,164 @@
+"""What a run begins with: its scenes, its network with the weights that it starts from, its options spelled out."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gqn.core.distributed import Processes
+from gqn.data.batches import FRAMES, Asked, Scenes
+from gqn.data.dataset import SceneDataset
+from gqn.data.labelled_scenes import LabelledScenes
+from gqn.data.labels import scene_labels
+from gqn.models.gqn import GenerativeQueryNetwork
+from gqn.models.graph import RecursiveGQN
+from gqn.models.nodes import GraphError, below, data_of, listed
+from gqn.training.config import Config, ModelConfig
+from gqn.training.folder import TrainingError
+from gqn.training.nodes import take_weights
+
+
+def open_dataset(config: Config) -> SceneDataset:
+    """Return the training split of the dataset that the configuration names."""
+    if not config.data:
+        raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`")
+    return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
+
+
+def open_scenes(config: Config, dataset: SceneDataset, asked: Asked, *, warn: bool) -> tuple[Scenes, Scenes, str]:
+    """Return the scenes to learn from, those to be tested on, and the split of the latter."""
+    unseen = held_out_scenes(config.data, dataset, warn=warn)
+    labelled = not {*asked.senses.values(), *asked.tasks.values()} <= {FRAMES, *dataset.further}
+    seen, tested = (
+        LabelledScenes(part, scene_labels(config.data, part.folder.name) if labelled else [])
+        for part in (dataset, unseen)
+    )
+    return seen, tested, unseen.folder.name
+
+
+def build(
+    config: Config,
+    folder: Path,
+    given: RecursiveGQN | None,
+    saved: dict[str, Any] | None,
+    dataset: SceneDataset | None,
+    *,
+    warn: bool,
+) -> RecursiveGQN:
+    """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
+    started: set[str] = set()
+    if saved is not None:
+        check_resumed(config, folder, saved, dataset)
+        network = RecursiveGQN.from_dict(saved["graph"])
+        network.load_state_dict(saved["network"])  # frozen senses encode with it
+        started = set(network.spec)
+    elif given is not None:
+        network, started = given, set(given.spec)
+    elif config.graph.graph:
+        network = RecursiveGQN.from_file(config.graph.graph)
+    else:
+        if config.graph.tasks or config.graph.alternate:
+            raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
+        assert dataset is not None
+        network = flat_network(config, dataset)
+    if config.graph.start and saved is None:
+        started = take_weights(network, config.graph.start)
+    untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
+    if untrained and warn:
+        print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)
+    network.check_whole()
+    return network
+
+
+def check_resumed(config: Config, folder: Path, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
+    """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
+    before, now = ModelConfig(**saved["config"]["model"]), config.model
+    if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
+        raise TrainingError(f"{folder} holds a network of other sizes: leave the model's options as they were")
+    frames = [
+        tuple(node["frame"])
+        for name, node in saved["graph"].get("senses", {}).items()
+        if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
+    ]
+    if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
+        raise TrainingError(
+            f"{folder} was trained on frames of {frames[0][1]} pixels, {config.data} has "
+            f"{dataset.pixels}: name the dataset that it was trained on"
+        )
+
+
+def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
+    """Return the tasks to train. Raises GraphError for one that there is not, or by which nothing would learn."""
+    learning = graph.learning()
+    if not learning:
+        raise GraphError("nothing is left to learn: all nodes are frozen")
+    for name in wanted:
+        if name not in learning:
+            why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
+            raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
+    return [name for name in learning if not wanted or name in wanted]
+
+
+def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
+    """Return the data of some tasks and of the senses that they read."""
+    spec = network.spec
+    read = set().union(*(below(spec, task) for task in tasks))
+    return Asked(
+        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
+        {name: data_of(name, spec[name]) for name in tasks},
+    )
+
+
+def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
+    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
+
+    Raises:
+        TrainingError: where neither the options nor the dataset's description say what a volume must know.
+    """
+    options = asdict(config.model)
+    lens = {name: options.pop(name) for name in ("field_of_view", "radius")}
+    if config.model.representation == "volume":
+        known = dataset.geometry
+        said = {"field_of_view": known.field_of_view, "radius": known.cube_radius} if known else {}
+        options["volume"] = said | {name: value for name, value in lens.items() if value}
+        if options["volume"].keys() != lens.keys():
+            raise TrainingError(
+                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
+                "give --field-of-view and --radius, or take --representation tower"
+            )
+    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
+
+
+def resolved(config: Config, name: str, group: Processes) -> Config:
+    """Return the configuration as it holds for this run, with options that were left open spelled out."""
+    parts = config.training.gradient_accumulation_steps
+    share = parts * -(-config.training.batch // (group.count * parts))
+    if share * group.count != config.training.batch and group.leads:
+        divisors = f"{group.count} processes" + (f" of {parts} parts" if parts > 1 else "")
+        print(
+            f"a batch of {config.training.batch} scenes does not divide by {divisors}: taking {share * group.count}",
+            file=sys.stderr,
+        )
+    training = replace(config.training.with_schedules(), batch=share * group.count)
+    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
+
+
+def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16; "auto" does where the device has instructions for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:
+    """Return the test split, or with a warning the training split where a dataset has no other."""
+    if (Path(directory) / "torch" / "test").exists():
+        return SceneDataset(directory, "test", size=training.pixels)
+    if warn:
+        print(f"{directory} has no test split: evaluation is on the training scenes", file=sys.stderr)
+    return training

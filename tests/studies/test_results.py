@@ -1,0 +1,34 @@
+"""The tables in results/ are what the studies make of the lines beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from gqn.studies.agent.learner import Learning
+from gqn.studies.agent.protocol import Agents
+from gqn.studies.recipes import Recipes
+from gqn.studies.runner import Study, read_results
+from gqn.studies.transfer.protocol import Transfer
+from gqn.studies.two_senses import TwoSenses
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+LAYERS = {f"layer_{number}": f"results/transfer/layer-{number}.pt" for number in (1, 2)}
+AGENTS = ("expert", "chance", "state", "layer-1", "layer-2")
+STUDIES: list[Study] = [
+    *(Recipes(file) for file in sorted((RESULTS / "recipes").glob("*.yaml"))),
+    *(Transfer(file) for file in sorted((RESULTS / "transfer").glob("*.yaml"))),
+    Agents(RESULTS / "transfer/agent.jsonl", AGENTS, **LAYERS),
+    Agents(RESULTS / "transfer/agent-4-updates.jsonl", ("layer-2", "state"), **LAYERS, learning=Learning(updates=4)),
+    TwoSenses(Path(), RESULTS / "two-senses/two-senses.jsonl"),
+]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.results.stem)
+def test_a_table_is_what_the_lines_give(study: Study) -> None:
+    known = read_results(study)
+    assert len(known) == len(study.results.read_text().splitlines())
+    assert study.table(known) == study.results.with_suffix(".md").read_text()
+
+
+def test_every_file_of_lines_is_read() -> None:
+    assert {study.results for study in STUDIES} == set(RESULTS.rglob("*.jsonl"))
