@@ -49,10 +49,9 @@ class Geometry:
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
 SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
 ROOMS = Geometry(
-    field_of_view=54.0,
-    optical_centre=(32.1 / 64, 31.0 / 64),
-    cube_centre=(0.0, 0.0, 0.07),
-    cube_radius=1.2325,
+    field_of_view=53.1,
+    cube_centre=(0.0, 0.0, 0.094),
+    cube_radius=1.186,
     cameras_inside=True,
     yaw_sign=1,
 )

@@ -29,7 +29,7 @@ Surface = tuple[str, tuple[int, int, int]]  # pattern, and mean colour of 255
 
 CELL = 0.1  # world units, width of a cell
 MIDDLE = -0.05  # world units, of the grid, along x and y
-FLOOR, TOP = -0.0505, 0.0495  # world units, of floor and walls from the eye
+FLOOR, TOP = -0.0505, 0.0487  # world units, of floor and walls from the eye
 THICK = 0.004  # world units, of what covers a wall
 STEP, FASTER = (
     0.021,
@@ -197,18 +197,8 @@ def maze(
         geometry: the lens.
         textures: whether there are patterns and colours; else all is plain.
     """
-    slabs: list[list[float]] = []
-    wear: list[Surface] = []
-    for number, look in enumerate(looks):
-        cells = open_cells & (rows_of := rooms == number)
-        for box in _covers(open_cells, rows_of):
-            slabs.append(box)
-            wear.append(look.wall)
-        for row, first, last in _runs(cells):
-            left, right = _middle((row, first), len(cells)), _middle((row, last), len(cells))
-            half = (right[0] - left[0] + CELL) / 2
-            slabs.append([(left[0] + right[0]) / 2, left[1], FLOOR - THICK, half, CELL / 2, THICK])
-            wear.append(look.floor)
+    slabs, owners = surfaces(open_cells, rooms, len(looks))
+    wear = [looks[owner // 2][owner % 2] for owner in owners]
     model = model_of([], slabs)
     corner = MIDDLE - CELL * len(open_cells) / 2
     return World(
@@ -220,9 +210,30 @@ def maze(
         Lighting(ambient=1.0, headlight=0.0, diffuse=0.0, specular=0.0),
         SKY,
         geometry.optical_centre,
-        CELL,
+        (CELL, TOP - FLOOR),
         (corner, corner, TOP),
     )
+
+
+def surfaces(
+    open_cells: NDArray[np.bool_], rooms: NDArray[np.int64], count: int
+) -> tuple[list[list[float]], list[int]]:
+    """Return what a maze consists of: slabs, centres and half sizes, and whose each is.
+
+    That is twice the number of the look that it wears, of `count`, and one more where it is a floor.
+    """
+    slabs, owners = [], []
+    for number in range(count):
+        mine = open_cells & (rooms == number)
+        covers = _covers(open_cells, mine)
+        floors = []
+        for row, first, last in _runs(mine):
+            left, right = _middle((row, first), len(mine)), _middle((row, last), len(mine))
+            half = (right[0] - left[0] + CELL) / 2
+            floors.append([(left[0] + right[0]) / 2, left[1], FLOOR - THICK, half, CELL / 2, THICK])
+        slabs += covers + floors
+        owners += [2 * number] * len(covers) + [2 * number + 1] * len(floors)
+    return slabs, owners
 
 
 def _middle(cell: Cell, cells: int) -> Array:
@@ -247,7 +258,7 @@ def _covers(open_cells: NDArray[np.bool_], mine: NDArray[np.bool_]) -> list[list
     covers = []
     for down, right in NEIGHBOURS:
         # The wall cells whose neighbour on one side is open and mine.
-        faces = ~open_cells & np.roll(open_cells & mine, (down, right), axis=(0, 1))
+        faces = ~open_cells & np.roll(mine, (down, right), axis=(0, 1))
         for line, first, last in _runs(faces if down else faces.T):
             ends = [(line, first), (line, last)] if down else [(first, line), (last, line)]
             a, b = (_middle(end, cells) for end in ends)

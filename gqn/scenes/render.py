@@ -56,7 +56,7 @@ class World:
     lighting: Lighting = field(default_factory=Lighting)
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     optical_centre: tuple[float, float] = (0.5, 0.5)  # as in `gqn.core.camera.Geometry`
-    tile: float = TILE  # world units, side of a tile of the patterns
+    tile: tuple[float, float] = (TILE, TILE)  # world units, width and height of a tile of the patterns
     tile_origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where the upper left corner of a tile lies
 
 
@@ -162,10 +162,10 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
     x, y, z = (hits.point[chosen] - world.tile_origin).T
     # Along the wall and down it; on what lies flat, along x and y.
-    across, _, up = np.abs(hits.normal[chosen].T) > 0.7
-    u, v = np.where(across, y, x), np.where(up, y, -z)
-    scale = TILE / world.tile
-    colours[chosen] *= look_up(tuple(names), pattern[chosen], scale * u, scale * v, scale * extent)
+    facing_x, _, flat = np.abs(hits.normal[chosen].T) > 0.7
+    u, v = np.where(facing_x, y, x), np.where(flat, y, -z)
+    across, down = (TILE / side for side in world.tile)
+    colours[chosen] *= look_up(tuple(names), pattern[chosen], across * u, down * v, max(across, down) * extent)
     return colours
 
 

@@ -26,7 +26,7 @@ from gqn.scenes import FAMILIES, jaco
 from gqn.scenes.rooms import HALF
 
 # World units that no camera leaves, along x and y and upward.
-ROOMS = {"shepard_metzler": (3.34, 3.34), "rooms": (HALF, 0.404), "mazes": (0.4, 0.1), "jaco": (2.0, 2.0)}
+ROOMS = {"shepard_metzler": (3.34, 3.34), "rooms": (HALF, 0.42), "mazes": (0.4, 0.1), "jaco": (2.0, 2.0)}
 
 
 @pytest.fixture(scope="module")
