@@ -5,18 +5,18 @@ python scripts/evaluate.py runs/quick-1 DATA_DIR/DATASET
 torchrun --standalone --nproc-per-node 2 scripts/evaluate.py runs/quick-1 DATA_DIR/DATASET
 """
 
-import sys
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from gqn.core.extras import MissingExtra
-from gqn.data.dataset import DatasetError
 from gqn.evaluation.report import assess
 from gqn.evaluation.subject import Options
-from gqn.training.checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with command("evaluation.json has the sections that were done"):
         main()
-    except (CheckpointError, DatasetError, MissingExtra, ValueError, OSError) as error:
-        sys.exit(f"evaluate: {error}")
-    except KeyboardInterrupt:
-        sys.exit("evaluate: interrupted; evaluation.json has the sections that were done")

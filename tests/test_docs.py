@@ -1,6 +1,7 @@
 """The pages: what they link to exists, what they tell the reader to run runs, and they name every public name."""
 
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -24,9 +25,7 @@ MARKED = re.compile(r"<!-- not run: .+ -->")
 # Appended to every call of a script: the command of a page runs as it stands, on few scenes and for few steps.
 SMALL = {
     "run-gqn.py": "--steps 2 --batch 2 --queries 1 --eval-scenes 2 --samples 2 --device cpu",
-    "generate-scenes.py": "--scenes 40 --test-scenes 8 --workers 1",
-    "evaluate.py": "--limit 6 --batch 6 --context 1 --most-context 1 --samples 2 --draws 2 --fewer-draws 2 "
-    "--importance 1 --trials 2 --probe-scenes 40",
+    "generate-scenes.py": "--scenes 12 --test-scenes 8 --workers 1",
 }
 # `data.sh` ends its command by -- and names, so an option of its converter goes in front. Preset paper is made small.
 PYTHON = """#!/bin/sh
@@ -83,7 +82,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python.chmod(0o755)
     for name, size in (("shepard_metzler_5_parts_32", 32), ("shepard_metzler_5_parts", 64), ("sm5_64", 64)):
         options = {"name": name, "test_scenes": 8, "size": size, "workers": 1, "progress": False}
-        folder = gqn.generate("shepard_metzler_5_parts", place / "data", 40, 0, **options)
+        folder = gqn.generate("shepard_metzler_5_parts", place / "data", 12, 0, **options)
         gqn.convert(folder, 100, workers=1, progress=False)
     for preset, name in (("quick", "shepard_metzler_5_parts_32"), ("small", "sm5_64")):
         base = gqn.PRESETS[preset]
@@ -192,3 +191,9 @@ def test_the_api_reference_has_every_public_name() -> None:
     homes = re.findall(r"from \.(\S+) import (\w+)", (ROOT / "gqn/__init__.pyi").read_text())
     assert {name for _, name in homes} == set(gqn.__all__) - {"__version__"}
     assert not [name for module, name in homes if f"~gqn.{module}.{name}\n" not in page]
+
+
+def test_names_of_the_library_that_the_pages_name_exist() -> None:
+    named = {name for page in [*PAGES, *RESULTS] for name in re.findall(r"`(gqn\.[\w.]+)", page.read_text())}
+    for name in named:
+        assert pydoc.locate(name.rstrip(".")) is not None, name

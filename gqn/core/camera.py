@@ -14,6 +14,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gqn.core.errors import Error
+
+CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 CAMERA_NUMBERS = 7
 
 Array = NDArray[np.float64]
@@ -23,7 +26,7 @@ Array = NDArray[np.float64]
 class Geometry:
     """The lens of a dataset's cameras, and where its world lies, in the units of its cameras.
 
-    Raises ValueError for a lens or a world that cannot be.
+    Raises Error for a lens or a world that cannot be.
     """
 
     field_of_view: float  # degrees, vertical
@@ -35,15 +38,15 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not 0 < self.field_of_view < 180:
-            raise ValueError(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
+            raise Error(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
         if len(self.optical_centre) != 2 or not all(0 < part < 1 for part in self.optical_centre):
-            raise ValueError(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
+            raise Error(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
         if len(self.cube_centre) != 3:
-            raise ValueError(f"cube_centre is {self.cube_centre}, must be three numbers")
+            raise Error(f"cube_centre is {self.cube_centre}, must be three numbers")
         if not self.cube_radius > 0:
-            raise ValueError(f"cube_radius is {self.cube_radius}, must be more than 0")
+            raise Error(f"cube_radius is {self.cube_radius}, must be more than 0")
         if self.yaw_sign not in (-1, 1):
-            raise ValueError(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
+            raise Error(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 
 
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
@@ -69,20 +72,23 @@ def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
     return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
 
 
-def camera_vector(recorded: Tensor) -> Tensor:
-    """Return cameras as the networks take them, in the order of DeepMind's reader.
+def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
+    """Return the 7 numbers that the networks see, of cameras as recorded.
 
     Args:
-        recorded: (..., 5): x, y, z in world units, yaw and pitch in radians.
+        recorded: (..., 5), x, y, z, yaw and pitch; or the 7 numbers already. What is no tensor becomes one of float32.
 
     Returns:
-        (..., 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+        (..., 7), x, y, z, sin yaw, cos yaw, sin pitch, cos pitch, in the order of DeepMind's reader.
     """
+    recorded = _numbers(recorded, CAMERA_RECORDED, CAMERA_NUMBERS)
+    if recorded.shape[-1] == CAMERA_NUMBERS:
+        return recorded
     position, yaw, pitch = recorded.split([3, 1, 1], dim=-1)
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
-def recorded_camera(vector: Tensor) -> Tensor:
+def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
     """Return cameras as they are recorded; the inverse of `camera_vector`.
 
     Args:
@@ -91,8 +97,32 @@ def recorded_camera(vector: Tensor) -> Tensor:
     Returns:
         (..., 5): x, y, z in world units, yaw and pitch in radians, in (-pi, pi].
     """
+    vector = _numbers(vector, CAMERA_NUMBERS)
     position, sin_yaw, cos_yaw, sin_pitch, cos_pitch = vector.split([3, 1, 1, 1, 1], dim=-1)
     return torch.cat([position, torch.atan2(sin_yaw, cos_yaw), torch.atan2(sin_pitch, cos_pitch)], dim=-1)
+
+
+def _numbers(values: Tensor | ArrayLike, *counts: int) -> Tensor:
+    """A tensor of floating point with one of `counts` numbers in its last axis. Raises Error for anything else."""
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values, np.float32))
+    except (TypeError, ValueError) as error:
+        raise Error(f"cameras of type {type(values).__name__}: numbers are wanted ({error})") from error
+    if tensor.dim() == 0 or tensor.shape[-1] not in counts or tensor.is_complex():
+        wanted = " or ".join(f"(..., {count})" for count in counts)
+        raise Error(f"cameras of shape {tuple(tensor.shape)} and {tensor.dtype}: {wanted} real numbers are wanted")
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def _places(values: ArrayLike) -> Array:
+    """Places (..., 3). Raises Error for anything else."""
+    try:
+        places = np.asarray(values, np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Error(f"a place of type {type(values).__name__}: x, y and z are wanted ({error})") from error
+    if places.ndim == 0 or places.shape[-1] != 3:
+        raise Error(f"places of shape {places.shape}: (..., 3) is wanted")
+    return places
 
 
 def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -121,7 +151,7 @@ def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     Returns:
         (..., 5): x, y, z in world units, yaw and pitch in radians.
     """
-    position, target = np.broadcast_arrays(np.asarray(position, np.float64), np.asarray(target, np.float64))
+    position, target = np.broadcast_arrays(_places(position), _places(target))
     d = target - position
     yaw = np.arctan2(-d[..., 1], d[..., 0])
     pitch = np.arctan2(d[..., 2], np.hypot(d[..., 0], d[..., 1]))
@@ -150,6 +180,8 @@ def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> 
     Returns:
         (count, 5): x, y, z in world units, yaw and pitch in radians.
     """
+    if not (isinstance(count, int | np.integer) and count > 0):
+        raise Error(f"an orbit of {count!r} cameras: must be a whole number, 1 or more")
     angle, height = np.deg2rad(start + 360 * np.arange(count) / count), np.deg2rad(elevation)
     flat = distance * np.cos(height)
     position = np.stack(

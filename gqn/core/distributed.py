@@ -57,6 +57,12 @@ class Processes:
         """Whether an error says that another process is gone."""
         return self.count > 1 and any(sign in str(error) for sign in GONE)
 
+    def of_leader(self, value: float) -> float:
+        """Return the leading process's value, on all processes."""
+        if self.count == 1:
+            return value
+        return self.total(torch.tensor(value if self.leads else 0.0, device=self.device, dtype=torch.float64)).item()
+
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any process."""
         if self.count == 1:

@@ -16,13 +16,32 @@ class Interrupted(Exception):
         self.signal = number
 
 
+class Stop(BaseException):
+    """A signal that came where it was not to wait, see `Caught.raised`."""
+
+
+class Caught(list[int]):
+    """The signals that came."""
+
+    at_once = False
+
+    @contextmanager
+    def raised(self, at_once: bool = True) -> Iterator[None]:
+        """A block that a signal ends at once, by raising Stop."""
+        self.at_once = at_once
+        try:
+            yield
+        finally:
+            self.at_once = False
+
+
 @contextmanager
-def caught_signals() -> Iterator[list[int]]:
+def caught_signals() -> Iterator[Caught]:
     """Collect SIGTERM and Ctrl-C in a list instead of ending the process; a second Ctrl-C does end it.
 
     Outside the main thread, which alone gets signals, it collects nothing.
     """
-    caught: list[int] = []
+    caught = Caught()
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
@@ -31,6 +50,8 @@ def caught_signals() -> Iterator[list[int]]:
         if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
+        if caught.at_once:
+            raise Stop
 
     before = {number: signal.signal(number, catch) for number in ENDING}
     try:

@@ -6,9 +6,14 @@ Letters: b scenes, m context views, q query views, c channels, h w pixels, k cam
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from gqn.core.camera import CAMERA_RECORDED, camera_vector
+from gqn.core.errors import Error
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,22 @@ class Views:
     frames: Tensor
     cameras: Tensor
     present: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        # What a notebook has, where there is no doubt what it means: arrays, bytes for frames, cameras as recorded.
+        for name in ("frames", "cameras"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor):
+                object.__setattr__(self, name, tensor_of(name, value))
+        if self.frames.dtype == torch.uint8:
+            object.__setattr__(self, "frames", self.frames.float() / 255)
+        if self.frames.dim() == 5 and self.frames.shape[2] == 3 and self.cameras.shape[-1] == CAMERA_RECORDED:
+            object.__setattr__(self, "cameras", camera_vector(self.cameras))
+        if self.frames.dim() < 2 or self.cameras.dim() != 3 or self.frames.shape[:2] != self.cameras.shape[:2]:
+            raise Error(
+                f"views of frames {tuple(self.frames.shape)} and cameras {tuple(self.cameras.shape)}: "
+                "(scenes, views, ...) and (scenes, views, numbers) are wanted"
+            )
 
     def to(self, device: torch.device) -> "Views":
         """Return the views on a device."""
@@ -50,6 +71,15 @@ class Views:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Views":
         return replace(self, **{name: change(value) for name, value in vars(self).items() if value is not None})
+
+
+def tensor_of(name: str, value: Any) -> Tensor:
+    """A tensor of an array, numbers of float64 as float32. Raises Error where there is none."""
+    try:
+        array = np.asarray(value)
+        return torch.from_numpy(array.astype(np.float32) if array.dtype == np.float64 else array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Error(f"{name} of type {type(value).__name__}: a tensor or an array is wanted") from error
 
 
 @dataclass(frozen=True)
@@ -111,5 +141,5 @@ class Batch:
 def even_slices(length: int, count: int) -> list[slice]:
     """Return `count` slices of equal length that cover `length` items. Raises ValueError where it does not divide."""
     if length % count:
-        raise ValueError(f"{length} scenes do not divide into {count} parts")
+        raise Error(f"{length} scenes do not divide into {count} parts")
     return [slice(start, start + length // count) for start in range(0, length, length // count)]

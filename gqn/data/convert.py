@@ -38,7 +38,7 @@ from gqn.data.workers import quiet_start, worker_died, worker_pool
 
 INDEX_INTERVAL = 5.0  # seconds; the index of a large dataset is megabytes, too much to write after every file
 TABLE_LINES = 20  # of damages
-RECORDS = re.compile(r"\.tfrecords?\b")  # in the names of what are record files, whatever else they are called
+RECORDS = re.compile(r"\.tfrecords?(\.gz)?$")  # in the names of what are record files, whatever else they are called
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """DeepMind's seven datasets in one table, the index of a converted dataset, and scenes read from its shards."""
 
+import errno
 import json
 import operator
 import os
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from gqn.core.camera import JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
+from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.errors import Error, NoSuchItem, of_memory
 from gqn.core.files import given_name, write_json
@@ -28,7 +29,6 @@ from gqn.data.tfrecord import Damage, fill_frame
 
 SPLITS = ("train", "test")
 TWINS = "twins"  # a third split, of drawn scenes alone: scene i is the twin of scene i of "test"
-CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 BUCKET = "gs://gqn-dataset"
 RECORD_FILE = re.compile(r"\d+-of-\d+\.tfrecord(\.gz)?")
 Shapes = Mapping[str, tuple[int, ...]]  # of float32 tensors, by name
@@ -407,11 +407,11 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
             shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         except FileNotFoundError:
             raise DatasetError(f"{path}: shard not there: convert the dataset: {_command(path)}") from None
-        except OSError as error:
-            raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
         except Exception as error:  # torch.load raises many types for a damaged file
             if of_memory(error):
                 raise
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which mapping an empty file gives
+                raise DatasetError(f"{path}: can't be opened: {error.strerror or error}") from error
             raise self._damaged(shard) from error
         jpegs = shapes.pop("jpegs", None)
         expected = {

@@ -7,20 +7,22 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import TypeVar
 
 import google_crc32c
 
 from gqn.core.files import whole_file
-from gqn.data.dataset import BUCKET, DATASETS, RECORD_FILE, DatasetError, record_file_name
+from gqn.data.dataset import BUCKET, DATASETS, RECORD_FILE, DatasetError, described, record_file_name
+from gqn.data.shards import check_stems
 
 BLOCK = 2**23  # bytes of one request
 TRIES = 4  # of a request
 WAIT = 1.0  # seconds before the second try, twice as many before each one after
+LONGEST = 2**20  # bytes of a description
 Answer = TypeVar("Answer")
 
 
@@ -76,9 +78,12 @@ class Store:
         path, there = directory / "dataset.json", f"{self._root}/dataset.json"
         if self.dataset not in DATASETS and not path.exists():
             try:
-                description = self._ask(there, lambda: self._files.cat_file(there))
+                description = self._ask(there, lambda: self._beginning(there))
             except FileNotFoundError:
                 raise DatasetError(f"{self.address}: no dataset.json there, and not one of DeepMind's names") from None
+            if len(description) > LONGEST:
+                raise DatasetError(f"{there}: more than {LONGEST} bytes: no dataset's description")
+            described(there, description)  # and not the page of a captive portal
             directory.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 file.write(description)
@@ -93,6 +98,7 @@ class Store:
             listed = []  # or a web server that lists nothing
         entries = {entry["name"].rpartition("/")[2]: entry for entry in listed if entry["type"] == "file"}
         names = [name for name in sorted(entries) if RECORD_FILE.fullmatch(name)]
+        check_stems(folder, names)
         if not names and self._root.startswith("http") and self.dataset in DATASETS:
             count = DATASETS[self.dataset].files[split]
             names = [record_file_name(number, count) for number in range(1, count + 1)]
@@ -109,7 +115,11 @@ class Store:
             return Remote(path, entry["size"], entry.get("crc32c"), entry.get("md5Hash") or entry.get("Content-MD5"))
 
         with ThreadPoolExecutor(16) as pool:
-            return dict(zip(names[:limit], pool.map(remote, names[:limit]), strict=True))
+            try:
+                return dict(zip(names[:limit], pool.map(remote, names[:limit]), strict=True))
+            except BaseException:
+                self.stop.set()
+                raise
 
     def fetch(self, remote: Remote, target: Path) -> None:
         """Make `target` a whole and sound copy of a remote file; what a stopped run has of it is kept and used.
@@ -148,14 +158,34 @@ class Store:
             if self.stop.is_set():
                 raise Stopped
             try:
-                return question()
-            except FileNotFoundError:
+                return self._answer(question)
+            except (FileNotFoundError, Stopped):
                 raise
             except Exception as error:  # each kind of store has errors of its own
                 if attempt == self._tries - 1:
                     raise DatasetError(f"{path}: no answer ({type(error).__name__}: {error})") from error
             self.stop.wait(WAIT * 2**attempt)
         raise AssertionError
+
+    def _beginning(self, path: str) -> bytes:
+        """A file's first bytes, so many that a longer one is known for it."""
+        return self._files.cat_file(path, start=0, end=LONGEST + 1)
+
+    def _answer(self, question: Callable[[], Answer]) -> Answer:
+        """The answer to a question, or Stopped as soon as that is asked for: a body may come slowly, or never end."""
+        future: Future[Answer] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(question())
+            except BaseException as error:
+                future.set_exception(error)
+
+        Thread(target=ask, daemon=True).start()  # which Python's end does not wait for
+        while not wait([future], timeout=0.2).done:
+            if self.stop.is_set():
+                raise Stopped
+        return future.result()
 
 
 def _wrong(path: Path, remote: Remote) -> str:

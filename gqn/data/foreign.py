@@ -6,6 +6,7 @@ The files are `SOURCE/{train,test}/*.pt` or `*.pt.gz`, each a torch.save, gzippe
   which gives the decoder's (h, w, 3) bytes the shape (3, h, w) without moving them; they are put right here;
 - one namedtuple Scene(frames, cameras), frames an array of JPEGs: iShohei220/torch-gqn on GitHub;
 - either of them with frames (views, h, w, 3), floating point of 0 to 1 too, or cameras of the reader's 7 numbers.
+
 What is of another kind (16 bits, floats of 0 to 255, degrees, quaternions, ...) is refused: pictures would be wrong.
 """
 
@@ -25,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gqn.core.camera import CAMERA_RECORDED
 from gqn.core.files import given_name
-from gqn.data.dataset import CAMERA_RECORDED, SPLITS, DatasetError, claim, record_file_name
+from gqn.data.dataset import SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
 
 FOREIGN_FILE = re.compile(r".+\.pt(\.gz)?")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
+from gqn.core.errors import Error
 from gqn.data.batches import FRAMES
 from gqn.data.dataset import SceneDataset
 
@@ -27,12 +28,12 @@ class LabelledScenes:
             scene lacks, is not known.
 
     Raises:
-        ValueError: where there are too few labels.
+        Error: where there are too few labels.
     """
 
     def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]] = ()) -> None:
         if labels and len(labels) <= max(scenes.numbers):
-            raise ValueError(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
+            raise Error(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
         self.scenes = scenes
         self.labels = [labels[number] for number in scenes.numbers] if labels else []
 
@@ -46,7 +47,7 @@ class LabelledScenes:
             return self.scenes.further[data][0]
         if not any(found(labels, data) is not None for labels in self.labels):
             known = ", ".join([FRAMES, *self.scenes.further, *(self.labels[0] if self.labels else ())])
-            raise ValueError(f"dataset {self.scenes.name} has no data '{data}', only {known}: name them in the graph")
+            raise Error(f"dataset {self.scenes.name} has no data '{data}', only {known}: name them in the graph")
         return 0
 
     def observe(self, data: str, scene: int, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ class LabelledScenes:
         try:
             return None if value is None else torch.as_tensor(value, dtype=torch.float32)
         except (TypeError, ValueError):
-            raise ValueError(f"data '{data}' of scene {scene} are no numbers: name others in the graph") from None
+            raise Error(f"data '{data}' of scene {scene} are no numbers: name others in the graph") from None
 
 
 def found(labels: Any, path: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.generator import Generator
 from gqn.models.losses import Gaussian, gaussian_kl, promote
@@ -72,11 +73,11 @@ def importance_bound(draws: Draws, sigma: float | Tensor, k: int) -> Tensor:
     """Return the bound E[log mean of k weights] on log p(x), in nats, (n,) (Burda et al. 2016, equation 8).
 
     The draws are taken in groups of k, and the mean over the groups stands for the expectation; so, over one set of
-    draws, a k that is a multiple of another never gives less. Raises ValueError for k that does not divide the draws.
+    draws, a k that is a multiple of another never gives less. Raises Error for k that does not divide the draws.
     """
     count = draws.squares.shape[1]
     if k < 1 or count % k:
-        raise ValueError(f"groups of {k} importance samples do not divide {count} draws")
+        raise Error(f"groups of {k} importance samples do not divide {count} draws")
     sigma = torch.as_tensor(sigma, dtype=draws.squares.dtype, device=draws.squares.device).reshape(-1, 1)
     weights = -draws.squares / (2 * sigma**2) - draws.ratio
     bound: Tensor = (weights.unflatten(1, (-1, k)).logsumexp(dim=2) - math.log(k)).mean(dim=1)

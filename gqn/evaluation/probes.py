@@ -23,6 +23,7 @@ from gqn.figures import predictions as plots
 from gqn.training.validation import shared_out
 
 HUES = 6  # sixths of the circle of hues, for the probe of colours
+FEWEST = 20  # training scenes of a probe, of which it keeps a tenth to stop by
 COMPONENTS = 128  # principal components of r that the probes read
 NEIGHBOUR_SCENES, NEIGHBOUR_VIEWS = 12, 16
 
@@ -64,6 +65,9 @@ def probes(subject: Subject) -> Findings:
     options = subject.options
     training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
     chosen = min(options.probe_scenes, len(training))
+    if chosen < FEWEST or subject.total < 2:
+        have = f"{chosen} to learn from and {subject.total} to be tested on"
+        return {"probes": {"left_out": f"{have}; a probe needs {FEWEST} scenes and 2"}}, {}
     truth = {
         "train": ground_truth(labels["train"][:chosen]),
         "test": ground_truth(labels["test"][: subject.total]),

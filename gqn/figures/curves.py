@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from gqn.core.figure import Figure
 
 TITLES = {
     "reconstruction": "reconstruction (saw the truth)",
@@ -149,7 +150,9 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def line(place: Axes, x: list[float], values: list[dict[str, Any]], title: str) -> None:
-    """Draw means, with their intervals as a band."""
+    """Draw means, with their intervals as a band; nothing where nothing is known."""
+    if not values:
+        return
     (drawn,) = place.plot(x, [value["mean"] for value in values], "o-", markersize=3, linewidth=1, label=title)
     if all("interval_95" in value for value in values):
         low, high = zip(*(value["interval_95"] for value in values), strict=True)

@@ -5,12 +5,12 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from gqn.core.camera import axes, camera_vector, orbit
+from gqn.core.figure import Figure
 from gqn.core.modes import evaluating
 from gqn.core.views import Batch, Views
 from gqn.models.graph import RecursiveGQN

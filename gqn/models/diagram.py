@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
+from gqn.core.figure import Figure
 from gqn.models.nodes import Description, Node
 from gqn.models.outputs import Shape
 

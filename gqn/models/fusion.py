@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gqn.core.errors import Error
 from gqn.models.outputs import Output
 
 
@@ -61,7 +62,7 @@ class Standardise(nn.Module):
     def __init__(self, *, inputs: Output, channels: int) -> None:
         super().__init__()
         if channels != inputs.shape[0]:
-            raise ValueError(f"channels {channels}: to standardise {inputs.shape[0]} channels gives as many")
+            raise Error(f"channels {channels}: to standardise {inputs.shape[0]} channels gives as many")
         self.register_buffer("mean", torch.zeros(inputs.shape))
         self.register_buffer("deviation", torch.ones(inputs.shape))
 
@@ -93,7 +94,7 @@ class Fusion(nn.Module):
         options: the encoder's own.
 
     Raises:
-        ValueError: for another fusion, or a dropout that is no probability below 1.
+        Error: for another fusion, or a dropout that is no probability below 1.
     """
 
     def __init__(
@@ -108,9 +109,9 @@ class Fusion(nn.Module):
     ) -> None:
         super().__init__()
         if fusion not in ("sum", "product"):
-            raise ValueError(f"fusion '{fusion}': use sum or product")
+            raise Error(f"fusion '{fusion}': use sum or product")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout {dropout}: a probability below 1")
+            raise Error(f"dropout {dropout}: a probability below 1")
         self.fusion, self.dropout = fusion, dropout
         outputs = channels if fusion == "sum" else 2 * channels
         self.encoders = nn.ModuleDict(

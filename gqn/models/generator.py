@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gqn.core.camera import CAMERA_NUMBERS
+from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 from gqn.models.outputs import Grid, Output, Volume
@@ -66,7 +67,7 @@ class Generator(nn.Module):
             memory, more time.
 
     Raises:
-        ValueError: where the sizes do not fit.
+        Error: where the sizes do not fit.
     """
 
     SCALE = 4
@@ -89,13 +90,13 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         if pixels % self.SCALE:
-            raise ValueError(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
+            raise Error(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
         self.look: LookThrough | None = None
         if isinstance(inputs, Volume):
             self.look = LookThrough(inputs, out_channels=seen_channels, grid=grid, cameras=cameras)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
-            raise ValueError(
+            raise Error(
                 f"a representation on a grid of {inputs.height} x {inputs.width}: the generator takes 1 x 1 or "
                 f"{grid} x {grid}"
             )

@@ -339,6 +339,8 @@ class RecursiveGQN(nn.Module):
     def encode(self, senses: Mapping[str, Views] | Views, name: str = "") -> Tensor:
         """Return the representation of b scenes, (b, c, h, w); the order of their views does not matter.
 
+        In evaluation mode it has no gradient.
+
         Args:
             senses: context views by sense; or the views alone, where there is one sense. A scene without views, but
                 with a batch axis, gets zeros.
@@ -348,7 +350,8 @@ class RecursiveGQN(nn.Module):
         if not senses or self._node(name).kind == "task":
             raise GraphError(f"'{name}' can't be encoded: name a sense or a representation, and give views")
         self._check_senses(senses)
-        return self._value(name, senses, next(iter(senses.values())).cameras, {}).r
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            return self._value(name, senses, next(iter(senses.values())).cameras, {}).r
 
     def _only(self, kind: str) -> str:
         """Return the name of the one node of a kind. Raises GraphError where there are others."""

@@ -8,9 +8,21 @@ import yaml
 from gqn.core.files import whole_file, write_json
 from gqn.models.nodes import GraphError
 
+LONGEST = 2**18  # bytes of a file
+
 
 class Loader(yaml.SafeLoader):
-    """YAML's safe loader, which takes no key twice: a second node of a name would silently replace the first."""
+    """YAML's safe loader without aliases, which a few lines of could stand for more than memory holds.
+
+    It takes no key twice: a second node of a name would replace the first without a word.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            told = f"*{event.anchor}: write out what it stands for"
+            raise yaml.composer.ComposerError(None, None, told, event.start_mark)
+        return super().compose_node(parent, index)
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -26,8 +38,14 @@ Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 def read_graph_file(path: str | Path) -> Any:
     """Return the plain values of a file. Raises GraphError where it can't be read."""
     try:
-        return yaml.load(Path(path).read_bytes(), Loader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            text = file.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise GraphError(f"{path}: more than {LONGEST} bytes: no graph is as long")
+        return yaml.load(text, Loader)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, GraphError):
+            raise
         reason = " ".join(str(error).split())
         raise GraphError(f"{path} can't be read as a graph: {reason}") from None
 

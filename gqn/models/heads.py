@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
+from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
@@ -119,7 +120,7 @@ class Render(Head):
     def __init__(self, *, inputs: Output, query: int, target: Shape, sigma: float = 0.7, **options: Any) -> None:
         super().__init__()
         if len(target) != 3 or target[1] != target[2]:
-            raise ValueError(f"a target of shape {tuple(target)}: a frame is (channels, pixels, pixels)")
+            raise Error(f"a target of shape {tuple(target)}: a frame is (channels, pixels, pixels)")
         self.pixels = math.prod(target)
         self.register_buffer("sigma", torch.tensor(float(sigma), dtype=torch.float64))
         self.generator = Generator(
@@ -152,9 +153,7 @@ class Picture(Head):
     def __init__(self, *, inputs: Output, query: int, target: Shape, hidden: int = 64, sigma: float = 0.2) -> None:
         super().__init__()
         if query or target[1:] != tuple(4 * side for side in inputs.shape[1:]):
-            raise ValueError(
-                f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs.shape}"
-            )
+            raise Error(f"a picture takes no query and is four times its grid, not {tuple(target)} of {inputs.shape}")
         self.pixels, self.sigma = math.prod(target), sigma
         self.grow = nn.Sequential(
             nn.ConvTranspose2d(inputs.shape[0], hidden, 4, stride=2, padding=1),
@@ -248,7 +247,7 @@ class Density(Head):
     def __init__(self, *, inputs: Output, query: int, target: Shape, components: int = 8, hidden: int = 256) -> None:
         super().__init__()
         if len(target) != 1:
-            raise ValueError(f"a target of shape {tuple(target)}: a density is over a vector")
+            raise Error(f"a target of shape {tuple(target)}: a density is over a vector")
         self.numbers, self.components = target[0], components
         outputs = components * (1 + 2 * self.numbers)
         self.network = QueryMLP(inputs=inputs, query=query, outputs=outputs, hidden=hidden)

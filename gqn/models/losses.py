@@ -47,7 +47,7 @@ def promote(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def annealed(step: int, start: float, end: float, steps: int) -> float:
+def annealed(step: float, start: float, end: float, steps: int) -> float:
     """Return a value that goes linearly from `start` at step 0 to `end` at `steps` (supplementary section 4.1)."""
     return end if step >= steps else start + (end - start) * step / steps
 

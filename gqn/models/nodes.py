@@ -4,13 +4,16 @@ The trial knows shapes and counts operations but computes no numbers, so that an
 it is made.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import dacite
 import torch
 from torch import nn
+from torch.distributions import Distribution
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn.core.camera import CAMERA_NUMBERS
@@ -101,6 +104,10 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
     if node.network not in networks:
         word = WORDS[node.kind]
         raise GraphError(f"{node.kind} '{name}': no {word} '{node.network}'; there are {listed(networks)}")
+    numbers = {"weight": node.weight, **{key: value for key, value in node.options.items() if isinstance(value, float)}}
+    for option, value in numbers.items():
+        if not math.isfinite(value) or value < 0 or (option == "sigma" and not value):
+            raise GraphError(f"{node.kind} '{name}': {option} is {value}, must be a positive number")
     reading = " and ".join(f"'{key}' {given.shape}" for key, given in inputs.items())
     if node.kind == "task":
         try:
@@ -110,7 +117,7 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
                 f"task '{name}' reads {reading}, whose sizes differ: put a representation on them and let it read that"
             ) from None
     try:
-        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter, unvalidated():
             module = build(node, inputs).eval()
             output, shape = _run(node, module, inputs)
     except Exception as error:  # whatever a network says that is given what it can't take
@@ -119,6 +126,17 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
         raise GraphError(f"{about}: {reason}") from error
     operations = {part: sum(counts.values()) for part, counts in counter.get_flop_counts().items()}
     return Trial(dict(inputs), output, shape, sum(p.numel() for p in module.parameters()), operations)
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Distributions that look at no value, which tensors on the meta device have not."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 def build(node: Node, inputs: Mapping[str, Output]) -> nn.Module:
@@ -139,7 +157,7 @@ def _run(node: Node, module: nn.Module, inputs: Mapping[str, Output]) -> tuple[O
         r = torch.zeros(1, *summed(*inputs.values()).shape)
         loss = negative_elbo(module(query, r, target), target)
         if loss.shape != (1, 1):
-            raise ValueError(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
+            raise Error(f"its loss for one query has shape {tuple(loss.shape)} and not (1, 1)")
         return None, tuple(node.options["target"])
     if isinstance(module, Fusion):
         present = torch.ones(1, dtype=torch.bool)
@@ -147,10 +165,10 @@ def _run(node: Node, module: nn.Module, inputs: Mapping[str, Output]) -> tuple[O
     else:
         r = module(Views(torch.zeros(1, 1, *node.options["frame"]), torch.zeros(1, 1, node.options["pose"])))
     if r.dim() != 4:
-        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
+        raise Error(f"it gives shape {tuple(r.shape[1:])} and not (channels, height, width)")
     output = module.output if isinstance(module, Sense) and module.output else Grid(*r.shape[1:])
     if output.shape != tuple(r.shape[1:]):
-        raise ValueError(f"it gives shape {tuple(r.shape[1:])} and says that it gives {output}")
+        raise Error(f"it gives shape {tuple(r.shape[1:])} and says that it gives {output}")
     return output, output.shape
 
 
@@ -252,7 +270,12 @@ def renamed(spec: Spec, old: str, new: str) -> dict[str, Node]:
 
 def below(spec: Spec, name: str) -> set[str]:
     """Return a node and all that it reads, directly or not."""
-    return {name}.union(*(below(spec, key) for key in spec[name].inputs))
+    found, left = set(), [name]
+    while left:
+        if (key := left.pop()) not in found:
+            found.add(key)
+            left += spec[key].inputs
+    return found
 
 
 def listed(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gqn.core.errors import Error
 from gqn.core.views import EncodedViews, Views
 from gqn.models.encoders import REPRESENTATIONS, Vision
 from gqn.models.outputs import Output, Shape
@@ -23,7 +24,7 @@ class VectorEncoder(nn.Module):
     def __init__(self, *, frame: Shape, pose: int, channels: int = 128, hidden: int = 256) -> None:
         super().__init__()
         if len(frame) != 1:
-            raise ValueError(f"frames of shape {tuple(frame)}: a vector has one axis")
+            raise Error(f"frames of shape {tuple(frame)}: a vector has one axis")
         self.layers = nn.Sequential(
             nn.Linear(frame[0] + pose, hidden),
             nn.ReLU(),
@@ -45,7 +46,7 @@ class SpectrogramEncoder(nn.Module):
     def __init__(self, *, frame: Shape, pose: int, channels: int = 128, hidden: int = 256) -> None:
         super().__init__()
         if len(frame) != 3:
-            raise ValueError(f"frames of shape {tuple(frame)}: a spectrogram has axes channels, frequencies, times")
+            raise Error(f"frames of shape {tuple(frame)}: a spectrogram has axes channels, frequencies, times")
         self.convolutions = nn.Sequential(
             nn.Conv2d(frame[0], 32, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -67,7 +68,7 @@ def vision(network: Vision) -> Callable[..., nn.Module]:
 
     def build(*, frame: Shape, pose: int, **options: Any) -> nn.Module:
         if len(frame) != 3 or frame[1] != frame[2]:
-            raise ValueError(f"frames of shape {tuple(frame)}: vision takes (channels, pixels, pixels)")
+            raise Error(f"frames of shape {tuple(frame)}: vision takes (channels, pixels, pixels)")
         return network(pixels=frame[1], cameras=pose, frame_channels=frame[0], **options)
 
     return build
@@ -90,7 +91,7 @@ class Sense(nn.Module):
     def __init__(self, encoder: nn.Module, *, aggregate: Aggregate = "sum", normalise: bool = False) -> None:
         super().__init__()
         if aggregate not in ("sum", "mean"):
-            raise ValueError(f"aggregate '{aggregate}': use sum or mean")
+            raise Error(f"aggregate '{aggregate}': use sum or mean")
         self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
 
     @property

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
+from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
 SIDE = 16  # cells along an edge of the cube
@@ -39,7 +40,7 @@ class VolumeEncoder(nn.Module):
         hidden: channels of the convolutions.
 
     Raises:
-        ValueError: for cameras of other numbers than the seven, or a field of view that is none.
+        Error: for cameras of other numbers than the seven, or a field of view that is none.
     """
 
     def __init__(
@@ -169,10 +170,10 @@ def within(number: Tensor, size: int) -> Tensor:
 def half_width(field_of_view: float) -> float:
     """Return half the width of a camera's view at distance 1."""
     if not 0 < field_of_view < 180:
-        raise ValueError(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
+        raise Error(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
     return math.tan(math.radians(field_of_view) / 2)
 
 
 def check_cameras(cameras: int) -> None:
     if cameras != CAMERA_NUMBERS:
-        raise ValueError(f"a volume takes the {CAMERA_NUMBERS} numbers of a camera, not {cameras}")
+        raise Error(f"a volume takes the {CAMERA_NUMBERS} numbers of a camera, not {cameras}")

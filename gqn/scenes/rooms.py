@@ -156,7 +156,7 @@ class Rooms(Family):
             solids = self._solids(contents)
             if self.cameras == "ring" or all(_is_clear(camera[:3], solids) for camera in cameras):
                 return solids
-        raise ValueError(f"no twin among {self.views} free cameras, which leave no place for objects: lower --views")
+        raise Error(f"no twin among {self.views} free cameras, which leave no place for objects: lower --views")
 
     def _rotation(self, random: np.random.Generator) -> Array:
         if self.rotations == "free":

@@ -20,6 +20,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from gqn.core.distributed import processes
+from gqn.core.errors import Error
 from gqn.core.files import write_json
 from gqn.core.provenance import provenance
 from gqn.core.tables import NONE, table
@@ -67,9 +68,9 @@ class Experiment:
         changes = dict(self.recipes[recipe])
         preset, *_ = (changes.pop(name, None) for name in ("preset", "minutes", "every_minutes"))
         if "evaluation" in changes:
-            raise ValueError("evaluation is the study's, for all recipes alike")
+            raise Error("evaluation is the study's, for all recipes alike")
         if preset not in PRESETS:
-            raise ValueError(f"preset {preset!r}: there are {', '.join(PRESETS)}")
+            raise Error(f"preset {preset!r}: there are {', '.join(PRESETS)}")
         return from_dict(merged(to_dict(PRESETS[preset]), {**changes, "evaluation": self.evaluation}))
 
 

@@ -15,6 +15,7 @@ from gqn.training.config import Config, to_dict
 
 FORMAT = 2
 FILE = "checkpoint.pt"
+EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
 # Weights that come with the library, gqn/weights/NAME.pt, and their SHA-256.
 WEIGHTS = {"shepard-metzler-5-small": "b02340a4d2e20b9d991c5c28a85339848d4191b5beef5d9769c949eb544346cf"}
 

@@ -50,7 +50,7 @@ class TrainingConfig:
     steps: int = 2_000_000
     """Training steps."""
     minutes: float = 0.0
-    """Stop after so many minutes of training even if steps are left; 0 for no limit."""
+    """Stop after so many minutes of training even if steps are left, the schedules with them; 0 for no limit."""
     batch: int = 36
     """Scenes a step, over all processes together."""
     gradient_accumulation_steps: int = 1
@@ -82,14 +82,15 @@ class TrainingConfig:
     ema_decay: float = 0.9995
     """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
-    def learning_rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int, position: float | None = None) -> float:
         """Return Adam's learning rate at a step."""
-        rate = annealed(step, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
+        at = step if position is None else position
+        rate = annealed(at, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
         return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
-    def sigma_at(self, step: int) -> float:
+    def sigma_at(self, position: float) -> float:
         """Return the standard deviation of the pixels at a step."""
-        return annealed(step, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
+        return annealed(position, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
 
     def with_schedules(self) -> "TrainingConfig":
         """Return the same with the lengths of its schedules spelled out, so that `steps` may be raised later."""

@@ -27,8 +27,9 @@ class Losses:
         """Raise TrainingError where a loss or a gradient since the last call of `means` was not finite."""
         if not self.sum.isfinite().all():
             raise TrainingError(
-                f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before; "
-                "go on from it with a lower --learning-rate or --max-grad-norm"
+                f"loss or gradient not finite at step {step}: {folder}/checkpoint.pt, if there is one, is from before, "
+                f"{folder}/evaluated.pt from when it was last evaluated well: --resume one of them with a lower "
+                "--learning-rate or --max-grad-norm"
             )
 
     def means(self, step: int, folder: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ from gqn.data.labels import scene_labels
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError, below, data_of, listed
+from gqn.training import checkpoint
 from gqn.training.config import Config, ModelConfig
 from gqn.training.folder import TrainingError
 from gqn.training.nodes import take_weights
@@ -52,7 +53,7 @@ def build(
     if saved is not None:
         check_resumed(config, folder, saved, dataset)
         network = RecursiveGQN.from_dict(saved["graph"])
-        network.load_state_dict(saved["network"])  # frozen senses encode with it
+        checkpoint.fit(network, saved["network"])  # frozen senses encode with it
         started = set(network.spec)
     elif given is not None:
         network, started = given, set(given.spec)

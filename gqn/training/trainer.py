@@ -1,7 +1,8 @@
 """The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
 
 import copy
-import json
+import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
-from gqn.core.signals import Interrupted, caught_signals
+from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
 from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
@@ -30,6 +31,7 @@ from gqn.models.losses import averaging_decay, likelihood_floor
 from gqn.training import checkpoint
 from gqn.training.config import Config, to_dict
 from gqn.training.folder import TrainingError, run_folder
+from gqn.training.history import METRICS, read_history, sound
 from gqn.training.logs import Logs
 from gqn.training.losses import Losses
 from gqn.training.nodes import encode_scenes
@@ -45,7 +47,6 @@ from gqn.training.setup import (
 )
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
 
-METRICS = "metrics.json"
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
@@ -148,6 +149,8 @@ class Trainer:
         if saved is not None:
             self.restore(saved)
         self.saved_step = self.step
+        self.clock = self.seconds  # of the schedules: the leading process's seconds, on all of them
+        self.sigma = config.training.sigma
         self.about = self.circumstances()
 
     def train(self) -> Path:
@@ -181,7 +184,7 @@ class Trainer:
             loader as batches,
         ):
             if overdue:  # stopped between the checkpoint and its evaluation
-                self.evaluate(writer)
+                self.evaluate(writer, caught)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
@@ -194,6 +197,8 @@ class Trainer:
                 # Processes must stop at the same step. Asking the others costs little on a CPU, but waits for a GPU.
                 ask = log or group.count == 1 or group.device.type == "cpu" or self.step % 10 == 0
                 interrupted = ask and group.any(bool(caught))
+                if ask and limit:
+                    self.clock = group.of_leader(self.seconds)
                 last = self.step == steps or (ask and limit > 0 and group.any(self.seconds >= limit))
                 if log or last or interrupted:
                     self.log(losses.means(self.step, self.folder), writer, bar)
@@ -204,7 +209,7 @@ class Trainer:
                     group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
                 if last or self.evaluation_is_due():
-                    self.evaluate(writer)
+                    self.evaluate(writer, caught)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
@@ -223,6 +228,8 @@ class Trainer:
         """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
         objective: nn.Module = Objective(self.network)
         if self.config.compile:
+            if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
+                raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
             objective = cast(nn.Module, torch.compile(objective))
         # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
         partial = len(self.asked.senses) + len(self.asked.tasks) > 2
@@ -234,8 +241,8 @@ class Trainer:
         # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
         torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.learning_rate_at(self.step)
-        self.set_sigma(settings.sigma_at(self.step))
+            parameters["lr"] = settings.learning_rate_at(self.step, self.position())
+        self.set_sigma(settings.sigma_at(self.position()))
 
         # Accumulate gradients.
         self.optimizer.zero_grad()
@@ -254,8 +261,17 @@ class Trainer:
         update_ema(self.ema, self.network, averaging_decay(self.step, settings.ema_decay))
         return torch.cat([found, norm.detach()[None]])
 
+    def position(self) -> float:
+        """Return how far the schedules are, in steps: by the steps taken or by the minutes used, whichever is further.
+
+        So they end when the run does, on a slow machine too.
+        """
+        steps, limit = self.config.training.steps, 60 * self.config.training.minutes
+        return max(self.step, steps * min(1.0, self.clock / limit)) if limit else self.step
+
     def set_sigma(self, sigma: float) -> None:
         """Set the standard deviation of the pixels of all tasks that render and learn."""
+        self.sigma = sigma
         for task in self.tasks:
             head = head_of(self.network, task)
             if isinstance(head, Render) and not self.network.spec[task].frozen:
@@ -291,9 +307,21 @@ class Trainer:
         bar.set_postfix(shown, refresh=False)
         if writer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.scalar("train/sigma", self.config.training.sigma_at(self.step - 1), self.step)
+            writer.scalar("train/sigma", self.sigma, self.step)
 
-    def evaluate(self, writer: Logs | None) -> None:
+    def evaluate(self, writer: Logs | None, caught: Caught) -> None:
+        """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
+        try:
+            with caught.raised(at_once=self.group.count == 1):  # many processes stop together, at a step
+                self.report(writer)
+        except Stop:
+            if self.step > self.saved_step:
+                self.save()
+            raise Interrupted(caught[0], self.step) from None
+        if sound(self.history):
+            self.save(checkpoint.EVALUATED)
+
+    def report(self, writer: Logs | None) -> None:
         """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -372,7 +400,8 @@ class Trainer:
 
     def save(self, name: str = checkpoint.FILE) -> None:
         """Write a checkpoint."""
-        self.saved_step = self.step
+        if name == checkpoint.FILE:
+            self.saved_step = self.step
         if self.group.leads:
             checkpoint.save(
                 self.folder / name,
@@ -385,14 +414,15 @@ class Trainer:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.fit(self.ema, saved["ema"])
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{self.folder}: the checkpoint's optimizer is another's ({error}): damaged") from error
         for parameters in self.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
         self.step, self.seconds = saved["step"], saved["seconds"]
-        if (self.folder / METRICS).exists():
-            reports = json.loads((self.folder / METRICS).read_text())["history"]
-            self.history = [report for report in reports if report["step"] <= self.step]
+        self.history = [report for report in read_history(self.folder) if report["step"] <= self.step]
 
     @contextmanager
     def writer(self) -> Iterator[Logs | None]:

@@ -208,7 +208,7 @@ def test_ctrl_c_while_workers_start_is_quiet(small_dataset: RecordWriter, moment
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, told = run.communicate(timeout=120)
     assert "Traceback" not in told, told
-    assert run.returncode in (0, 1)
+    assert run.returncode in (0, 130)
     if run.returncode:
         assert told.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"
     assert json.loads(index.read_text())["dataset"] == "small"

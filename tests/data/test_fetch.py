@@ -187,7 +187,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     monkeypatch.setattr(conversion, "disk_usage", lambda path: room)
     with pytest.raises(DatasetError, match=r"0.00 GB needed, 0.00 GB free: take fewer --files, --delete-records"):
         fetched(tmp_path / "here", source, progress=True)
-    assert server.requests == []
+    assert [name for name, _ in server.requests] == ["dataset.json"]
     assert f"{source}/small: 4 files, 0.00 GB to fetch; 0.00 GB needed of 0.00 free" in capsys.readouterr().out
 
 

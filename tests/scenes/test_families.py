@@ -19,6 +19,7 @@ from gqn.data.batches import evaluation_batches
 from gqn.data.convert import convert
 from gqn.data.dataset import DATASETS, DatasetError, SceneDataset
 from gqn.data.generate import generate
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.data.tfrecord import decode_jpeg, encode_jpeg
 from gqn.data.workers import worker_pool
@@ -121,7 +122,7 @@ def test_from_record_to_shard_to_batch(
     part = SceneDataset(folder, "train", fraction=0.6)
     for number in range(2):
         np.testing.assert_allclose(part.scene(number)[1], dataset.scene(part.position(number))[1])
-    batch = next(evaluation_batches(dataset, batch=2, context=2, queries=1, seed=0)).batch
+    batch = next(evaluation_batches(LabelledScenes(dataset), batch=2, context=2, seed=0)).batch
     assert batch.context.frames.shape == (2, 2, 3, 16, 16)
     assert torch.isfinite(batch.query.cameras).all()
 
@@ -138,7 +139,7 @@ def test_further_senses_go_from_record_to_shard(name: str, tmp_path: Path) -> No
         random = np.random.default_rng(np.random.SeedSequence(7, spawn_key=(0, number)))
         for sense, values in FAMILIES[name](**options).scene(random).tensors.items():
             np.testing.assert_array_equal(dataset.sensed(number, sense), values)
-    with pytest.raises(KeyError, match="smell"):
+    with pytest.raises(DatasetError, match="smell"):
         dataset.sensed(0, "smell")
     with pytest.raises(IndexError):
         dataset.sensed(2, "depth")

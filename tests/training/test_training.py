@@ -204,6 +204,16 @@ def test_time_limit_ends_a_run_with_an_evaluation(scenes: Path, tmp_path: Path) 
     assert [report["step"] for report in history(train(tiny(scenes, tmp_path, minutes=1e-9), resume=True))] == [1]
 
 
+def test_schedules_end_when_the_minutes_do(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where a step takes a minute: the last of six minutes learns at the schedules' last sixth."""
+    minutes = iter(range(0, 60 * 1000, 60))
+    monkeypatch.setattr("gqn.training.trainer.time.monotonic", lambda: next(minutes))
+    folder = train(tiny(scenes, tmp_path, steps=1000, minutes=6.0, sigma=0.8, final_sigma=0.2))
+    reports = history(folder)
+    assert reports[-1]["step"] <= 6
+    assert reports[-1]["tasks"]["render"]["sigma"] <= 0.2 + 0.6 / 6 + 1e-6
+
+
 def test_no_data_and_empty_data_are_named(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no dataset"):
         train(replace(tiny(scenes, tmp_path), data=""))

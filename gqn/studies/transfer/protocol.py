@@ -28,7 +28,6 @@ from gqn.studies.transfer.workbench import (
     Workbench,
     add_head,
     chosen_scenes,
-    gather,
     learn,
     some_views,
 )
@@ -121,15 +120,15 @@ class Exam:
     def answers(self) -> tuple[Tensor, Tensor]:
         """Return the graph's answers and the true ones, standardised, (n, numbers) each."""
         lab = self.laboratory
-        features = lab.bench.features(self.condition, lab.held_out, self.seed)
-        targets = {self.task: self.standard.apply(lab.held_out.answers[self.task])}
+        truth = self.standard.apply(lab.held_out.answers[self.task])
+        draw = lab.bench.draw(self.condition, {self.task: truth}, self.seed, scenes=lab.held_out)
         found = []
         with evaluating(self.graph):
             for part in lab.seen.split(50):
-                batch = gather(lab.held_out, self.condition, targets, features, part, lab.views[part])
+                batch = draw.batch_of(part, lab.views[part])
                 with torch.autocast("cpu", torch.bfloat16, enabled=lab.bfloat16):
                     found.append(self.graph(batch)[self.task].mean[:, 0].float())
-        return torch.cat(found), targets[self.task][lab.seen]
+        return torch.cat(found), truth[lab.seen]
 
     def marks(self) -> dict[str, float]:
         """Return the mean error in centimetres, and the shares of successes and of unexplained variance."""

@@ -60,7 +60,21 @@ class Draw:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         picked = self.chosen[torch.randint(len(self.chosen), (self.batch,), generator=random)]
         views = some_views(self.batch, self.scenes, self.context, random)
-        return gather(self.scenes, self.condition, self.targets, self.features, picked, views)
+        return self.batch_of(picked, views)
+
+    def batch_of(self, picked: Tensor, views: Tensor) -> Batch:
+        """Return the batch of the scenes `picked` (b,) by their `views` (b, m), and the answers to their tasks."""
+        seen = picked.roll(1) if self.condition.shuffled == "scenes" else picked
+        if self.condition.sense == "state":
+            senses = {STATE: Views(self.scenes.state[seen][:, None], torch.zeros(len(seen), 1, 0))}
+        else:
+            senses = {VISION: shown(self.scenes, (seen[:, None], views), self.features)}
+        tasks = {}
+        for name, target in self.targets.items():
+            answer = target[picked][:, None]
+            known = answer.isfinite().all(dim=2)
+            tasks[name] = Views(answer.nan_to_num(), torch.zeros(len(picked), 1, 0), known)
+        return Batch(senses, tasks)
 
 
 def some_views(count: int, scenes: TaskScenes, context: int, random: torch.Generator) -> Tensor:
@@ -78,28 +92,6 @@ def shown(scenes: TaskScenes, place: tuple[Tensor | slice, ...], features: Tenso
     if features is not None:
         return EncodedViews(features[place], scenes.cameras[place])
     return Views(scenes.frames[place].float() / 255, scenes.cameras[place])
-
-
-def gather(
-    scenes: TaskScenes,
-    condition: Condition,
-    targets: dict[str, Tensor],
-    features: Tensor | None,
-    picked: Tensor,
-    views: Tensor,
-) -> Batch:
-    """Return the batch of the scenes `picked` (b,) by their `views` (b, m), and the answers to their tasks."""
-    seen = picked.roll(1) if condition.shuffled == "scenes" else picked
-    if condition.sense == "state":
-        senses = {STATE: Views(scenes.state[seen][:, None], torch.zeros(len(seen), 1, 0))}
-    else:
-        senses = {VISION: shown(scenes, (seen[:, None], views), features)}
-    tasks = {}
-    for name, target in targets.items():
-        answer = target[picked][:, None]
-        known = answer.isfinite().all(dim=2)
-        tasks[name] = Views(answer.nan_to_num(), torch.zeros(len(picked), 1, 0), known)
-    return Batch(senses, tasks)
 
 
 def learn(
@@ -176,11 +168,19 @@ class Workbench:
         r = graph.encode(some(0).senses, sense)
         cast(Standardise, cast(Fusion, graph.nodes[STANDARD]).encoders[sense]).fit(r)
 
-    def draw(self, condition: Condition, targets: dict[str, Tensor], seed: int, chosen: Tensor | None = None) -> Draw:
-        """Return batches to learn from; chosen: the labelled scenes, None for all."""
-        chosen = torch.arange(len(self.scenes)) if chosen is None else chosen
-        features, sizes = self.features(condition, self.scenes, seed), self.experiment
-        return Draw(self.scenes, condition, targets, features, chosen, sizes.batch, sizes.context, seed)
+    def draw(
+        self,
+        condition: Condition,
+        targets: dict[str, Tensor],
+        seed: int,
+        chosen: Tensor | None = None,
+        scenes: TaskScenes | None = None,
+    ) -> Draw:
+        """Return batches of the chosen scenes, by default of all of those to learn from."""
+        scenes, sizes = scenes or self.scenes, self.experiment
+        chosen = torch.arange(len(scenes)) if chosen is None else chosen
+        features = self.features(condition, scenes, seed)
+        return Draw(scenes, condition, targets, features, chosen, sizes.batch, sizes.context, seed)
 
     def seconds_before(self, condition: Condition, task: str, seed: int) -> float:
         """Return the seconds of training of all that a condition starts from."""

@@ -1,0 +1,22 @@
+"""Figures that a notebook shows as they are, and that take a user's names as they are written."""
+
+from io import BytesIO
+from typing import Any
+
+from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.text import Text
+
+
+class Figure(MatplotlibFigure):
+    """A figure of matplotlib's that shows itself where no backend for notebooks is set, and whose text is no TeX."""
+
+    def draw(self, renderer: Any) -> None:
+        for text in self.findobj(Text):
+            if "\\mathdefault" not in text.get_text():  # which the ticks of a logarithmic axis are written in
+                text.set_parse_math(False)
+        super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, format="png", bbox_inches="tight")
+        return file.getvalue()
