@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -169,6 +170,7 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
     return forward, right, np.cross(right, forward)
 
 
+@checked
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
     """Return recorded cameras evenly round the z axis that look at the origin.
 

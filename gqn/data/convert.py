@@ -16,6 +16,7 @@ from shutil import disk_usage
 
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.files import given_name, whole_file
 from gqn.data.dataset import (
     FORMAT,
@@ -89,6 +90,7 @@ class DamagedRecords(DatasetError):
         self.report = report
 
 
+@checked
 def convert(
     directory: str | os.PathLike[str],
     batch: int,
