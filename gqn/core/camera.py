@@ -74,6 +74,7 @@ def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
     return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
 
 
+@checked
 def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     """Return the 7 numbers that the networks see, of cameras as recorded.
 
@@ -90,6 +91,7 @@ def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
+@checked
 def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
     """Return cameras as they are recorded; the inverse of `camera_vector`.
 
@@ -143,6 +145,7 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return position, forward, right, torch.linalg.cross(right, forward)
 
 
+@checked
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     """Return recorded cameras that look from a position at a target.
 

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import UnionType
@@ -53,9 +53,8 @@ def fits(value: Any, kind: Any) -> bool:
     if origin is tuple and inner and inner[-1] is not Ellipsis:
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
     if origin in (tuple, list, Sequence):
-        return (isinstance(value, origin) or (origin is Sequence and hasattr(value, "__getitem__"))) and not (
-            isinstance(value, str | Mapping)
-        )
+        array = origin is Sequence and getattr(value, "ndim", 0) == 1
+        return (isinstance(value, origin) or array) and not isinstance(value, str | bytes)
     if kind is Any:
         return True
     if kind is None or kind is type(None):
@@ -65,6 +64,8 @@ def fits(value: Any, kind: Any) -> bool:
     plain = origin or kind
     if plain is os.PathLike:
         return isinstance(value, os.PathLike)
-    if not isinstance(plain, type) or getattr(plain, "_is_protocol", False):
+    if not isinstance(plain, type):
         return True
+    if getattr(plain, "_is_protocol", False):
+        return all(hasattr(value, name) for name, part in vars(plain).items() if inspect.isfunction(part))
     return isinstance(value, plain)

@@ -340,7 +340,10 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
-        chosen = list(range(self.views) if views is None else map(operator.index, views))
+        try:
+            chosen = list(range(self.views) if views is None else map(operator.index, views))
+        except TypeError as error:
+            raise DatasetError(f"views {views!r:.60}: their numbers are wanted ({error})") from error
         for view in chosen:
             if not 0 <= view < self.views:
                 raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")
