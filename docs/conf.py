@@ -22,7 +22,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)  # pages of modules that are gone since
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# Matplotlib gives each subclass of a figure a method `set` with a docstring of its own rules.
+autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "set"}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
