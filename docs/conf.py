@@ -42,5 +42,8 @@ def setup(app: Any) -> None:
 
 
 def offer_files(app: Any, page: str, source: list[str]) -> None:
-    """Make links to Markdown outside docs/, which are no pages here, links to the files."""
+    """Make links to Markdown outside docs/, which are no pages here, links to the files; bring the changelog in."""
+    if page == "changelog":
+        changes = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+        source[0] = re.sub(r"\]\((?!\w+:)", "](../", changes).replace("](../docs/", "](")
     source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", source[0])
