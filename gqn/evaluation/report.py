@@ -22,7 +22,7 @@ from gqn.core.files import whole_file, write_json
 from gqn.core.provenance import provenance
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
-from gqn.data.dataset import SceneDataset
+from gqn.data.dataset import SPLITS, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.evaluation.likelihood import (
     Draws,
@@ -127,7 +127,9 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     config = from_dict(saved["config"])
     network = checkpoint.trained(saved).to(group.device)
     asked = asked_of(network, run)
-    scenes = SceneDataset(dataset, "test", size=config.size)
+    # A few genuine scenes may be all of one split: then they are the test, and the mean image is theirs.
+    there = [split for split in SPLITS if (dataset / "torch" / split / "index.json").exists()] or ["test"]
+    scenes = SceneDataset(dataset, there[-1], size=config.size)
     (sense,) = asked.senses
     pixels = network.spec[sense].options["frame"][1]
     if scenes.pixels != pixels:
@@ -139,7 +141,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     check_data(held_out, asked, options.most_context, 1, "--most-context")
     torch.manual_seed(options.seed)
     untrained = RecursiveGQN.from_dict(saved["graph"]).to(memory_format=torch.channels_last).to(group.device).eval()
-    training = SceneDataset(dataset, "train", size=config.size)
+    training = SceneDataset(dataset, there[0], size=config.size)
     family = family_of(dataset)
     (task,) = asked.tasks
     subject = Subject(
@@ -161,7 +163,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
         "training_seconds": round(saved["seconds"], 1),
         "trained_with_context_views": list(config.training.context_views),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": "test", "scenes": subject.total},
+        "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": there[-1], "scenes": subject.total},
         "options": asdict(options),
     }
     # The machine's own folders tell a reader nothing.
