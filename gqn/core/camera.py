@@ -53,14 +53,13 @@ class Geometry:
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
 SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
 ROOMS = Geometry(
-    field_of_view=54.0,
-    optical_centre=(32.1 / 64, 31.0 / 64),
-    cube_centre=(0.0, 0.0, 0.07),
-    cube_radius=1.2325,
+    field_of_view=53.1,
+    cube_centre=(0.0, 0.0, 0.094),
+    cube_radius=1.186,
     cameras_inside=True,
     yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True, yaw_sign=1)
+MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cameras_inside=True, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 

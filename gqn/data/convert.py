@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from shutil import disk_usage
+from typing import Any
 
 from tqdm import tqdm
 
@@ -158,9 +159,8 @@ def convert(
     report.notes += _other_folders(directory)
     if not found:
         raise DatasetError("\n".join([how_to_fetch(info.name, directory), *report.notes[len(splits) :]]))
-    fresh = Index(
-        info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further, geometry=info.geometry
-    )
+    known: dict[str, Any] = {"tensors": info.further, "geometry": info.geometry, "display": info.display}
+    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, **known)
     with claimed(place, share) as locks:
         work = [
             plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()

@@ -90,6 +90,7 @@ def generate(
         "views": drawn.views,
         "tensors": drawn.tensors,
         "geometry": asdict(drawn.geometry),
+        "display": drawn.covered,
         "seed": seed,
         "scenes": scenes,
         "test_scenes": test_scenes,

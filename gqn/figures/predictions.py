@@ -116,7 +116,7 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
         for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):
             steps = generator.steps(query.cameras[:, :1], r, target)
             groups.append(
-                [Column(f"{kind}\nstep {number}", generator.paint(step.canvas)) for number, step in enumerate(steps, 1)]
+                [Column(f"{kind}\nstep {number}", generator.paint(step)) for number, step in enumerate(steps, 1)]
             )
     return grid(groups)
 

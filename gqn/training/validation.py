@@ -81,7 +81,8 @@ def evaluate(
 
     Of a task that renders frames, the errors of the images of `PREDICTED` in their place: `prior_sample` is one
     sample, `prior_mean` the mean of `samples`, the shuffled ones come from a shuffled context. `context_gain_db` is
-    the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene.
+    the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene. The
+    trainer adds `objects`, see `gqn.training.objects`.
 
     Args:
         network: the network, put in evaluation mode meanwhile.

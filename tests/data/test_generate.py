@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from gqn.core.camera import axes
-from gqn.core.errors import Error
 from gqn.core.extras import MissingExtra
 from gqn.data import generate as generation
 from gqn.data.convert import convert
@@ -110,12 +109,6 @@ def test_twins_stand_beside_the_test_scenes_and_may_come_later(tmp_path: Path) -
     convert(folder, 2, workers=1, progress=False)
     assert len(SceneDataset(folder, TWINS)) == 3
     assert survey(folder).keys() == {"train", "test", TWINS}
-
-
-def test_a_family_without_twins_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(Error, match="mazes have no twins"):
-        generate("mazes", tmp_path / "never", 1, 0, twins=True, workers=1, progress=False)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
