@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import tyro
 
 from gqn.core.errors import Error
+from gqn.core.extras import import_own
 from gqn.data.prepare import made_scenes
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
@@ -36,13 +37,16 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
     resume: str = ""
     """Folder of a run to go on with; its own options hold unless others are given."""
+    import_: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules to import first, which add heads or senses of your own."""
     dry_run: bool = False
     """Print the resolved configuration and leave."""
 
 
 def main() -> None:
     options = parse(sys.argv[1:])
-    config = options.config
+    import_own(options.import_)
+    config = replace(options.config, graph=replace(options.config.graph, modules=options.import_))
     if options.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         return

@@ -12,10 +12,12 @@ quiet_imports(__name__)
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from gqn.core.errors import Error
+from gqn.core.extras import import_own
 from gqn.core.files import whole_file
 from gqn.models import diagram
 from gqn.models.graph import RecursiveGQN
@@ -33,10 +35,13 @@ class Options:
     """Another graph: draw what an edit of it changed."""
     node: str | None = None
     """Print the parts of this node as well."""
+    import_: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules to import first, which add heads or senses of your own."""
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
+    import_own(options.import_)
     if options.picture.suffix not in (".svg", ".png", ".pdf"):
         raise Error(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
     graph = load(options.graph)

@@ -63,9 +63,12 @@ class LabelledScenes:
     def answer(self, data: str, scene: int) -> Tensor | None:
         value = found(self.labels[scene], data)
         try:
-            return None if value is None else torch.as_tensor(value, dtype=torch.float32)
-        except (TypeError, ValueError):
+            answer = None if value is None else torch.as_tensor(value, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise Error(f"data '{data}' of scene {scene} are no numbers: name others in the graph") from None
+        if answer is not None and not answer.isfinite().all():
+            raise Error(f"data '{data}' of scene {scene} are not finite: mend its labels, or leave them out (null)")
+        return answer
 
 
 def found(labels: Any, path: str) -> Any:

@@ -230,6 +230,11 @@ class Classify(Head):
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         outputs = self.network(query, r)
+        # Not on a GPU, which would have to be waited for, nor on the meta device, which has no values.
+        if target is not None and target.device.type == "cpu" and not torch.compiler.is_compiling():
+            wrong = target[(target < 0) | (target >= self.classes) | (target != target.floor())]
+            if len(wrong):
+                raise Error(f"class {wrong[0].item():g}: {self.classes} classes are numbered from 0 by whole numbers")
         classes = Categorical(logits=outputs.unflatten(-1, (*self.target, self.classes)), validate_args=False)
         return Answer(classes.probs, no_latents(outputs), _over(classes, len(self.target)))
 

@@ -119,9 +119,21 @@ def load(path: str | Path) -> RecursiveGQN:
 
 def trained(contents: dict[str, Any]) -> RecursiveGQN:
     """Return the trained network of a checkpoint that `read` gave."""
-    network = RecursiveGQN.from_dict(contents["graph"]).to(memory_format=torch.channels_last)
+    network = network_of(contents).to(memory_format=torch.channels_last)
     fit(network, contents["ema"])
     return network.eval()
+
+
+def network_of(contents: dict[str, Any]) -> RecursiveGQN:
+    """Return the untrained network of a checkpoint. Raises GraphError, which names the user's modules that it needs."""
+    try:
+        return RecursiveGQN.from_dict(contents["graph"])
+    except GraphError as error:
+        modules = contents["config"].get("graph", {}).get("modules", ())
+        if not modules:
+            raise
+        named = " ".join(map(str, modules))
+        raise GraphError(f"{error}; it was trained with --import {named}: import that first") from error
 
 
 def fit(network: RecursiveGQN, weights: dict[str, Any]) -> None:

@@ -122,6 +122,8 @@ class GraphConfig:
     """Tasks to train. Empty: all by which something learns."""
     alternate: bool = False
     """Train one task a step, in turn, instead of all at each step."""
+    modules: tuple[str, ...] = ()
+    """Modules of your own heads and senses, by name: to be imported before, here by --import, and never from a run."""
     cache: bool = True
     """Encode what frozen senses observe once, before training, where that is less work than at every step."""
 

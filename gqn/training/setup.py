@@ -59,7 +59,7 @@ def build(
     started: set[str] = set()
     if saved is not None:
         check_resumed(config, folder, saved, dataset)
-        network = RecursiveGQN.from_dict(saved["graph"])
+        network = checkpoint.network_of(saved)
         checkpoint.fit(network, saved["network"])  # frozen senses encode with it
         started = set(network.spec)
     elif given is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Categorical, MultivariateNormal
 
 import gqn
+from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import (
@@ -156,3 +157,22 @@ def test_a_head_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         mean_loss(head(torch.zeros(1, 50, 0), r), Views(angles, torch.zeros(1, 50, 0))).backward()
         optimizer.step()
     assert (head(torch.zeros(1, 1, 0), r).mean - 3.0).abs().item() < 0.1
+
+
+@pytest.mark.parametrize("wrong", [3.0, -1.0, 1.7])
+def test_a_class_that_there_is_not_is_refused(wrong: float) -> None:
+    graph = RecursiveGQN()
+    graph.add_sense("touch", "vector", frame=(4,), pose=2, channels=8)
+    graph.add_task("kind", "classify", ["touch"], target=(), classes=3)
+    head, r = graph.nodes["kind"], torch.ones(1, 8, 1, 1)
+    head(torch.zeros(1, 2, 0), r, torch.tensor([[0.0, 2.0]]))
+    with pytest.raises(Error, match=f"class {wrong:g}: 3 classes are numbered from 0"):
+        head(torch.zeros(1, 2, 0), r, torch.tensor([[0.0, wrong]]))
+
+
+@pytest.mark.parametrize(("option", "value"), [("weight", -1.0), ("weight", float("nan")), ("sigma", 0.0)])
+def test_a_number_that_nothing_could_learn_by_is_refused(option: str, value: float) -> None:
+    graph = RecursiveGQN()
+    graph.add_sense("touch", "vector", frame=(4,), pose=2, channels=8)
+    with pytest.raises(Error, match=f"{option} is {value}"):
+        graph.add_task("where", "vector", ["touch"], target=(3,), **{option: value})

@@ -258,3 +258,34 @@ def test_a_folder_without_a_checkpoint_does_not_hide_shipped_weights(
 def test_metrics_are_json_that_others_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps({"history": [{"step": "two"}, {"step": 2}]}))
     assert read_history(tmp_path) == [{"step": 2}]
+
+
+def test_a_head_of_ones_own_is_reached_by_name_and_never_from_the_run(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import gqn, torch\n"
+        "from gqn.models.heads import QueryMLP, no_latents\n"
+        "class Plain(gqn.Head):\n"
+        "    def __init__(self, *, inputs, query, target):\n"
+        "        super().__init__(); self.network = QueryMLP(inputs=inputs, query=query, outputs=3, hidden=8)\n"
+        "    def forward(self, query, r, target=None):\n"
+        "        x = self.network(query, r)\n"
+        "        normal = torch.distributions.Independent(torch.distributions.Normal(x, 1.0), 1)\n"
+        "        return gqn.Answer(x, no_latents(query), normal)\n"
+        "gqn.HEADS['plain'] = Plain\n"
+    )
+    (tmp_path / "g.yaml").write_text(
+        "senses: {vision: {encoder: tower, frame: [3, 16, 16], channels: 8}}\n"
+        "tasks: {where: {head: plain, inputs: [vision], target: [3], data: objects.0.position}}\n"
+    )
+    run = begun(scenes, tmp_path, "--graph=g.yaml", "--steps=1", "--name=run", "--import", "mine")
+    _, told = run.communicate(timeout=90)
+    assert run.returncode == 0, told
+    assert checkpoint.read(tmp_path / "runs/run")["config"]["graph"]["modules"] == ("mine",)
+    again = begun(scenes, tmp_path, "--resume=runs/run", "--steps=2")
+    assert "no head 'plain'" in (line := last_line(again))
+    assert line.endswith("it was trained with --import mine: import that first")
+    for modules, status in (([], 1), (["--import", "mine"], 0), (["--import", "nothing"], 1)):
+        draw = [sys.executable, str(REPOSITORY / "scripts/visualise.py"), "runs/run", "run.svg", *modules]
+        drawn = subprocess.run(draw, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=90)
+        assert drawn.returncode == status, drawn.stderr
+        assert "Traceback" not in drawn.stderr
