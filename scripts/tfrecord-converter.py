@@ -4,70 +4,66 @@ from gqn.core.command import command, quiet_imports
 
 quiet_imports(__name__)
 
-import argparse
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+import tyro
+
+from gqn.core.errors import Error
 from gqn.data.convert import DamagedRecords, convert
 from gqn.data.dataset import BUCKET, DATASETS, SPLITS, TWINS
 from gqn.data.fetch import Fetch
+from gqn.training.config import check_options
+
+KNOWN = f"Folder with train/ and test/ in it: {', '.join(DATASETS)}, or one that has a dataset.json."
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
-    return int(text)
+@dataclass(frozen=True)
+class Options:
+    data_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA_DIR")]
+    """Folder that holds the dataset's folder."""
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET", help=KNOWN)]
+    batch: int
+    """Most scenes of a shard."""
+    output: Path | None = None
+    """Write the shards to OUTPUT/DATASET/torch instead of DATA_DIR/DATASET/torch."""
+    workers: int | None = None
+    """Processes, by default one for each core."""
+    split: Literal["train", "test", "twins"] | None = None
+    """Only this split, by default all that are there."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None
+    """The I-th of N parts of the record files, for N runs beside each other; under torchrun by itself."""
+    fetch: bool = False
+    """Get the record files first, and convert each as it comes."""
+    source: str = BUCKET
+    """gs://, http:// or file:// folder to fetch from."""
+    files: int | None = None
+    """Fetch only the first of each split."""
+    delete_records: bool = False
+    """Remove each fetched file once its shards are verified."""
+    allow_damaged: bool = False
+    """Exit with 0 although some records are damaged."""
 
 
-def part(text: str) -> tuple[int, int]:
+def part(text: str | None) -> tuple[int, int]:
+    """Return the part of the work that I/N names, or else this process's part among those that torchrun started."""
+    if text is None:
+        return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 1/8 or 8/8")
+        raise Error(f"--shard {text}: no part such as 1/8 or 8/8")
     return int(number), int(count)
 
 
-def torchrun_part() -> tuple[int, int]:
-    """This process's part of the work among those that torchrun started; all of it for one alone."""
-    return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data_dir", type=Path, metavar="DATA_DIR", help="folder that holds the dataset's folder")
-    parser.add_argument(
-        "dataset",
-        metavar="DATASET",
-        help=f"folder with train/ and test/ in it: {', '.join(DATASETS)}, or one that has a dataset.json",
-    )
-    parser.add_argument("--batch", type=positive, required=True, metavar="N", help="most scenes of a shard")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="write the shards to DIR/DATASET/torch instead of DATA_DIR/DATASET/torch",
-    )
-    parser.add_argument("--workers", type=positive, metavar="W", help="processes, by default one for each core")
-    parser.add_argument("--split", choices=(*SPLITS, TWINS), help="only this split, by default all that are there")
-    parser.add_argument(
-        "--shard",
-        type=part,
-        default=torchrun_part(),
-        metavar="I/N",
-        help="the I-th of N parts of the record files, for N runs beside each other (under torchrun by itself)",
-    )
-    parser.add_argument("--fetch", action="store_true", help="get the record files first, and convert each as it comes")
-    parser.add_argument(
-        "--source", metavar="URL", default=BUCKET, help=f"gs://, http:// or file:// folder to fetch from ({BUCKET})"
-    )
-    parser.add_argument("--files", type=positive, metavar="N", help="fetch only the first N of each split")
-    parser.add_argument(
-        "--delete-records", action="store_true", help="remove each fetched file once its shards are verified"
-    )
-    parser.add_argument("--allow-damaged", action="store_true", help="exit with 0 although some records are damaged")
-    options = parser.parse_args()
+    options = tyro.cli(Options, description=__doc__)
+    numbers = {name: getattr(options, name) for name in ("batch", "workers", "files")}
+    check_options((name, number is None or number > 0, "at least 1") for name, number in numbers.items())
     if not options.fetch and (options.files or options.delete_records or options.source != BUCKET):
-        parser.error("--source, --files and --delete-records need --fetch")
+        raise Error("--source, --files and --delete-records need --fetch")
     try:
         report = convert(
             options.data_dir / options.dataset,
@@ -75,7 +71,7 @@ def main() -> None:
             output=options.output,
             workers=options.workers,
             splits=[options.split] if options.split else (*SPLITS, TWINS),
-            share=options.shard,
+            share=part(options.shard),
             allow_damaged=options.allow_damaged,
             fetch=Fetch(options.source, options.files, options.delete_records) if options.fetch else None,
         )

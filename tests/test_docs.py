@@ -1,6 +1,7 @@
 """The pages: what they link to exists, what they tell the reader to run runs, and they name every public name."""
 
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -190,3 +191,9 @@ def test_the_api_reference_has_every_public_name() -> None:
     homes = re.findall(r"from \.(\S+) import (\w+)", (ROOT / "gqn/__init__.pyi").read_text())
     assert {name for _, name in homes} == set(gqn.__all__) - {"__version__"}
     assert not [name for module, name in homes if f"~gqn.{module}.{name}\n" not in page]
+
+
+def test_names_of_the_library_that_the_pages_name_exist() -> None:
+    named = {name for page in [*PAGES, *RESULTS] for name in re.findall(r"`(gqn\.[\w.]+)", page.read_text())}
+    for name in named:
+        assert pydoc.locate(name.rstrip(".")) is not None, name

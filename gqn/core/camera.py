@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -52,14 +53,13 @@ class Geometry:
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
 SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
 ROOMS = Geometry(
-    field_of_view=54.0,
-    optical_centre=(32.1 / 64, 31.0 / 64),
-    cube_centre=(0.0, 0.0, 0.07),
-    cube_radius=1.2325,
+    field_of_view=53.1,
+    cube_centre=(0.0, 0.0, 0.094),
+    cube_radius=1.186,
     cameras_inside=True,
     yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=75.0, cube_radius=0.45, cameras_inside=True, yaw_sign=1)
+MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cameras_inside=True, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
 
 
@@ -73,6 +73,7 @@ def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
     return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
 
 
+@checked
 def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     """Return the 7 numbers that the networks see, of cameras as recorded.
 
@@ -89,6 +90,7 @@ def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
+@checked
 def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
     """Return cameras as they are recorded; the inverse of `camera_vector`.
 
@@ -142,6 +144,7 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return position, forward, right, torch.linalg.cross(right, forward)
 
 
+@checked
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     """Return recorded cameras that look from a position at a target.
 
@@ -169,6 +172,7 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
     return forward, right, np.cross(right, forward)
 
 
+@checked
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
     """Return recorded cameras evenly round the z axis that look at the origin.
 

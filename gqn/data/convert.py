@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from shutil import disk_usage
+from typing import Any
 
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.files import given_name, whole_file
 from gqn.data.dataset import (
     FORMAT,
@@ -89,6 +91,7 @@ class DamagedRecords(DatasetError):
         self.report = report
 
 
+@checked
 def convert(
     directory: str | os.PathLike[str],
     batch: int,
@@ -156,9 +159,8 @@ def convert(
     report.notes += _other_folders(directory)
     if not found:
         raise DatasetError("\n".join([how_to_fetch(info.name, directory), *report.notes[len(splits) :]]))
-    fresh = Index(
-        info.name, info.pixels, info.views, batch, files=(), format=FORMAT, tensors=info.further, geometry=info.geometry
-    )
+    known: dict[str, Any] = {"tensors": info.further, "geometry": info.geometry, "display": info.display}
+    fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, **known)
     with claimed(place, share) as locks:
         work = [
             plan(directory / split, place / split, sizes, fresh, share, report.notes) for split, sizes in found.items()

@@ -13,7 +13,7 @@ from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
+from gqn.core.checked import checked
+from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.errors import Error, NoSuchItem, of_memory
 from gqn.core.files import given_name, write_json
 from gqn.data.tfrecord import Damage, fill_frame
@@ -50,6 +52,7 @@ class DatasetInfo:
     further: Shapes = field(default_factory=dict)  # of what senses other than sight say of a scene
     geometry: Geometry | None = None  # of its cameras and its world, where it is known
     record_files: str = ""  # pattern of their names, such as *.tfrecord, where they are not DeepMind's
+    display: tuple[Rectangle, ...] = ()  # where a head-up display covers its frames
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -58,7 +61,8 @@ class DatasetInfo:
 
 
 def _deepmind(name: str, geometry: Geometry, train: int, test: int, pixels: int, views: int) -> tuple[str, DatasetInfo]:
-    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry)
+    display = MAZES_DISPLAY if name == "mazes" else ()
+    return name, DatasetInfo(name, pixels, views, {"train": train, "test": test}, geometry=geometry, display=display)
 
 
 #: DeepMind's seven datasets by name.
@@ -141,7 +145,7 @@ def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
         if geometry is None and "family" not in fields:  # not drawn by us, and perhaps a part of DeepMind's
             folder = Path(path).parent.name
             geometry = next((info.geometry for known, info in DATASETS.items() if folder.startswith(known)), None)
-        return DatasetInfo(name, pixels, views, {}, further, geometry, record_files)
+        return DatasetInfo(name, pixels, views, {}, further, geometry, record_files, _display(fields))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
 
@@ -175,6 +179,14 @@ def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
         name: tuple(value) if isinstance(value, list) else value for name, value in fields["geometry"].items()
     }
     return Geometry(**said)
+
+
+def _display(fields: Mapping[str, Any]) -> tuple[Rectangle, ...]:
+    """Where a display covers the frames, in a dataset's description or index."""
+    left_upper_right_lower = [tuple(map(float, edges)) for edges in fields.get("display", ())]
+    if any(len(edges) != 4 or not 0 <= min(edges) <= max(edges) <= 1 for edges in left_upper_right_lower):
+        raise ValueError(f"display is {fields['display']!r}, must be four parts of the frame for each rectangle")
+    return tuple(cast(list[Rectangle], left_upper_right_lower))
 
 
 def how_to_fetch(name: str, directory: Path) -> str:
@@ -229,6 +241,7 @@ class Index:
     tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
     # Not compared: to know the lens better makes no shard anew.
     geometry: Geometry | None = field(default=None, compare=False)
+    display: tuple[Rectangle, ...] = field(default=(), compare=False)
 
     def json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
@@ -246,7 +259,8 @@ def read_index(path: Path) -> Index:
                 raise ValueError(f"the shards of {file['name']} do not add up to its records")
             damages = tuple(Damage(**damage) for damage in file.pop("damages", ()))
             files.append(RecordFile(shards=shards, damages=damages, **file))
-        index = Index(files=tuple(files), **{**fields, "tensors": _shapes(fields), "geometry": _geometry(fields)})
+        said = {"tensors": _shapes(fields), "geometry": _geometry(fields), "display": _display(fields)}
+        index = Index(files=tuple(files), **{**fields, **said})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -277,11 +291,13 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         views: frames of a scene.
         further: shapes of the observations of further senses, by name.
         geometry: lens and cube of the world; None where the dataset does not say.
+        display: where a head-up display covers the frames (`gqn.core.display.mask`).
 
     Raises:
         DatasetError: at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
+    @checked
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
         if not 0 < fraction <= 1:
             raise DatasetError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
@@ -297,7 +313,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         if index.format != FORMAT:
             raise DatasetError(f"{path}: shards of another version: convert the dataset again: {_command(path)}")
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
-        self.geometry = index.geometry
+        self.geometry, self.display = index.geometry, index.display
         self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
@@ -321,6 +337,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
+    @checked
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return the frames and the cameras of a scene, the yaw as `gqn.core.camera` has it, however it is recorded.
 
@@ -337,7 +354,10 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
-        chosen = list(range(self.views) if views is None else map(operator.index, views))
+        try:
+            chosen = list(range(self.views) if views is None else map(operator.index, views))
+        except TypeError as error:
+            raise DatasetError(f"views {views!r:.60}: their numbers are wanted ({error})") from error
         for view in chosen:
             if not 0 <= view < self.views:
                 raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
+from gqn.core.display import Rectangle
 from gqn.core.errors import Error
 from gqn.scenes.render import World, render
 from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes, touch
@@ -75,6 +76,11 @@ class Family(ABC):
         """Degrees, vertical, of the cameras."""
         return self.geometry.field_of_view
 
+    @property
+    def covered(self) -> tuple[Rectangle, ...]:
+        """Where a display covers the frames; nowhere as a rule."""
+        return ()
+
     def at_least(self, least: int, *options: str) -> None:
         """Raise Error for options below `least`."""
         for option in options:
@@ -88,9 +94,6 @@ class Family(ABC):
         Args:
             random: Draws cameras, surroundings and light, and what the scene holds.
             contents: Draws what the scene holds instead, and nothing else changes: a twin of the scene without it.
-
-        Raises:
-            ValueError: For `contents` where the family has no twins.
         """
 
     def scene(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Scene:
@@ -99,9 +102,6 @@ class Family(ABC):
         Args:
             random: Draws cameras, surroundings and light, and what the scene holds.
             contents: Draws what the scene holds instead: other objects, or another pose and target.
-
-        Raises:
-            ValueError: For `contents` where the family has no twins.
         """
         setting = self.setting(random, contents)
         cameras = setting.cameras.astype(np.float32)  # what is recorded is what the frames were drawn with

@@ -1,19 +1,23 @@
 """Layouts of mazes: rooms and corridors on a grid, all of them connected.
 
-Rooms are placed first, corridors fill what is left as depth-first mazes, and doors are broken through the walls between
-them (Nystrom, "Rooms and Mazes", 2014, which labmaze follows too).
+Rooms are placed first, corridors fill what is left as depth-first mazes, doors are broken through the walls between
+them, and corridors that end nowhere are filled up again (Nystrom, "Rooms and Mazes", 2014, which labmaze follows too).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROOM = 3  # cells along a side
+ROOM = (3, 5)  # cells along a side
 TRIES = 10  # of placing a room that overlaps no other
 STEPS = ((0, 2), (2, 0), (0, -2), (-2, 0))  # from a cell of a corridor to the next, over the wall between
 
 
-def maze_layout(cells: int, rooms: int, random: np.random.Generator, *, extra_doors: float = 0.3) -> NDArray[np.bool_]:
-    """Return which cells of a random maze can be walked, (cells, cells); the outermost never can.
+def maze_layout(
+    cells: int, rooms: int, random: np.random.Generator, *, extra_doors: float = 0.3
+) -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
+    """Return which cells of a random maze can be walked, the outermost never, and which room each belongs to.
+
+    Both are (cells, cells); rooms count from 1, and 0 is none.
 
     Args:
         cells: of the grid along a side, walls round it included; odd, 5 or more.
@@ -23,21 +27,38 @@ def maze_layout(cells: int, rooms: int, random: np.random.Generator, *, extra_do
     """
     region = np.zeros((cells, cells), int)  # 0 is wall; each room and each corridor has a number of its own
     count = 0
-    for _ in range(rooms if cells > ROOM + 2 else 0):
+    sides = [side for side in ROOM if side < cells - 2]
+    for _ in range(rooms if sides else 0):
         for _ in range(TRIES):
-            row, column = 1 + 2 * random.integers((cells - ROOM) // 2, size=2)
+            high, wide = random.choice(sides, 2)
+            row, column = (1 + 2 * int(random.integers((cells - side) // 2)) for side in (high, wide))
             # With the walls round it, or two rooms would be one.
-            if not region[row - 1 : row + ROOM + 1, column - 1 : column + ROOM + 1].any():
+            if not region[row - 1 : row + high + 1, column - 1 : column + wide + 1].any():
                 count += 1
-                region[row : row + ROOM, column : column + ROOM] = count
+                region[row : row + high, column : column + wide] = count
                 break
+    numbers = region.copy()
     starts = [(row, column) for row in range(1, cells, 2) for column in range(1, cells, 2)]
     for number in random.permutation(len(starts)):
         if not region[starts[number]]:
             count += 1
             _carve(region, starts[number], count, random)
     _break_through(region, random, extra_doors)
-    return region > 0
+    open_cells = region > 0
+    if sides:
+        _fill_dead_ends(open_cells, numbers > 0)
+    return open_cells, numbers
+
+
+def _fill_dead_ends(open_cells: NDArray[np.bool_], kept: NDArray[np.bool_]) -> None:
+    """Close what can be walked, is not to be kept and has one open neighbour, until nothing is such."""
+    while True:
+        inner = open_cells[1:-1, 1:-1]
+        ways = sum(np.roll(open_cells, step, axis)[1:-1, 1:-1].astype(int) for step in (-1, 1) for axis in (0, 1))
+        ends = inner & (ways < 2) & ~kept[1:-1, 1:-1]
+        if not ends.any():
+            return
+        inner[ends] = False
 
 
 def _carve(region: NDArray[np.int_], start: tuple[int, int], number: int, random: np.random.Generator) -> None:

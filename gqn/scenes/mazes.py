@@ -1,54 +1,103 @@
-"""Mazes: layouts on a grid of 7x7 cells, one or two rooms and the corridors between them, seen along paths.
+"""Mazes: one or two rooms and the corridors between them, seen along a walk.
 
-Section 4 of the supplement of Eslami et al. (2018). Differs from the paper: the patterns, light and measures are ours.
+Section 4 of the supplement of Eslami et al. (2018); units, lens, heights, layouts, the walk and the colours follow 24
+genuine mazes (results/worlds). Corridors look alike in all mazes; each room has walls and a floor of its own. The
+patterns are ours, and so is the way that the walk takes.
 """
 
 from collections import deque
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.core.camera import Geometry
+from gqn.core.camera import MAZES, Geometry
+from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.errors import Error
-from gqn.scenes.family import Family, Setting
-from gqn.scenes.jaco import SKY, sunlight
+from gqn.scenes import display
+from gqn.scenes.family import Family, Scene, Setting, draw_contents
 from gqn.scenes.layout import maze_layout
-from gqn.scenes.render import World
+from gqn.scenes.render import Lighting, World
 from gqn.scenes.rooms import PLAIN
 from gqn.scenes.solids import model_of, posed
-from gqn.scenes.textures import FLOORS, WALLS
+from gqn.scenes.textures import tinted
 
 Array = NDArray[np.float64]
 Cell = tuple[int, int]  # row and column
+Surface = tuple[str, tuple[int, int, int]]  # pattern, and mean colour of 255
 
-WALL = 1.0  # world units, height of the walls; a cell is one unit wide
-EYE = 0.5  # world units, height of the camera
-STEP = 0.12  # world units between views along a path, at most
-TURN = 0.22  # radians between views, at most
+CELL = 0.1  # world units, width of a cell
+MIDDLE = -0.05  # world units, of the grid, along x and y
+FLOOR, TOP = -0.0505, 0.0487  # world units, of floor and walls from the eye
+THICK = 0.004  # world units, of what covers a wall
+STEP, FASTER = (
+    0.021,
+    0.005,
+)  # world units between views along a walk at most, and by how much it grows from one to the next
+TURN = 0.153586  # radians between views at most; half of it in the smallest turn
+CLEAR = 0.03  # world units, from the middle of a cell to where a walk passes, along each axis
+SKY = (149 / 255, 224 / 255, 1.0)
 NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+CORRIDOR = ("circuits", (84, 121, 76)), ("honeycomb", (197, 151, 48))
+WALLS: tuple[Surface, ...] = (
+    ("panels", (149, 70, 44)),
+    ("panels", (83, 114, 47)),
+    ("panels", (149, 179, 106)),
+    ("circles", (82, 80, 85)),
+    ("circles", (153, 87, 3)),
+    ("weave", (73, 90, 103)),
+    ("weave", (130, 140, 155)),
+    ("weave", (183, 160, 48)),
+    ("mosaic", (209, 159, 23)),
+    ("mosaic", (211, 186, 74)),
+    ("mosaic", (160, 50, 40)),
+    ("mosaic", (163, 122, 8)),
+    ("circuits", (205, 121, 98)),
+    ("circuits", (165, 198, 155)),
+    ("stucco", (136, 38, 29)),
+)
+FLOORS: tuple[Surface, ...] = (
+    ("scales", (226, 179, 125)),
+    ("scales", (128, 191, 227)),
+    ("spots", (153, 203, 213)),
+    ("rays", (113, 193, 228)),
+    ("rays", (205, 160, 50)),
+    ("marble", (91, 130, 56)),
+    ("marble", (52, 120, 180)),
+    ("marble", (4, 70, 140)),
+    ("marble", (146, 184, 219)),
+    CORRIDOR[1],
+)
+
+
+class Look(NamedTuple):
+    """What the walls and the floor of a room, or of the corridors, wear."""
+
+    wall: Surface
+    floor: Surface
 
 
 @dataclass(frozen=True)
 class Mazes(Family):
-    """A maze, seen by a walker that goes from one of its cells to the next chosen."""
+    """A maze, seen by a walker that turns round once and then goes from one of its cells to the next chosen."""
 
     size: int = 84
     """Pixels, height and width of a frame."""
     views: int = 300
     """Frames, and cameras, of a scene."""
-    cells: int = 7
+    cells: int = 9
     """Of the grid along a side, walls round it included; odd."""
     most_rooms: int = 2
     """Rooms of a maze, from 1."""
     textures: bool = True
-    """Patterns on walls and floor; without, all mazes are plain alike."""
-    light: Literal["random", "fixed"] = "random"
-    """Where the sun stands."""
+    """Patterns and colours of walls and floors; without, all mazes are plain alike."""
+    display: bool = True
+    """The head-up display of the genuine frames; `dataset.json` says where it lies."""
 
-    geometry: ClassVar[Geometry] = Geometry(75.0, cube_radius=3.5, cameras_inside=True)
+    geometry: ClassVar[Geometry] = MAZES
     hand: ClassVar[float] = 0.0
+    ground: ClassVar[float | None] = FLOOR
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,83 +106,170 @@ class Mazes(Family):
         if not self.cells % 2:
             raise Error(f"cells is {self.cells}, must be odd")
 
+    @property
+    def covered(self) -> tuple[Rectangle, ...]:
+        return MAZES_DISPLAY if self.display else ()
+
     def setting(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Setting:
-        if contents is not None:
-            raise Error("mazes have no twins: they hold no objects, and another layout has other ways to walk")
-        rooms = int(random.integers(1, self.most_rooms, endpoint=True))
-        open_cells = maze_layout(self.cells, rooms, random)
-        slabs = _walls(open_cells)
-        walls = [str(name) for name in random.permutation(WALLS)[:3]]
-        floor = str(random.choice(FLOORS))
-        # Of three patterns, so that places can be told apart.
-        pattern = [walls[int(random.integers(3))] for _ in slabs[1:]]
-        model = model_of([], slabs)
-        world = World(
-            model,
-            posed(model),
-            np.tile((1.0, 1.0, 1.0) if self.textures else PLAIN, (len(slabs), 1)),
-            self.field_of_view,
-            dict(enumerate([floor, *pattern])) if self.textures else {},
-            sunlight(random if self.light == "random" else None),
-            SKY,
-        )
-        labels = {
+        """Return a random maze; its twin has the same layout and walk, and its rooms other walls and floors."""
+        open_cells, rooms = maze_layout(self.cells, int(random.integers(1, self.most_rooms, endpoint=True)), random)
+        walk = self._walk(open_cells, random)
+        looks = draw_contents(self._looks, random, contents)
+        world = maze(open_cells, rooms, looks, self.geometry, self.textures)
+        row, column = self._cells(walk[:, :2])
+        labels: dict[str, Any] = {
             "open_cells": open_cells,
-            "light": {"direction": world.lighting.direction},
-            "walls": walls if self.textures else [],
-            "floor": floor if self.textures else None,
+            "room_of_cell": rooms,  # 0 for corridors and walls, then 1, 2, ...
+            "cell_width": CELL,
+            "first_cell": [MIDDLE - CELL * (self.cells - 1) / 2, MIDDLE + CELL * (self.cells - 1) / 2],
+            "walker_cells": np.stack([row, column], axis=1),
         }
-        return Setting(world, self._walk(open_cells, random), labels, np.empty((0, 3)))
+        if self.textures:
+            labels["rooms"] = [look._asdict() for look in looks[1 : rooms.max() + 1]]
+        return Setting(world, walk, labels, np.empty((0, 3)))
+
+    def scene(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Scene:
+        scene = super().scene(random, contents)
+        return replace(scene, frames=display.draw(scene.frames)) if self.display else scene
+
+    def _looks(self, random: np.random.Generator) -> list[Look]:
+        """The looks of the corridors, and of each room."""
+        walls, floors = random.permutation(len(WALLS)), random.permutation(len(FLOORS))
+        rooms = [
+            Look(WALLS[walls[number % len(walls)]], FLOORS[floors[number % len(floors)]])
+            for number in range(self.most_rooms)
+        ]
+        return [Look(*CORRIDOR), *rooms]
+
+    def _cells(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of the cells in which places (n, 2) lie."""
+        middle = (self.cells - 1) / 2
+        column, row = np.rint((places - MIDDLE).T / CELL * [[1], [-1]] + middle).astype(np.int64)
+        return row, column
 
     def _walk(self, open_cells: NDArray[np.bool_], random: np.random.Generator) -> Array:
-        """Recorded cameras (views, 5) on a path through cells chosen at random, in steps of STEP and TURN at most."""
-        middle = (self.cells - 1) / 2
+        """Cameras (views, 5): a whole turn in a cell's middle, then a way through cells chosen at random."""
         choices = [(int(row), int(column)) for row, column in np.argwhere(open_cells)]
         here = choices[int(random.integers(len(choices)))]
-        x, y, yaw = here[1] - middle, middle - here[0], random.uniform(-np.pi, np.pi)
-        cameras = [[x, y, EYE, yaw, 0.0]]
-        path: list[Cell] = []
+        x, y = _middle(here, self.cells)
+        yaw = random.uniform(-np.pi, np.pi)
+        cameras = [[x, y, 0.0, yaw, 0.0]]
+        for _ in range(int(2 * np.pi / TURN) + 1):
+            yaw -= TURN  # to the left
+            cameras.append([x, y, 0.0, yaw, 0.0])
+        way: list[Cell] = []
+        aim, speed = np.array([x, y]), 0.0
         while len(cameras) < self.views:
-            if not path:
-                path = _way(open_cells, here, choices[int(random.integers(len(choices)))])
-                if not path:  # it is there already, or no way leads there: look round
-                    yaw += TURN
-                    cameras.append([x, y, EYE, yaw, 0.0])
-                    continue
-            aim = np.array([path[0][1] - middle - x, middle - path[0][0] - y])
-            distance = float(np.hypot(*aim))
+            towards = aim - [x, y]
+            distance = float(np.hypot(*towards))
             if distance < 1e-9:
-                here = path.pop(0)
-                continue
-            turn = (np.arctan2(-aim[1], aim[0]) - yaw + np.pi) % (2 * np.pi) - np.pi
-            yaw += float(np.clip(turn, -TURN, TURN))
-            if abs(turn) < 3 * TURN:  # it walks while it turns the last bit
-                step = min(STEP, distance) * aim / distance
-                x, y = x + float(step[0]), y + float(step[1])
-            cameras.append([x, y, EYE, yaw, 0.0])
-        recorded = np.array(cameras)
+                way = way or _way(open_cells, here, choices[int(random.integers(len(choices)))])
+                if way:
+                    here = way.pop(0)
+                    aim = _middle(here, self.cells) + random.uniform(-CLEAR, CLEAR, 2)
+                    continue
+                speed, yaw = 0.0, yaw + TURN  # it is there already: it looks round
+            else:
+                turn = (np.arctan2(-towards[1], towards[0]) - yaw + np.pi) % (2 * np.pi) - np.pi
+                yaw += TURN / 2 * float(np.clip(np.rint(2 * turn / TURN), -2, 2))
+                ahead = abs(turn) < 7 * TURN  # it walks while it turns the last bit
+                speed = min(STEP, speed + FASTER) if ahead else max(0.0, speed - FASTER)
+                x, y = np.array([x, y]) + min(speed, distance) * towards / distance
+            cameras.append([x, y, 0.0, yaw, 0.0])
+        recorded = np.array(cameras[: self.views])
         recorded[:, 3] = (recorded[:, 3] + np.pi) % (2 * np.pi) - np.pi
         return recorded
 
 
-def _walls(open_cells: NDArray[np.bool_]) -> Array:
-    """Slabs (n, 6), centres and half sizes, of the floor and of the walls: rows of cells that cannot be walked."""
-    rows, columns = open_cells.shape
-    slabs: list[list[float]] = [[0, 0, -0.1, columns / 2, rows / 2, 0.1]]
-    left = {(int(row), int(column)) for row, column in np.argwhere(~open_cells)}
-    # First rows of two cells and more, then columns of what is left: the fewer walls, the faster the rays.
-    for down, right, fewest in ((0, 1, 2), (1, 0, 1)):
-        for cell in sorted(left):
-            run = []
-            while cell in left:
-                run.append(cell)
-                cell = (cell[0] + down, cell[1] + right)
-            if len(run) >= fewest:
-                left -= set(run)
-                row, column = np.mean(run, axis=0)
-                half = 0.5 * (1 + right * (len(run) - 1)), 0.5 * (1 + down * (len(run) - 1))
-                slabs.append([column - (columns - 1) / 2, (rows - 1) / 2 - row, WALL / 2, *half, WALL / 2])
-    return np.array(slabs)
+def maze(
+    open_cells: NDArray[np.bool_],
+    rooms: NDArray[np.int64],
+    looks: list[Look],
+    geometry: Geometry = MAZES,
+    textures: bool = True,
+) -> World:
+    """Return the world of a maze.
+
+    Args:
+        open_cells: (rows, columns), which cells can be walked; the first row lies at the greatest y.
+        rooms: (rows, columns), the number in `looks` of what each open cell wears.
+        looks: of the corridors, and of each room.
+        geometry: the lens.
+        textures: whether there are patterns and colours; else all is plain.
+    """
+    slabs, owners = surfaces(open_cells, rooms, len(looks))
+    wear = [looks[owner // 2][owner % 2] for owner in owners]
+    model = model_of([], slabs)
+    corner = MIDDLE - CELL * len(open_cells) / 2
+    return World(
+        model,
+        posed(model),
+        np.array([tinted(*surface) if textures else PLAIN for surface in wear]),
+        geometry.field_of_view,
+        {number: name for number, (name, _) in enumerate(wear)} if textures else {},
+        Lighting(ambient=1.0, headlight=0.0, diffuse=0.0, specular=0.0),
+        SKY,
+        geometry.optical_centre,
+        (CELL, TOP - FLOOR),
+        (corner, corner, TOP),
+    )
+
+
+def surfaces(
+    open_cells: NDArray[np.bool_], rooms: NDArray[np.int64], count: int
+) -> tuple[list[list[float]], list[int]]:
+    """Return what a maze consists of: slabs, centres and half sizes, and whose each is.
+
+    That is twice the number of the look that it wears, of `count`, and one more where it is a floor.
+    """
+    slabs, owners = [], []
+    for number in range(count):
+        mine = open_cells & (rooms == number)
+        covers = _covers(open_cells, mine)
+        floors = []
+        for row, first, last in _runs(mine):
+            left, right = _middle((row, first), len(mine)), _middle((row, last), len(mine))
+            half = (right[0] - left[0] + CELL) / 2
+            floors.append([(left[0] + right[0]) / 2, left[1], FLOOR - THICK, half, CELL / 2, THICK])
+        slabs += covers + floors
+        owners += [2 * number] * len(covers) + [2 * number + 1] * len(floors)
+    return slabs, owners
+
+
+def _middle(cell: Cell, cells: int) -> Array:
+    """Where the middle of a cell of a grid of `cells` by `cells` lies, (2,) in world units."""
+    middle = (cells - 1) / 2
+    return MIDDLE + CELL * np.array([cell[1] - middle, middle - cell[0]])
+
+
+def _runs(cells: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Row, first and last column of unbroken runs of cells along rows: the fewer boxes, the faster the rays."""
+    runs = []
+    for row, line in enumerate(cells):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])))
+        runs += [(row, int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]
+    return runs
+
+
+def _covers(open_cells: NDArray[np.bool_], mine: NDArray[np.bool_]) -> list[list[float]]:
+    """Slabs of what covers the walls towards the open cells that are `mine`, joined along rows and along columns."""
+    cells = len(open_cells)
+    up, half_up = (TOP + FLOOR) / 2, (TOP - FLOOR) / 2
+    covers = []
+    for down, right in NEIGHBOURS:
+        # The wall cells whose neighbour on one side is open and mine.
+        faces = ~open_cells & np.roll(mine, (down, right), axis=(0, 1))
+        for line, first, last in _runs(faces if down else faces.T):
+            ends = [(line, first), (line, last)] if down else [(first, line), (last, line)]
+            a, b = (_middle(end, cells) for end in ends)
+            x, y = (a + b) / 2
+            long = np.abs(b - a).max() / 2 + CELL / 2
+            inset = CELL / 2 - THICK
+            if down:
+                covers.append([x, y + down * inset, up, long, THICK, half_up])
+            else:
+                covers.append([x - right * inset, y, up, THICK, long, half_up])
+    return covers
 
 
 def _way(open_cells: NDArray[np.bool_], start: Cell, goal: Cell) -> list[Cell]:

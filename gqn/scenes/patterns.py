@@ -119,7 +119,7 @@ def _circuits(u: Array, v: Array) -> Array:
     """Conductors: many short dark lines that turn at right angles, on a field of slightly different slabs."""
     slab = (np.floor(5 * u + 0.4 * np.floor(4 * v)) * 3 + np.floor(4 * v) * 7) % 5 / 5
     level = 0.84 + 0.08 * slab + 0.1 * (_noise(0.8, seed=6) - 0.5)
-    return _grey(np.where(_grooves(u, v, 46, 0.45, 6), 0.55, level) * _skirting(v))
+    return _grey(np.where(_grooves(u, v, 40, 0.45, 6), 0.68, level) * _skirting(v))
 
 
 def _panels(u: Array, v: Array) -> Array:
@@ -177,7 +177,7 @@ def _honeycomb(u: Array, v: Array) -> Array:
     """Dark blotches and fine cells."""
     row = np.floor(8 * v)
     away = np.hypot((8 * u + 0.5 * (row % 2)) % 1 - 0.5, (8 * v) % 1 - 0.5)
-    return _grey(0.92 - 0.1 * (away > 0.5) - 0.3 * (_noise(1.1, seed=14) > 0.68))
+    return _grey(0.92 - 0.07 * (away > 0.5) - 0.18 * (_noise(1.1, seed=14) > 0.68))
 
 
 def _marble(u: Array, v: Array) -> Array:

@@ -56,7 +56,7 @@ class World:
     lighting: Lighting = field(default_factory=Lighting)
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     optical_centre: tuple[float, float] = (0.5, 0.5)  # as in `gqn.core.camera.Geometry`
-    tile: float = TILE  # world units, side of a tile of the patterns
+    tile: tuple[float, float] = (TILE, TILE)  # world units, width and height of a tile of the patterns
     tile_origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where the upper left corner of a tile lies
 
 
@@ -162,16 +162,19 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
     extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
     x, y, z = (hits.point[chosen] - world.tile_origin).T
     # Along the wall and down it; on what lies flat, along x and y.
-    across, _, up = np.abs(hits.normal[chosen].T) > 0.7
-    u, v = np.where(across, y, x), np.where(up, y, -z)
-    scale = TILE / world.tile
-    colours[chosen] *= look_up(tuple(names), pattern[chosen], scale * u, scale * v, scale * extent)
+    facing_x, _, flat = np.abs(hits.normal[chosen].T) > 0.7
+    u, v = np.where(facing_x, y, x), np.where(flat, y, -z)
+    across, down = (TILE / side for side in world.tile)
+    colours[chosen] *= look_up(tuple(names), pattern[chosen], across * u, down * v, max(across, down) * extent)
     return colours
 
 
 def shade(world: World, hits: Hits, colours: Array) -> Array:
     """The light (n, 3) from the pixels that see surfaces of `colours` (n, 3), 1 the brightest, as `Lighting` says."""
     lighting = world.lighting
+    level = lighting.ambient + lighting.headlight * hits.headlight.clip(0)
+    if not (lighting.diffuse or lighting.specular):
+        return (colours * level[:, None]).clip(0, 1)
     if lighting.lamp is None:
         cosine = hits.normal @ (np.asarray(lighting.direction) / np.linalg.norm(lighting.direction))
     else:
@@ -182,7 +185,7 @@ def shade(world: World, hits: Hits, colours: Array) -> Array:
             cosine *= towards[:, 2].clip(0) ** lighting.exponent
     lit = cosine > (DIM if lighting.exponent else 0.0)
     lit[lit] = out_of_shadow(world, hits.point[lit])
-    level = lighting.ambient + lighting.headlight * hits.headlight.clip(0) + lighting.diffuse * cosine * lit
+    level += lighting.diffuse * cosine * lit
     light = colours * level[:, None]
     if lighting.specular:
         light += lighting.specular * lit[:, None]

@@ -21,7 +21,7 @@ from gqn.scenes.solids import SHAPES, Shape, Solid, height_above_ground, model_o
 Array = NDArray[np.float64]
 
 HALF = ROOMS.cube_radius  # world units, from the middle of the room to a wall
-FLOOR, TOP = -0.25, 0.404  # world units, height of the floor, and of the walls' upper edge, over the ring of cameras
+FLOOR, TOP = -0.2325, 0.42  # world units, height of the floor, and of the walls' upper edge, over the ring of cameras
 SKY = (154 / 255, 226 / 255, 250 / 255)
 RING = 1.0  # world units, radius of the ring of cameras, which lies at height 0
 SPREAD = 0.5  # world units, from the middle to the farthest object's centre, along each axis
@@ -33,8 +33,9 @@ STYLES: tuple[tuple[str, tuple[float, float, float] | None], ...] = (
     ("stucco", (0.70, 0.275, 0.42)),
     ("circuits", None),
 )
-GROUNDS = (("marble", (0.88, 0.78, 0.34)), ("marble", (0.92, 0.92, 0.91)), ("marble", (0.62, 0.45, 0.26)))
-LAMP = (1.2, 2.0)  # world units: how far from the middle it hangs at most along each axis, and how high
+GROUNDS = (("marble", (0.88, 0.79, 0.36)), ("marble", (0.93, 0.93, 0.92)), ("marble", (0.62, 0.45, 0.26)))
+LAMP = (1.2, 2.4)  # world units: how far from the middle it hangs at most along each axis, and how high
+TILES = 3  # of a wall's pattern, along the wall
 TRIES = 10_000  # draws of a twin's solids
 PLAIN = (0.72, 0.70, 0.66)  # walls and floor without patterns
 
@@ -126,7 +127,7 @@ class Rooms(Family):
             lighting,
             SKY,
             self.geometry.optical_centre,
-            TOP - FLOOR,
+            (2 * HALF / TILES, TOP - FLOOR),
             (-HALF, -HALF, TOP),
         )
 
@@ -187,9 +188,9 @@ def _is_clear(place: Array, solids: list[Solid]) -> bool:
 def spotlight(place: Array) -> Lighting:
     """Return the light of a room: a lamp over `place` (2,), in world units, that shines straight down."""
     return Lighting(
-        ambient=0.36,
-        headlight=0.65,
-        diffuse=1.2,
+        ambient=0.37,
+        headlight=0.66,
+        diffuse=1.18,
         specular=0.0,
         lamp=(float(place[0]), float(place[1]), FLOOR + LAMP[1]),
         exponent=10.0,

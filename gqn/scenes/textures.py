@@ -4,6 +4,7 @@ A pattern is a colour between 0 and 1 for each point of a tile of TILE world uni
 it. What lies far away or aslant is read from a coarser copy, so that it does not flicker from one view to the next.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -37,6 +38,14 @@ def _pyramids(names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.i
     texels, begins = zip(*map(_pyramid, names), strict=True)
     first = np.cumsum([0, *(len(pattern) for pattern in texels[:-1])])
     return np.concatenate(texels), first[:, None] + np.stack(begins)
+
+
+def tinted(name: str, colour: Sequence[float]) -> Array:
+    """Return the colour (3,), 1 the brightest, of a surface that looks, with a pattern on it, of `colour` in the mean.
+
+    colour: (3,) of 255.
+    """
+    return np.asarray(colour) / 255 / _pyramid(name)[0][-1]
 
 
 def look_up(

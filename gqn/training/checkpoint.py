@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error, of_memory, unknown
 from gqn.core.files import save_tensors
 from gqn.models.graph import RecursiveGQN
@@ -100,6 +101,7 @@ def shipped(name: str) -> Path:
     return path
 
 
+@checked
 def load(path: str | Path) -> RecursiveGQN:
     """Load a trained network.
 

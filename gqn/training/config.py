@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import dacite
 
+from gqn.core.checked import check_type
 from gqn.core.errors import Error
 from gqn.models.losses import annealed
 
@@ -126,7 +127,8 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         for name in ("graph", "start"):
-            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,11 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("data", "runs", "name"):  # a notebook has paths
-            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
+        for part in (self, self.model, self.graph, self.training, self.evaluation):
+            for option, kind in get_type_hints(type(part)).items():
+                check_type(f"--{option.replace('_', '-')}", getattr(part, option), kind)
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),

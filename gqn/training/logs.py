@@ -65,4 +65,7 @@ class Logs:
             yield
         except OSError as error:
             print(f"{self.folder}: {error.strerror or error}: TensorBoard's logs end here", file=sys.stderr)
-            self._events = None
+            events, self._events = self._events, None
+            with suppress(OSError):
+                if events:
+                    events.close()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
@@ -54,6 +55,7 @@ from gqn.training.validation import evaluate, head_of, mean_image, rendering, sc
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
+@checked
 def train(
     config: Config,
     network: RecursiveGQN | None = None,

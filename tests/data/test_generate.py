@@ -111,12 +111,6 @@ def test_twins_stand_beside_the_test_scenes_and_may_come_later(tmp_path: Path) -
     assert survey(folder).keys() == {"train", "test", TWINS}
 
 
-def test_a_family_without_twins_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="mazes have no twins"):
-        generate("mazes", tmp_path / "never", 1, 0, twins=True, workers=1, progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
     folder = small(tmp_path, scenes=1)
     before = files_of(folder)

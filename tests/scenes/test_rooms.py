@@ -86,8 +86,8 @@ def test_walls_and_floor_stand_where_they_were_measured() -> None:
     eye = np.zeros(3)
     for direction, distance in (([1, 0, 0], HALF), ([0, -1, 0], HALF), ([0, 0, -1], -FLOOR)):
         assert feel(world, eye, np.array(direction, float)) == pytest.approx(distance)
-    assert feel(world, eye, np.array([1, 0, 0.34]) / np.hypot(1, 0.34)) == np.inf  # over the wall: 0.404 at 1.2325
-    assert feel(world, eye, np.array([1, 0, 0.32]) / np.hypot(1, 0.32)) < np.inf
+    assert feel(world, eye, np.array([1, 0, 0.36]) / np.hypot(1, 0.36)) == np.inf  # over the wall, whose slope is 0.354
+    assert feel(world, eye, np.array([1, 0, 0.35]) / np.hypot(1, 0.35)) < np.inf
 
 
 def test_options_make_the_world_easier() -> None:

@@ -125,6 +125,11 @@ def test_a_run_that_is_made_again_is_compared_and_not_kept(tmp_path: Path, capsy
     study.values["one"] = 1.6
     with pytest.raises(StudyError, match="2 of 2 runs differ from the results"):
         carry_out(study, Mode(again=True))
+    study.curve = lambda line: line["errors"][: 1 if study.made[-1] == Cell("one", 0) and "cell" not in line else 2]
+    study.values["one"] = 1.0
+    with pytest.raises(StudyError, match="1 of 2 runs"):  # of another number of evaluations
+        carry_out(study, Mode(again=True))
+    del study.curve
     study.names = ("one", "two")
     study.values["one"] = 1.4
     with pytest.raises(StudyError, match="has no run of name two, seed 1 to compare with"):

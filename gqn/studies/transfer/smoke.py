@@ -55,7 +55,7 @@ def smoke(folder: Path) -> str:
         compare=[["layer-1", "pixels"], ["layer-2", "layer-1"]],
     )
     file = folder / "smoke.yaml"
-    file.write_text(yaml.safe_dump(asdict(experiment)))
+    file.write_text(yaml.safe_dump(asdict(experiment), sort_keys=False))
     study = Transfer(file, data, layer_1, folder / "work")
     made = len(list(make(study, study.cells())))
     if made != len(study.cells()) or list(make(study, study.cells())):
