@@ -2,6 +2,7 @@ from .core.camera import camera_vector as camera_vector
 from .core.camera import look_at as look_at
 from .core.camera import orbit as orbit
 from .core.camera import recorded_camera as recorded_camera
+from .core.errors import Error as Error
 from .core.views import Batch as Batch
 from .core.views import Views as Views
 from .data.batches import TrainingBatches as TrainingBatches
