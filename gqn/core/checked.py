@@ -64,7 +64,7 @@ def fits(value: Any, kind: Any) -> bool:
     plain = origin or kind
     if plain is os.PathLike:
         return isinstance(value, os.PathLike)
-    if not isinstance(plain, type):
+    if not isinstance(plain, type) or plain.__module__.startswith("numpy."):  # numpy says itself what is like an array
         return True
     if getattr(plain, "_is_protocol", False):
         return all(hasattr(value, name) for name, part in vars(plain).items() if inspect.isfunction(part))
