@@ -25,7 +25,7 @@ from gqn.models.heads import (
 from gqn.models.outputs import Grid
 
 INPUTS = Grid(4, 2, 2)
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/own-heads-and-senses.md"
 
 
 def asked(queries: int = 3, scenes: int = 2) -> tuple[Tensor, Tensor]:
@@ -139,9 +139,9 @@ def test_a_query_counts_and_queries_do_not_meet() -> None:
 
 
 def test_a_head_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's: an angle with a von Mises distribution."""
+    """That of the docs: an angle with a von Mises distribution."""
     monkeypatch.setitem(HEADS, "heading", None)  # leaves with the test
-    block = next(b for b in README.read_text().split("```python\n") if "class Heading" in b).partition("```")[0]
+    block = next(b for b in PAGE.read_text().split("```python\n") if "class Heading" in b).partition("```")[0]
     exec(block, {"gqn": gqn, "torch": torch})
     graph = RecursiveGQN()
     graph.add_sense("touch", "vector", frame=(4,), pose=2, channels=8)

@@ -42,9 +42,12 @@ def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not a folder without a checkpoint, as an evaluation leaves one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / NAME).mkdir()
-    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):
+    assert gqn.load(NAME).spec.keys() == {"vision", "render"}
+    (tmp_path / NAME / checkpoint.FILE).write_bytes(b"a run that was damaged")
+    with pytest.raises(checkpoint.CheckpointError, match="can't be read"):
         gqn.load(NAME)
 
 
