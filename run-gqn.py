@@ -124,6 +124,8 @@ def task_summary(found: dict[str, Any] | None) -> list[str]:
         ]
         if found["context_gain_db"] is not None:
             lines.append(f"{'context gain':36} {found['context_gain_db']:6.2f} dB")
+        if objects := found.get("objects"):
+            lines.append(f"{'object gain':36} {objects['gain_db']:6.2f} dB")
         return [*lines, f"{'negative ELBO':36} {nats}"]
     measure, error = list(found.items())[-1]
     gain = "" if found["gain_nats"] is None else f", {found['gain_nats']:.2f} better than with a shuffled context"

@@ -22,7 +22,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 shutil.rmtree(Path(__file__).parent / "generated", ignore_errors=True)  # pages of modules that are gone since
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# Matplotlib gives each subclass of a figure a method `set` with a docstring of its own rules.
+autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "set"}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -41,5 +42,8 @@ def setup(app: Any) -> None:
 
 
 def offer_files(app: Any, page: str, source: list[str]) -> None:
-    """Make links to Markdown outside docs/, which are no pages here, links to the files."""
+    """Make links to Markdown outside docs/, which are no pages here, links to the files; bring the changelog in."""
+    if page == "changelog":
+        changes = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+        source[0] = re.sub(r"\]\((?!\w+:)", "](../", changes).replace("](../docs/", "](")
     source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", source[0])

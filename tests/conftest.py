@@ -122,3 +122,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = generate("shepard_metzler_5_parts", folder, 24, seed=0, test_scenes=5, size=16, workers=1, progress=False)
     convert(dataset, 8, workers=1, progress=False)
     return dataset
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=50, help="random command lines, and random calls, of test_fuzz.py")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
@@ -72,6 +73,7 @@ def turned(recorded: Tensor, yaw_sign: int) -> Tensor:
     return recorded * recorded.new_tensor([1, 1, 1, -yaw_sign, 1])
 
 
+@checked
 def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     """Return the 7 numbers that the networks see, of cameras as recorded.
 
@@ -88,6 +90,7 @@ def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
     return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], dim=-1)
 
 
+@checked
 def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
     """Return cameras as they are recorded; the inverse of `camera_vector`.
 
@@ -141,6 +144,7 @@ def camera_axes(vector: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return position, forward, right, torch.linalg.cross(right, forward)
 
 
+@checked
 def look_at(position: ArrayLike, target: ArrayLike) -> Array:
     """Return recorded cameras that look from a position at a target.
 
@@ -168,6 +172,7 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
     return forward, right, np.cross(right, forward)
 
 
+@checked
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
     """Return recorded cameras evenly round the z axis that look at the origin.
 

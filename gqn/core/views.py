@@ -38,13 +38,13 @@ class Views:
                 object.__setattr__(self, name, tensor_of(name, value))
         if self.frames.dtype == torch.uint8:
             object.__setattr__(self, "frames", self.frames.float() / 255)
-        if self.frames.dim() == 5 and self.frames.shape[2] == 3 and self.cameras.shape[-1] == CAMERA_RECORDED:
-            object.__setattr__(self, "cameras", camera_vector(self.cameras))
         if self.frames.dim() < 2 or self.cameras.dim() != 3 or self.frames.shape[:2] != self.cameras.shape[:2]:
             raise Error(
                 f"views of frames {tuple(self.frames.shape)} and cameras {tuple(self.cameras.shape)}: "
                 "(scenes, views, ...) and (scenes, views, numbers) are wanted"
             )
+        if self.frames.dim() == 5 and self.frames.shape[2] == 3 and self.cameras.shape[-1] == CAMERA_RECORDED:
+            object.__setattr__(self, "cameras", camera_vector(self.cameras))
 
     def to(self, device: torch.device) -> "Views":
         """Return the views on a device."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 from gqn.core.views import Batch, EncodedViews, Views
 
@@ -74,6 +75,7 @@ class TrainingBatches(Dataset[Batch]):
             processes.
     """
 
+    @checked
     def __init__(
         self,
         scenes: Scenes,

@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.files import given_name, whole_file
 from gqn.data.dataset import (
     FORMAT,
@@ -90,6 +91,7 @@ class DamagedRecords(DatasetError):
         self.report = report
 
 
+@checked
 def convert(
     directory: str | os.PathLike[str],
     batch: int,

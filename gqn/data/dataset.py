@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
+from gqn.core.checked import checked
 from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.errors import Error, NoSuchItem, of_memory
 from gqn.core.files import given_name, write_json
@@ -296,6 +297,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         DatasetError: at once or by the scene, where a folder, an index or a shard is missing or damaged.
     """
 
+    @checked
     def __init__(self, directory: str | os.PathLike[str], split: str, *, fraction: float = 1.0, size: int = 0) -> None:
         if not 0 < fraction <= 1:
             raise DatasetError(f"a fraction of {fraction} of the scenes: must be more than 0 and at most 1")
@@ -335,6 +337,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
+    @checked
     def scene(self, index: int, views: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return the frames and the cameras of a scene, the yaw as `gqn.core.camera` has it, however it is recorded.
 
@@ -351,7 +354,10 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         number, row = self._place(index)
         shard = self._load(self._shards[number])
-        chosen = list(range(self.views) if views is None else map(operator.index, views))
+        try:
+            chosen = list(range(self.views) if views is None else map(operator.index, views))
+        except TypeError as error:
+            raise DatasetError(f"views {views!r:.60}: their numbers are wanted ({error})") from error
         for view in chosen:
             if not 0 <= view < self.views:
                 raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")

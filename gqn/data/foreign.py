@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gqn.core.camera import CAMERA_RECORDED
+from gqn.core.checked import checked
 from gqn.core.files import given_name
 from gqn.data.dataset import SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
@@ -55,6 +56,7 @@ ALLOWED: list[Any] = [
 ]
 
 
+@checked
 def import_conversion(source: str | os.PathLike[str], directory: str | os.PathLike[str], progress: bool = True) -> Path:
     """Write the scenes of `source`, another converter's folder, as record files of the dataset in `directory`.
 

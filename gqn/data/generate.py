@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from gqn.core.camera import turned
+from gqn.core.checked import checked
 from gqn.core.files import whole_file
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
@@ -40,6 +41,7 @@ class _File:
     stop: int
 
 
+@checked
 def generate(
     family: str,
     directory: str | os.PathLike[str],

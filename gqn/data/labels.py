@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gqn.core.checked import checked
 from gqn.data.dataset import DatasetError, labels_file, read_index
 
 
+@checked
 def scene_labels(
     directory: str | os.PathLike[str], split: str, records: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from gqn.core.checked import checked
 from gqn.data.convert import convert
 from gqn.data.generate import generate
 
 
+@checked
 def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, workers: int | None = None) -> Path:
     """Draw and convert Shepard-Metzler objects with cameras all round, as published; made only once.
 

@@ -46,7 +46,7 @@ def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *
             assert drawn.posterior is not None
             ratio.append(log_density(drawn.latent, drawn.posterior) - log_density(drawn.latent, drawn.prior))
             kl.append(gaussian_kl(drawn.posterior, drawn.prior).sum(dim=(1, 2, 3)))
-        error = generator.paint(drawn.canvas).unflatten(0, (n, k)) - frames
+        error = generator.paint(drawn).unflatten(0, (n, k)) - frames
         squares.append(error.square().sum(dim=(2, 3, 4)))
         ratios.append(torch.stack(ratio).sum(dim=0).unflatten(0, (n, k)))
         kls.append(torch.stack(kl, dim=-1).unflatten(0, (n, k)).sum(dim=1))

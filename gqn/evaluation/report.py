@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.extras import extra
@@ -63,6 +64,7 @@ LIBRARIES = ("scipy", "sklearn", "torchmetrics")  # that some section needs
 FLIGHT_FRAMES = 36
 
 
+@checked
 def assess(
     directory: str | Path, dataset: str | Path, output: str | Path, options: Options, device: str = "auto"
 ) -> Path:

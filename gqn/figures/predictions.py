@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gqn.core.camera import axes, camera_vector, orbit
+from gqn.core.checked import checked
 from gqn.core.figure import Figure
 from gqn.core.modes import evaluating
 from gqn.core.views import Batch, Views
@@ -25,6 +26,7 @@ class Column(NamedTuple):
 
 
 @torch.no_grad()
+@checked
 def predictions(
     network: RecursiveGQN, batch: Batch, shuffled: Batch, *, samples: int = 8, shown: int = 3, seed: int = 0
 ) -> Figure:
@@ -94,6 +96,7 @@ def spaced(groups: list[list[Column]]) -> list[Column | None]:
 
 
 @torch.no_grad()
+@checked
 def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
     """Draw the canvas after each step: of a reconstruction, whose latents saw the truth, and of a prior sample.
 
@@ -113,12 +116,13 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
         for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):
             steps = generator.steps(query.cameras[:, :1], r, target)
             groups.append(
-                [Column(f"{kind}\nstep {number}", generator.paint(step.canvas)) for number, step in enumerate(steps, 1)]
+                [Column(f"{kind}\nstep {number}", generator.paint(step)) for number, step in enumerate(steps, 1)]
             )
     return grid(groups)
 
 
 @torch.no_grad()
+@checked
 def flight(
     network: RecursiveGQN, context: Views, recorded: Tensor, *, task: str = "", samples: int = 8, seed: int = 0
 ) -> Tensor:

@@ -16,8 +16,9 @@ from gqn.core.camera import CAMERA_NUMBERS
 from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
+from gqn.models.nearest import LookNearest
 from gqn.models.outputs import Grid, Output, Volume
-from gqn.models.volume import LookThrough
+from gqn.models.volume import LookThrough, Painter
 
 CELL = Grid(256)  # what a pool or a pyramid gives at the published size
 
@@ -38,6 +39,7 @@ class Step:
     posterior: Gaussian | None  # the same; None where no target was given
     latent: Tensor  # z as it was drawn, (n, latent, h', w')
     canvas: Tensor  # after this step, (n, hidden, h', w'); `Generator.paint` makes frames of it
+    seen: Tensor | None  # what the query's camera sees of a volume, (n, c, h, w); None for other representations
 
 
 class Generator(nn.Module):
@@ -92,9 +94,20 @@ class Generator(nn.Module):
         if pixels % self.SCALE:
             raise Error(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
-        self.look: LookThrough | None = None
-        if isinstance(inputs, Volume):
-            self.look = LookThrough(inputs, out_channels=seen_channels, grid=grid, cameras=cameras)
+        self.look: LookThrough | LookNearest | None = None
+        self.painter: Painter | None = None
+        if isinstance(inputs, Volume) and inputs.nearest:
+            self.look = LookNearest(inputs, out_channels=seen_channels, grid=grid, cameras=cameras)
+        elif isinstance(inputs, Volume):
+            self.look = LookThrough(
+                inputs,
+                pixels=pixels,
+                out_channels=seen_channels,
+                grid=grid,
+                cameras=cameras,
+                frame_channels=frame_channels,
+            )
+            self.painter = Painter(canvas=hidden, seen=self.look.channels, frame_channels=frame_channels)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
             raise Error(
                 f"a representation on a grid of {inputs.height} x {inputs.width}: the generator takes 1 x 1 or "
@@ -160,18 +173,18 @@ class Generator(nn.Module):
             else:
                 divergences.append(gaussian_kl(step.posterior, step.prior).sum(dim=(1, 2, 3)))
         shape = cameras.shape[:2]
-        return Prediction(
-            self.paint(step.canvas).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape)
-        )
+        return Prediction(self.paint(step).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape))
 
-    def paint(self, canvas: Tensor) -> Tensor:
-        """Return the means of the frames that a canvas of `Step` stands for, (n, 3, h, w)."""
-        return promote(self.observe(self.grow_canvas(canvas)))
+    def paint(self, step: Step) -> Tensor:
+        """Return the means of the frames that the canvas after a step stands for, (n, 3, h, w)."""
+        if self.painter is not None:
+            return promote(self.painter(step.canvas, step.seen))
+        return promote(self.observe(self.grow_canvas(step.canvas)))
 
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
         """Yield the steps of `forward`, with the latents and the canvas of each."""
         b, q = cameras.shape[:2]
-        placed = self.place_representation(r) if self.look is None else self.look(r, cameras)
+        placed, pictures = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)
         each = b * q // len(placed)  # a volume looks different to each query
         patterns = self.place_camera.weight
         flat_cameras = cameras.flatten(0, 1)
@@ -202,7 +215,7 @@ class Generator(nn.Module):
             z = (posterior or prior).sample()
             generated = self._advance(self.generation[core], [z], generated, generation_static[core])
             total = generated.hidden if total is None else total + generated.hidden
-            yield Step(prior, posterior, z, total)
+            yield Step(prior, posterior, z, total, pictures)
 
     def _advance(self, core: nn.Module, inputs: list[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
         if self.activation_checkpointing and torch.is_grad_enabled():

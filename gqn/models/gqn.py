@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from gqn.core.camera import CAMERA_NUMBERS
+from gqn.core.checked import checked
 from gqn.models.generator import Generator
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
@@ -31,6 +32,7 @@ class GenerativeQueryNetwork(RecursiveGQN):
         GraphError: where the sizes do not fit.
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gqn.core.checked import checked
 from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models import diagram
 from gqn.models.fusion import Fusion, Value
@@ -318,6 +319,7 @@ class RecursiveGQN(nn.Module):
                 answers[name] = self.nodes[name](views.cameras, r, views.known())
         return answers
 
+    @checked
     @torch.no_grad()
     def sample(self, senses: Mapping[str, Views] | Views, query: Tensor, samples: int = 1, task: str = "") -> Tensor:
         """Return answers to queries without sight of a target; of `render`, mean frames under latents of the prior.
@@ -332,10 +334,18 @@ class RecursiveGQN(nn.Module):
             (samples, b, q, ...).
         """
         task = task or self._only("task")
+        if self._node(task).kind != "task" or samples < 1:
+            raise GraphError(f"{samples} samples of '{task}': 1 or more of a task are wanted")
+        numbers = self._node(task).options["query"]
+        if query.dim() != 3 or query.shape[2] != numbers or not query.is_floating_point():
+            raise GraphError(
+                f"queries {tuple(query.shape)} of {query.dtype}: (scenes, queries, {numbers}) numbers are wanted"
+            )
         r = self._read(task, self._by_sense(senses), query, {})
         head = cast(Head, self.nodes[task])
         return torch.stack([head.sample(query, r) for _ in range(samples)])  # one at a time: memory
 
+    @checked
     def encode(self, senses: Mapping[str, Views] | Views, name: str = "") -> Tensor:
         """Return the representation of b scenes, (b, c, h, w); the order of their views does not matter.
 
@@ -382,6 +392,10 @@ class RecursiveGQN(nn.Module):
         return sum(others, start=first)
 
     def _check_senses(self, senses: Mapping[str, Views]) -> None:
+        if wrong := [key for key, views in senses.items() if not isinstance(views, Views)]:
+            raise GraphError(f"senses {listed(map(str, wrong))}: Views are wanted of each")
+        if len({len(views.cameras) for views in senses.values()}) > 1:
+            raise GraphError(f"views of different numbers of scenes: {[len(v.cameras) for v in senses.values()]}")
         for key, views in senses.items():
             check_views(key, self._node(key), "sense", self.trials[key].shape, views)
 

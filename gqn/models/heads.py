@@ -101,8 +101,9 @@ class PixelNormal(Distribution):
     def mean(self) -> Tensor:
         return self._mean
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return log_likelihood(value, self._mean, self.sigma)
+    def log_prob(self, value: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the log-likelihood of frames; weights: of each pixel's squared error, (..., 1, h, w)."""
+        return log_likelihood(value, self._mean, self.sigma, weights)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         noise = torch.randn(*sample_shape, *self._mean.shape, device=self._mean.device, dtype=self._mean.dtype)

@@ -26,12 +26,34 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (difference.expm1() - difference + (q_mean - p_mean).square() * (-p_log_variance).exp())
 
 
-def log_likelihood(frames: Tensor, mean: Tensor, sigma: float | Tensor) -> Tensor:
-    """Return log N(frames; mean, sigma^2) in nats, summed over the last three axes: (..., c, h, w) -> (...)."""
-    squares = (promote(frames) - promote(mean)).square().sum(dim=(-3, -2, -1))
+def log_likelihood(frames: Tensor, mean: Tensor, sigma: float | Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return log N(frames; mean, sigma^2) in nats, summed over the last three axes: (..., c, h, w) -> (...).
+
+    weights: of each pixel's squared error, (..., 1, h, w); no likelihood then, but what training may follow.
+    """
+    squares = (promote(frames) - promote(mean)).square()
+    squares = (squares if weights is None else weights * squares).sum(dim=(-3, -2, -1))
     sigma = torch.as_tensor(sigma, dtype=torch.float64, device=squares.device)  # of no axes: it keeps the result's type
     floor = math.prod(frames.shape[-3:]) * (sigma.log() + 0.5 * math.log(2 * math.pi))
     return -0.5 * squares / sigma**2 - floor
+
+
+def residual_weights(frames: Tensor, mean: Tensor, least: float = 0.1, most: float = 8.0) -> Tensor:
+    """Return for each pixel its squared error over its frame's mean, cut to `least` and `most`, without gradient.
+
+    So small things that are drawn wrong are not drowned by large ones that are nearly right.
+
+    Args:
+        frames: Truth (..., c, h, w).
+        mean: Prediction of the same shape.
+        least: Smallest weight.
+        most: Largest weight.
+
+    Returns:
+        Weights (..., 1, h, w).
+    """
+    squares = (promote(frames) - promote(mean)).detach().square().mean(dim=-3, keepdim=True)
+    return (squares / squares.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-12)).clamp(least, most)
 
 
 def likelihood_floor(sigma: float, values: int) -> float:

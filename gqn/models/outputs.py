@@ -39,6 +39,7 @@ class Volume:
         field_of_view: degrees, vertical, of the cameras.
         centre: centre (x, y, z) of the cube, world units.
         radius: half an edge of the cube, world units.
+        nearest: read by `gqn.models.nearest` and not by `gqn.models.volume`.
     """
 
     channels: int
@@ -46,6 +47,7 @@ class Volume:
     field_of_view: float
     centre: tuple[float, float, float]
     radius: float
+    nearest: bool = False
 
     @property
     def shape(self) -> Shape:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gqn.core.errors import Error
 from gqn.core.views import EncodedViews, Views
 from gqn.models.encoders import REPRESENTATIONS, Vision
-from gqn.models.outputs import Output, Shape
+from gqn.models.outputs import Output, Shape, Volume
 
 Aggregate = Literal["sum", "mean"]
 
@@ -93,6 +93,8 @@ class Sense(nn.Module):
         if aggregate not in ("sum", "mean"):
             raise Error(f"aggregate '{aggregate}': use sum or mean")
         self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
+        if normalise and isinstance(self.output, Volume) and not self.output.nearest:
+            raise Error("normalise: a volume is normalised where it is read, leave it out")
 
     @property
     def output(self) -> Output | None:

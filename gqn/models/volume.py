@@ -1,12 +1,13 @@
 """A representation with a place in space: views are gathered into the cells of a cube, query cameras look through it.
 
 Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.core.camera` is
-given: a cell of the cube reads each view where it would be seen, and a ray of the query's camera reads the cells that
-it passes (as in geometry-aware networks: Tung et al. 2019; Sitzmann et al. 2019, DeepVoxels). What is at a cell, what
-hides what and how it looks is learned. Cells and rays read the nearest value: they copy rows.
+given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Mean and
+deviation over the views tell where a surface is, since there the views agree (as in MVSNet, Yao et al. 2018; IBRNet,
+Wang et al. 2021). A ray of the query's camera gathers the cells that it passes, the nearer hiding the farther.
 
-The cube is centred at the origin and has half an edge of `radius` world units; r is (c * s, s, s) for s cells a side
-and c channels a cell: x and channel together first, then y and z.
+The inner part of the cube holds the world, evenly; space beyond is contracted into what is left of it, so that walls
+far away have cells too (as in mip-NeRF 360, Barron et al. 2022). r is (c * s, s, s) for s cells a side and c channels a
+cell: x and channel together first, then y and z.
 """
 
 import math
@@ -19,135 +20,247 @@ from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
-SIDE = 16  # cells along an edge of the cube
-DEPTHS = 16  # places along a ray
+SIDE = 24  # cells along an edge of the cube
+WIDTH = 16  # channels of the convolutions in space
+INNER, OUTER = 28, 4  # places of a ray in the world, and beyond it
+WORLD = 0.8  # of the cube's half edge, which the world takes; the rest is for what lies beyond
+FEATURES = 8  # channels of what a ray gathers beside the colours
 FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
 RADIUS = 0.6  # world units: theirs too
-DEEPER = 1.3  # radii, from the middle to the first and the last place of a ray: beyond the faces, towards the corners
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
+NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
+OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
 class VolumeEncoder(nn.Module):
-    """Features of a view, from its frame alone, brought to the cells of a cube by its camera.
+    """Colours and features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
-    It maps frames (n, 3, h, w) and cameras (n, 7) to (n, channels * s, s, s).
+    Of each cell come the values f that it reads, their squares, and 1 where the view shows the cell, else zeros. The
+    sum or the mean of that over views holds mean and deviation of f over those that show the cell (`statistics`).
+
+    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (2 * channels + 1) * side, side, side).
 
     Args:
         pixels: height and width of the frames.
-        channels: channels of a cell.
+        channels: values that a cell reads of a view, colours included.
+        side: cells along an edge of the cube.
         field_of_view: degrees, vertical, of the cameras.
-        radius: half an edge of the cube, world units.
-        hidden: channels of the convolutions.
+        centre: centre (x, y, z) of the world, world units.
+        radius: half an edge of the world, world units.
+        hidden: channels of the convolutions over the frame.
 
     Raises:
-        Error: for cameras of other numbers than the seven, or a field of view that is none.
+        Error: for cameras of other numbers than the seven, or fewer channels than the frame has.
     """
 
     def __init__(
         self,
         *,
         pixels: int,
-        channels: int = 32,
+        channels: int = 8,
+        side: int = SIDE,
         cameras: int = CAMERA_NUMBERS,
         frame_channels: int = 3,
         field_of_view: float = FIELD_OF_VIEW,
+        centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
         radius: float = RADIUS,
-        hidden: int = 64,
+        hidden: int = 32,
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        self.output = Volume(channels, SIDE, field_of_view, (0.0, 0.0, 0.0), radius)
-        self.radius, self.pinhole, self.pixels = radius, half_width(field_of_view), pixels // 2
-        self.see = nn.Sequential(
-            nn.Conv2d(frame_channels, hidden, 2, stride=2),
+        if channels <= frame_channels or side % 2 or pixels % 4:
+            raise Error(
+                f"{channels} channels, {side} cells a side and {pixels} pixels: a volume needs more channels than the "
+                f"{frame_channels} of the frame, an even side and a multiple of 4 pixels"
+            )
+        learned = channels - frame_channels
+        x, y, z = centre
+        self.pinhole = half_width(field_of_view)
+        self.output = Volume(2 * channels + 1, side, field_of_view, (x, y, z), radius)
+        self.near = nn.Sequential(
+            nn.Conv2d(frame_channels, hidden, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(hidden, hidden, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(hidden, channels, 3, padding=1),
+            nn.Conv2d(hidden, learned, 3, padding=1),
         )
-        self.mix = nn.Linear(channels, channels)
+        self.wide = nn.Sequential(
+            nn.Conv2d(frame_channels, hidden, 4, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, learned, 3, padding=1),
+            nn.Upsample(scale_factor=4, mode="bilinear"),
+        )
 
     def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
-        features = self.see(frames).permute(0, 2, 3, 1).flatten(1, 2)  # (n, h * w, c)
-        cells = self.mix(take(features, *self.seen(cameras)).relu())
-        return cells.unflatten(1, (SIDE, SIDE, SIDE)).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        read = torch.cat([frames - 0.5, (self.near(frames) + self.wide(frames)).to(frames.dtype)], dim=1)
+        place, seen = self.seen(cameras)
+        values = F.grid_sample(read, place[:, :, None], padding_mode="border", align_corners=False)[..., 0]
+        values = values * seen[:, None]  # (n, c, s^3)
+        cells = torch.cat([values, values.square(), seen[:, None].to(values.dtype)], dim=1)
+        return cells.unflatten(2, (self.output.side,) * 3).transpose(1, 2).flatten(1, 2)
 
     def seen(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of each cell the pixel that shows it, and whether one does, (n, s^3) each, for cameras (n, 7)."""
+        """Return of each cell, for cameras (n, 7), its place in the frame (n, s^3, 2) and whether it is in it (n, s^3).
+
+        Places run from -1 to 1, to the right and downward, as `grid_sample` has them.
+        """
         position, forward, right, up = camera_axes(cameras)
-        away = cell_centres(self.radius, cameras) - position[:, None]  # (n, s^3, 3)
+        away = cell_centres(self.output, cameras) - position[:, None]  # (n, s^3, 3)
         # Not a matrix product, which autocast would compute in bfloat16.
         depth, x, y = ((away * axis[:, None]).sum(dim=-1) for axis in (forward, right, up))
-        width = depth.clamp(min=NEAREST) * self.pinhole
-        column, row = ((x / width + 1) * self.pixels / 2).floor(), ((1 - y / width) * self.pixels / 2).floor()
-        seen = (depth > NEAREST) & within(column, self.pixels) & within(row, self.pixels)
-        return row * self.pixels + column, seen
+        place = torch.stack([x, -y], dim=-1)
+        place = place / (depth.clamp(min=NEAREST) * self.pinhole)[..., None]
+        return place.clamp(-2, 2), (depth > NEAREST) & (place.abs() < 1).all(dim=-1)
 
 
 class LookThrough(nn.Module):
-    """The view that query cameras have of a volume, as features on the generator's grid.
+    """What query cameras see of a volume: pictures that rays gather, and a summary on the generator's grid.
 
-    Two convolutions in space, then rays: the cells at so many depths of each ray are the channels of a picture.
-    It maps r (b, c * s, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
+    Convolutions in space say of each cell how dense it is, which colour it has (a change of the views' mean) and some
+    features; a ray's values are those of its cells, weighted by the light that comes from each.
+
+    Maps r (b, c * s, s, s) and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid) and the pictures
+    (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
 
     Args:
-        volume: the kind of r.
-        out_channels: channels of the view.
-        grid: height and width of the view.
+        volume: what r is.
+        pixels: height and width of the pictures, a multiple of `grid`: one ray each.
+        out_channels: channels of the summary.
+        grid: its height and width.
+        width: channels of the convolutions in space.
+        features: what a ray gathers beside colours and depth.
+        frame_channels: colours.
     """
 
     def __init__(
         self,
         volume: Volume,
         *,
+        pixels: int,
         out_channels: int,
         grid: int,
         cameras: int = CAMERA_NUMBERS,
+        width: int = WIDTH,
+        features: int = FEATURES,
+        frame_channels: int = 3,
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        self.volume = volume
-        self.cell, self.radius, self.pinhole = volume.channels, volume.radius, half_width(volume.field_of_view)
-        fold = max(1, SIDE // grid)  # rays of a cell of the grid along each axis
-        self.rays = fold * grid
-        # A convolution over three axes is one over two of a slice beside its two neighbours.
-        self.first = nn.Conv2d(3 * self.cell, self.cell, 3, padding=1)
-        self.second = nn.Conv2d(3 * self.cell, self.cell, 3, padding=1)
-        self.fold = nn.Conv2d(DEPTHS * self.cell, out_channels, fold, stride=fold)
-        self.last = nn.Conv2d(out_channels, out_channels, 1)
+        self.volume, self.pixels, self.colours = volume, pixels, frame_channels
+        self.channels = frame_channels + features + 1
+        stride = pixels // grid
+        # A convolution over three axes is one over two of a slice beside its neighbours.
+        self.first = nn.Conv2d(3 * (volume.channels + 3), width, 3, padding=1)
+        self.second = nn.Conv2d(3 * width, width, 3, padding=1)
+        self.down = nn.Conv2d(2 * width, 2 * width, 2, stride=2)
+        self.middle = nn.Conv2d(6 * width, 2 * width, 3, padding=1)
+        self.up = nn.ConvTranspose2d(2 * width, 2 * width, 2, stride=2)
+        self.last = nn.Conv2d(width, self.channels, 1)  # density, colours, features
+        nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
+        self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
+        self.mix = nn.Conv2d(out_channels, out_channels, 1)
 
-    def forward(self, r: Tensor, cameras: Tensor) -> Tensor:
-        b, q = cameras.shape[:2]
-        slices = r.unflatten(1, (SIDE, self.cell))  # (b, x, c, y, z)
-        inner = self.first(with_neighbours(slices)).relu().unflatten(0, (b, SIDE))
-        slices = slices + self.second(with_neighbours(inner)).relu().unflatten(0, (b, SIDE))
-        slices = F.layer_norm(slices, slices.shape[1:]).to(inner.dtype)
-        index, inside = self.passed(cameras)
-        seen = take(slices.permute(0, 1, 3, 4, 2).flatten(1, 3), index, inside)  # (b, q * rays^2 * depths, c)
-        seen = seen.view(b * q, self.rays, self.rays, -1).permute(0, 3, 1, 2)
-        seen = self.last(self.fold(seen).relu()).relu()
-        return F.layer_norm(seen, seen.shape[1:])
+    def forward(self, r: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+        index, lengths = self.passed(cameras)
+        pictures = self.gathered(self.surfaces(r), index, lengths)
+        summary = self.mix(self.fold(pictures).relu()).relu()
+        return F.layer_norm(summary, summary.shape[1:]), pictures
 
+    def surfaces(self, r: Tensor) -> Tensor:
+        """Return of each cell its density, as optical depth a cell, its colours and features, (b, s^3, `channels`)."""
+        b, s = len(r), self.volume.side
+        mean, deviation, share = statistics(r.unflatten(1, (s, -1)))
+        along = cell_axis(s, r)
+        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=1).expand(b, s, 3, s, s)
+        # Of the same size as the places.
+        slices = torch.cat([2 * mean, 6 * deviation - 1, share, place], dim=2)  # (b, x, c, y, z)
+        fine = normed(self.first(with_neighbours(slices))).relu()
+        inner = normed(self.second(with_neighbours(fine.unflatten(0, (b, s))))).relu()
+        coarse = normed(self.down(fine.unflatten(0, (b * s // 2, 2)).flatten(1, 2))).relu()
+        coarse = normed(self.middle(with_neighbours(coarse.unflatten(0, (b, s // 2))))).relu()
+        inner = inner + self.up(coarse).unflatten(1, (2, -1)).flatten(0, 1)
+        found = self.last((fine + inner).relu()).to(r.dtype)
+        density, colours, features = found.split([1, self.colours, self.channels - self.colours - 1], dim=1)
+        colours = colours + mean[:, :, : self.colours].flatten(0, 1)
+        cells = torch.cat([F.softplus(5 * density - 2), colours, features], dim=1)
+        return cells.unflatten(0, (b, s)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+    @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of each ray and depth the number of its cell, and whether it is in one, (b, q * ...) each."""
+        """Return of each place of each ray of cameras (b, q, 7) the cell that it is in, and its length in cells.
+
+        Both (b, q, pixels, pixels, places), from near to far; while training, places vary at random within their
+        share of the ray.
+        """
+        volume, pixels = self.volume, self.pixels
         position, forward, right, up = (axis[:, :, None, None, None] for axis in camera_axes(cameras))
-        across = (torch.arange(self.rays, device=cameras.device) + 0.5) * (2 / self.rays) - 1
-        x, y = across[:, None, None], -across[:, None, None, None]
-        rays = forward + self.pinhole * (x * right + y * up)  # (b, q, rays, rays, 1, 3), of length 1 along `forward`
-        depths = (torch.arange(DEPTHS, device=cameras.device) + 0.5) * (2 / DEPTHS) - 1
-        depth = (position.norm(dim=-1) + DEEPER * self.radius * depths)[..., None]
-        cell = (((position + depth * rays) / self.radius + 1) * (SIDE / 2)).floor()
-        inside = within(cell, SIDE).all(dim=-1) & (depth[..., 0] > NEAREST)
-        number = (cell[..., 0] * SIDE + cell[..., 1]) * SIDE + cell[..., 2]
-        return number.flatten(1), inside.flatten(1)
+        across = half_width(volume.field_of_view) * cell_axis(pixels, cameras)
+        rays = (forward + across[:, None, None] * right - across[:, None, None, None] * up) / volume.radius
+        start = (position - centre_of(volume, cameras)) / volume.radius  # (b, q, 1, 1, 1, 3)
+        enter, leave = crossed(start, rays)
+        steps = torch.arange(INNER, device=cameras.device)[:, None]
+        # One shift a ray, so that its places keep their distance.
+        shift = torch.rand_like(enter) if self.training else 0.5
+        inner = enter + (leave - enter) * (steps + shift) / INNER
+        beyond = (2.0 ** torch.arange(OUTER, device=cameras.device) - 0.6)[:, None] / rays.norm(dim=-1, keepdim=True)
+        depth = torch.cat([inner, leave + beyond], dim=-2).to(cameras.dtype)
+        cell = ((contract(start + depth * rays) + 1) * (volume.side / 2)).long().clamp(0, volume.side - 1)
+        lengths = torch.diff(depth[..., 0], append=depth[..., -1:, 0] + 1) * rays.norm(dim=-1)
+        x, y, z = cell.unbind(dim=-1)
+        return (x * volume.side + y) * volume.side + z, lengths * (WORLD * volume.side / 2)
+
+    def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
+        b, places = len(cells), index.shape[-1]
+        first = cells.shape[1] * torch.arange(b, device=cells.device)[:, None]
+        read = cells.flatten(0, 1).index_select(0, (index.flatten(1) + first).flatten())
+        read = read.view(-1, self.pixels, self.pixels, places, cells.shape[-1])
+        thickness = read[..., 0] * lengths.flatten(0, 1)
+        thickness = torch.cat([thickness[..., :-1], torch.full_like(thickness[..., :1], OPAQUE)], dim=-1)
+        light = (thickness - thickness.cumsum(dim=-1)).exp() * (1 - (-thickness).exp())  # (b * q, h, w, places)
+        pictures = torch.einsum("nhwd,nhwdc->nchw", light, read[..., 1:])
+        depth = light @ torch.linspace(0, 1, places, device=light.device, dtype=light.dtype)
+        return torch.cat([pictures, depth[:, None]], dim=1)
 
 
-def take(table: Tensor, index: Tensor, inside: Tensor) -> Tensor:
-    """Return rows (n, m, c) of tables (n, rows, c) by their numbers (n, m); zeros where not `inside`."""
-    n, rows, c = table.shape
-    flat = torch.cat([table.reshape(n * rows, c), table.new_zeros(1, c)])
-    first = rows * torch.arange(n, device=table.device)[:, None]
-    return flat.index_select(0, torch.where(inside, index.long() + first, n * rows).flatten()).unflatten(0, index.shape)
+class Painter(nn.Module):
+    """Frames from the generator's canvas and what rays have gathered: the colours as they are, and a change of them.
+
+    canvas: channels of the canvas, at a quarter of the frame's size. seen: channels of the pictures. hidden: channels.
+    Maps canvas (n, canvas, h / 4, w / 4) and pictures (n, seen, h, w) to frames (n, frame_channels, h, w).
+    """
+
+    def __init__(self, *, canvas: int, seen: int, frame_channels: int = 3, hidden: int = 32) -> None:
+        super().__init__()
+        self.frame_channels = frame_channels
+        self.grow = nn.ConvTranspose2d(canvas, hidden, 4, stride=4)
+        self.first = nn.Conv2d(hidden + seen, hidden, 3, padding=1)
+        self.last = nn.Conv2d(hidden, frame_channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, canvas: Tensor, pictures: Tensor) -> Tensor:
+        grown = self.grow(canvas)
+        change = self.last(self.first(torch.cat([grown, pictures.to(grown.dtype)], dim=1)).relu())
+        return change.to(pictures.dtype) + pictures[:, : self.frame_channels] + 0.5
+
+
+def statistics(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and standard deviation over the views that show a cell, and the share of views that do.
+
+    r: (b, x, 2 c + 1, y, z), sums or means over views of what `VolumeEncoder` gives. Returns (b, x, c, y, z) twice and
+    (b, x, 1, y, z); zeros, with a deviation of 0.01, for a cell that no view shows.
+    """
+    values, squares, share = r.split([r.shape[2] // 2, r.shape[2] // 2, 1], dim=2)
+    count = share.clamp(min=1e-3)
+    mean = values / count
+    return mean, ((squares / count - mean.square()).clamp(min=0) + 1e-4).sqrt(), share
+
+
+def normed(x: Tensor) -> Tensor:
+    """Return x (n, c, h, w) over the root of its mean square over the channels."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()
 
 
 def with_neighbours(slices: Tensor) -> Tensor:
@@ -157,18 +270,52 @@ def with_neighbours(slices: Tensor) -> Tensor:
     return beside.contiguous(memory_format=torch.channels_last)
 
 
-def cell_centres(radius: float, like: Tensor) -> Tensor:
+def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where rays enter and leave the cube of half edge 1 round the origin, in their lengths, (..., 1) each.
+
+    A ray that misses the cube gets its stretch nearest to the middle; none begins before NEAR.
+    """
+    slope = 1 / torch.where(rays.abs() < 1e-6, 1e-6, rays)
+    first, second = (-1 - start) * slope, (1 - start) * slope
+    enter = torch.minimum(first, second).amax(dim=-1, keepdim=True).clamp(min=NEAR)
+    leave = torch.maximum(first, second).amin(dim=-1, keepdim=True)
+    length = rays.norm(dim=-1, keepdim=True)
+    middle = -(start * rays).sum(dim=-1, keepdim=True) / length.square()
+    missed = leave <= enter
+    enter = torch.where(missed, (middle - 0.5 / length).clamp(min=NEAR), enter)
+    return enter, torch.where(missed, torch.maximum(middle + 0.5 / length, enter + 0.1 / length), leave)
+
+
+def contract(place: Tensor) -> Tensor:
+    """Return the cube's coordinate, -1 to 1, of one in units of the world's radius: even up to 1, which is at WORLD."""
+    far = place.sign() * (1 - (1 - WORLD) / place.abs().clamp(min=1))
+    return torch.where(place.abs() <= 1, WORLD * place, far)
+
+
+def expand(place: Tensor) -> Tensor:
+    """Return the inverse of `contract`."""
+    far = place.sign() * (1 - WORLD) / (1 - place.abs()).clamp(min=1e-4)
+    return torch.where(place.abs() <= WORLD, place / WORLD, far)
+
+
+def cell_axis(count: int, like: Tensor) -> Tensor:
+    """Return the centres of `count` equal parts of -1 to 1, (count,)."""
+    return ((torch.arange(count, device=like.device) + 0.5) * (2 / count) - 1).to(like.dtype)
+
+
+def cell_centres(volume: Volume, like: Tensor) -> Tensor:
     """Return the world coordinates of the cells' centres, (s^3, 3), z fastest."""
-    along = ((torch.arange(SIDE, device=like.device) + 0.5) * (2 / SIDE) - 1).to(like.dtype) * radius
-    return torch.cartesian_prod(along, along, along)
+    along = expand(cell_axis(volume.side, like)) * volume.radius
+    return torch.cartesian_prod(along, along, along) + centre_of(volume, like)
 
 
-def within(number: Tensor, size: int) -> Tensor:
-    return (number >= 0) & (number < size)
+def centre_of(volume: Volume, like: Tensor) -> Tensor:
+    """Return the centre of a volume, (3,)."""
+    return torch.tensor(volume.centre, device=like.device, dtype=like.dtype)
 
 
 def half_width(field_of_view: float) -> float:
-    """Return half the width of a camera's view at distance 1."""
+    """Return half the width of what a camera sees at distance 1."""
     if not 0 < field_of_view < 180:
         raise Error(f"a field of view of {field_of_view:g} degrees: it is between 0 and 180")
     return math.tan(math.radians(field_of_view) / 2)

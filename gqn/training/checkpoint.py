@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gqn.core.checked import checked
 from gqn.core.errors import Error, of_memory, unknown
 from gqn.core.files import save_tensors
 from gqn.models.graph import RecursiveGQN
@@ -17,7 +18,7 @@ FORMAT = 2
 FILE = "checkpoint.pt"
 EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
 # Weights that come with the library, gqn/weights/NAME.pt, and their SHA-256.
-WEIGHTS = {"shepard-metzler-5-small": "b02340a4d2e20b9d991c5c28a85339848d4191b5beef5d9769c949eb544346cf"}
+WEIGHTS = {"shepard-metzler-5-small": "e3517114ef4ff7b8d89b84b5d469e11ae6e1a413d3bf1a9be00e0ea6d00b8355"}
 
 
 class CheckpointError(Error):
@@ -100,6 +101,7 @@ def shipped(name: str) -> Path:
     return path
 
 
+@checked
 def load(path: str | Path) -> RecursiveGQN:
     """Load a trained network.
 

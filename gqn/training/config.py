@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import dacite
 
+from gqn.core.checked import check_type
 from gqn.core.errors import Error
 from gqn.models.losses import annealed
 
@@ -15,8 +16,8 @@ from gqn.models.losses import annealed
 class ModelConfig:
     """The network: arguments of `gqn.models.gqn.GenerativeQueryNetwork`."""
 
-    representation: Literal["pyramid", "tower", "pool", "volume"] = "pool"
-    """Representation network; a volume knows how cameras see (not in the paper)."""
+    representation: Literal["pyramid", "tower", "pool", "volume", "nearest"] = "pool"
+    """Representation network; a volume knows how cameras see (not in the paper), `nearest` is the one before it."""
     representation_channels: int = 256
     """Channels of the representation r; of a volume, channels of each cell."""
     aggregate: Literal["sum", "mean"] = "sum"
@@ -37,8 +38,12 @@ class ModelConfig:
     """Size of the cores' convolutions, odd."""
     field_of_view: float | None = None
     """Degrees, vertical, of the cameras, for a volume. Not given: what the dataset's description says."""
+    centre: tuple[float, float, float] | None = None
+    """Centre of the cube that a volume covers, in world units. Not given: what the description says."""
     radius: float | None = None
     """Half an edge, in world units, of the cube that a volume covers. Not given: what the description says."""
+    side: int = 24
+    """Cells of a volume along an edge, even."""
     activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
@@ -75,6 +80,10 @@ class TrainingConfig:
     """Standard deviation of the pixels from step `sigma_steps` on; linear in between."""
     sigma_steps: int = 200_000
     """Steps over which the standard deviation changes; 0 for all of `steps`."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam as published, or Muon for matrices and kernels and Adam for the rest (not in the paper)."""
+    residual_weights: bool = False
+    """Weigh each pixel's squared error by its share of the frame's, for training alone (not in the paper)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
     max_grad_norm: float = 100.0
@@ -118,7 +127,8 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         for name in ("graph", "start"):
-            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,11 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("data", "runs", "name"):  # a notebook has paths
-            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
+        for part in (self, self.model, self.graph, self.training, self.evaluation):
+            for option, kind in get_type_hints(type(part)).items():
+                check_type(f"--{option.replace('_', '-')}", getattr(part, option), kind)
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -231,9 +245,8 @@ SMALL = replace(
     model=replace(
         PAPER.model,
         representation="volume",
-        representation_channels=32,
+        representation_channels=8,
         aggregate="mean",
-        normalise=True,
         hidden=64,
         canvas=64,
         latent=8,
@@ -244,36 +257,39 @@ SMALL = replace(
     training=replace(
         PAPER.training,
         steps=2_400,
-        batch=16,
-        queries=4,
-        learning_rate=1.5e-3,
-        final_learning_rate=1e-4,
+        batch=8,
+        queries=3,
+        context_views=(3, 5),
+        optimizer="muon",
+        residual_weights=True,
+        learning_rate=8e-3,
+        final_learning_rate=2e-4,
         learning_rate_steps=0,
-        warmup_steps=200,
-        sigma=0.8,
-        final_sigma=0.5,
+        warmup_steps=100,
+        sigma=0.4,
+        final_sigma=0.25,
         sigma_steps=0,
-        ema_decay=0.999,
+        ema_decay=0.995,
     ),
     evaluation=replace(PAPER.evaluation, eval_every=1_000, save_every=250),
 )
 QUICK = replace(
     SMALL,
     preset="quick",
-    training=replace(SMALL.training, steps=3_000, minutes=15.0, sigma=0.4, final_sigma=0.25),
+    training=replace(SMALL.training, steps=3_000, minutes=15.0),
     evaluation=replace(SMALL.evaluation, eval_every=500, save_every=250, log_every=20),
 )
 # The paper's budget by our recipe; nobody has spent it yet.
 BEST = replace(
     SMALL,
     preset="best",
-    model=replace(SMALL.model, representation_channels=64, hidden=128, canvas=128, generation_steps=8),
+    model=replace(SMALL.model, representation_channels=16, hidden=128, canvas=128, generation_steps=8),
     training=replace(
         SMALL.training,
         steps=PAPER.training.steps,
         batch=PAPER.training.batch,
-        learning_rate=5e-4,
-        final_learning_rate=5e-5,
+        learning_rate=4e-3,
+        final_learning_rate=1e-4,
         warmup_steps=1_000,
         final_sigma=0.2,
         ema_decay=PAPER.training.ema_decay,

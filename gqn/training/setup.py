@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from gqn.core.distributed import Processes
-from gqn.data.batches import FRAMES, Asked, Scenes
-from gqn.data.dataset import SceneDataset
+from gqn.data.batches import FLAT, FRAMES, Asked, Scenes
+from gqn.data.dataset import TWINS, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.gqn import GenerativeQueryNetwork
@@ -37,6 +37,13 @@ def open_scenes(config: Config, dataset: SceneDataset, asked: Asked, *, warn: bo
         for part in (dataset, unseen)
     )
     return seen, tested, unseen.folder.name
+
+
+def open_twins(config: Config, asked: Asked) -> Scenes | None:
+    """Return the twins of the held-out scenes; None where there are none, or the network is no flat one."""
+    if asked != FLAT or not (Path(config.data) / "torch" / TWINS).exists():
+        return None
+    return LabelledScenes(SceneDataset(config.data, TWINS, size=config.size))
 
 
 def build(
@@ -119,12 +126,19 @@ def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwor
         TrainingError: where neither the options nor the dataset's description say what a volume must know.
     """
     options = asdict(config.model)
-    lens = {name: options.pop(name) for name in ("field_of_view", "radius")}
-    if config.model.representation == "volume":
+    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
+    side = options.pop("side")
+    if config.model.representation in ("volume", "nearest"):
         known = dataset.geometry
-        said = {"field_of_view": known.field_of_view, "radius": known.cube_radius} if known else {}
+        said: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
+        if known:
+            said = {"field_of_view": known.field_of_view, "centre": known.cube_centre, "radius": known.cube_radius}
         options["volume"] = said | {name: value for name, value in lens.items() if value}
-        if options["volume"].keys() != lens.keys():
+        if config.model.representation == "volume":
+            options["volume"]["side"] = side
+        else:
+            options["volume"].pop("centre")
+        if not options["volume"].keys() >= {"field_of_view", "radius"}:
             raise TrainingError(
                 f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
                 "give --field-of-view and --radius, or take --representation tower"

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
+from gqn.core.modes import evaluating
 from gqn.core.provenance import provenance
 from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.core.views import Batch
@@ -34,8 +36,10 @@ from gqn.training.folder import TrainingError, run_folder
 from gqn.training.history import METRICS, read_history, sound
 from gqn.training.logs import Logs
 from gqn.training.losses import Losses
+from gqn.training.muon import Muon
 from gqn.training.nodes import encode_scenes
 from gqn.training.objective import Objective
+from gqn.training.objects import object_gain
 from gqn.training.setup import (
     asked_by,
     build,
@@ -43,6 +47,7 @@ from gqn.training.setup import (
     computes_in_bfloat16,
     open_dataset,
     open_scenes,
+    open_twins,
     resolved,
 )
 from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
@@ -50,6 +55,7 @@ from gqn.training.validation import evaluate, head_of, mean_image, rendering, sc
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
 
+@checked
 def train(
     config: Config,
     network: RecursiveGQN | None = None,
@@ -119,6 +125,7 @@ class Trainer:
             assert scenes is not None
             self.scenes, self.held_out = scenes, held_out or scenes
             self.evaluated_on = "train" if held_out is None else "test"
+        self.twins = open_twins(config, self.asked) if dataset is not None and self.evaluated_on == "test" else None
         check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
         self.batches = TrainingBatches(
             self.scenes,
@@ -143,7 +150,12 @@ class Trainer:
         self.network.to(group.device)
         self.ema = copy.deepcopy(self.network)
         learning = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(learning, weight_decay=config.training.weight_decay, fused=True)
+        decay = config.training.weight_decay
+        self.optimizer: torch.optim.Optimizer = (
+            Muon(learning, weight_decay=decay)
+            if config.training.optimizer == "muon"
+            else torch.optim.AdamW(learning, weight_decay=decay, fused=True)
+        )
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
         if saved is not None:
@@ -226,7 +238,7 @@ class Trainer:
 
     def parallel(self) -> nn.Module:
         """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
-        objective: nn.Module = Objective(self.network)
+        objective: nn.Module = Objective(self.network, residual_weights=self.config.training.residual_weights)
         if self.config.compile:
             if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
                 raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
@@ -285,8 +297,8 @@ class Trainer:
         zero = torch.zeros((), device=self.group.device)
         total, values = zero if nothing is None else nothing, []
         for task in self.tasks:
-            loss, kl = found.get(task, (zero, zero))
-            total = total + self.network.spec[task].weight * loss
+            learned, loss, kl = found.get(task, (zero, zero, zero))
+            total = total + self.network.spec[task].weight * learned
             asked = task in found
             values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
         return total, values
@@ -336,6 +348,19 @@ class Trainer:
                 processes=self.group,
                 limit=settings.eval_scenes,
             )
+            if self.twins is not None and writer:
+                with evaluating(self.ema):
+                    found["render"] = (found["render"] or {}) | {
+                        "objects": object_gain(
+                            lambda views, cameras: self.ema.sample(views, cameras)[0],
+                            self.held_out,
+                            self.twins,
+                            context=settings.eval_context_views,
+                            seed=self.config.seed,
+                            limit=settings.eval_scenes,
+                            device=self.group.device,
+                        )
+                    }
         scenes = min(len(self.held_out), settings.eval_scenes)
         report = {"step": self.step, "seconds": round(self.seconds, 1), "scenes": scenes, "tasks": found}
         self.history.append(report)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gqn.core.checked import checked
 from gqn.core.distributed import Processes
 from gqn.core.modes import evaluating
 from gqn.data.batches import FRAMES, Asked, EvaluationBatch, Scenes, evaluation_batches
@@ -31,6 +32,7 @@ def image_errors(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.stack([squared, psnr, difference.abs().mean(dim=(-3, -2, -1))], dim=-1)
 
 
+@checked
 def mean_image(scenes: Scenes, limit: int = 500) -> Tensor:
     """Return the mean of all frames of scenes spread over the dataset, (3, h, w), values of 0 to 1.
 
@@ -79,7 +81,8 @@ def evaluate(
 
     Of a task that renders frames, the errors of the images of `PREDICTED` in their place: `prior_sample` is one
     sample, `prior_mean` the mean of `samples`, the shuffled ones come from a shuffled context. `context_gain_db` is
-    the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene.
+    the PSNR of prior samples minus that of shuffled ones. What needs another scene is None for a single scene. The
+    trainer adds `objects`, see `gqn.training.objects`.
 
     Args:
         network: the network, put in evaluation mode meanwhile.

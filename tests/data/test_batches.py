@@ -82,10 +82,14 @@ def test_processes_share_a_batch() -> None:
         batches(processes=3)
 
 
+def received(steps: range, *, workers: int, pin_memory: bool = False) -> list[Batch]:
+    with loading(batches(), steps, workers=workers, pin_memory=pin_memory) as loaded:
+        return list(loaded)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_goes_on_where_it_is_told(workers: int) -> None:
-    with loading(batches(), range(5, 9), workers=workers, pin_memory=False) as loaded_batches:
-        loaded: Sequence[Batch] = list(loaded_batches)
+    loaded: Sequence[Batch] = received(range(5, 9), workers=workers)
     assert len(loaded) == 4
     for step, batch in zip(range(5, 9), loaded, strict=True):
         assert torch.equal(numbers(batch), numbers(batches()[step]))
@@ -117,8 +121,7 @@ def test_evaluation_views_do_not_depend_on_the_batch_size() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_batches_reach_the_device_from_pinned_memory() -> None:
-    with loading(batches(), range(5, 6), workers=2, pin_memory=True) as loaded:
-        (batch,) = loaded
+    (batch,) = received(range(5, 6), workers=2, pin_memory=True)
     assert batch.context.frames.is_pinned()
     assert batch.query.cameras.is_pinned()
     on_device = batch.to(torch.device("cuda"))
