@@ -212,11 +212,11 @@ def _other_folders(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     others = [
-        folder for folder in sorted(directory.iterdir()) if folder.is_dir() and folder.name not in (*SPLITS, "torch")
+        folder for folder in sorted(directory.iterdir()) if folder.is_dir() and folder.name not in (*SPLITS, TWINS, "torch")
     ]
     counts = {folder: sum(bool(RECORDS.search(file.name)) for file in folder.iterdir()) for folder in others}
     return [
-        f"{folder}: {count} record files ignored: only train/ and test/ are converted; rename it, or move them there"
+        f"{folder}: {count} record files ignored: only train/, test/ and twins/ are converted; rename it, or move them there"
         for folder, count in counts.items()
         if count
     ]
