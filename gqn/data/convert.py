@@ -212,7 +212,9 @@ def _other_folders(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     others = [
-        folder for folder in sorted(directory.iterdir()) if folder.is_dir() and folder.name not in (*SPLITS, TWINS, "torch")
+        folder
+        for folder in sorted(directory.iterdir())
+        if folder.is_dir() and folder.name not in (*SPLITS, TWINS, "torch")
     ]
     counts = {folder: sum(bool(RECORDS.search(file.name)) for file in folder.iterdir()) for folder in others}
     return [
