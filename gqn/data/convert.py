@@ -218,7 +218,8 @@ def _other_folders(directory: Path) -> list[str]:
     ]
     counts = {folder: sum(bool(RECORDS.search(file.name)) for file in folder.iterdir()) for folder in others}
     return [
-        f"{folder}: {count} record files ignored: only train/, test/ and twins/ are converted; rename it, or move them there"
+        f"{folder}: {count} record files ignored: only train/, test/ and twins/ are converted; rename it, or move "
+        "them there"
         for folder, count in counts.items()
         if count
     ]
