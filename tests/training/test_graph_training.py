@@ -255,7 +255,8 @@ def test_weights_of_tasks_count(tmp_path: Path) -> None:
 
 
 def test_training_learns_every_task(tmp_path: Path) -> None:
-    settings = config(tmp_path, steps=120, ema_decay=0.9, learning_rate=5e-3, batch=16, sigma=0.3, final_sigma=0.3)
+    options = {"steps": 120, "batch": 16, "ema_decay": 0.9, "learning_rate": 5e-3, "sigma": 0.3, "final_sigma": 0.3}
+    settings = config(tmp_path, optimizer="adam", residual_weights=False, **options)
     settings = replace(settings, evaluation=replace(settings.evaluation, eval_every=60, eval_scenes=60))
     folder = train(settings, graph(), scenes=World(200), held_out=World(60, seed=1))
     for task, found in history(folder)[-1]["tasks"].items():

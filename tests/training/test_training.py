@@ -60,7 +60,8 @@ def rendered(folder: Path) -> list[dict]:
 def test_a_run_leaves_what_it_promises(scenes: Path, tmp_path: Path) -> None:
     folder = train(tiny(scenes, tmp_path))
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events")}
-    assert names == {"config.json", "metrics.json", "predictions.png", "curves.png", "graph.svg", "checkpoint.pt"}
+    checkpoints = {"checkpoint.pt", "evaluated.pt"}
+    assert names == {"config.json", "metrics.json", "predictions.png", "curves.png", "graph.svg"} | checkpoints
     assert list(folder.glob("events.out.tfevents.*"))
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
     config = tiny(scenes, tmp_path)
