@@ -36,10 +36,10 @@ class LinearGenerator(Generator):
                 posterior = Gaussian(true.mean + self.shift, true.log_variance + torch.tensor(self.widen).log())
             z = (posterior or prior).sample()
             canvas = canvas + (z.flatten(1) @ weight.T).unflatten(1, canvas.shape[1:])
-            yield Step(prior, posterior, z, canvas)
+            yield Step(prior, posterior, z, canvas, None)
 
-    def paint(self, canvas: Tensor) -> Tensor:
-        return canvas
+    def paint(self, step: Step) -> Tensor:
+        return step.canvas
 
     def true_posterior(self, x: Tensor, weight: Tensor) -> Gaussian:
         variance = self.sigma**2 / (self.scale**2 + self.sigma**2)

@@ -12,7 +12,7 @@ class Interrupted(Exception):
     """A run that a signal stopped and that saved itself; `signal` is its number."""
 
     def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped at step {step} by {signal.Signals(number).name} and saved")
+        super().__init__(f"stopped at step {step} by {signal.Signals(number).name} and saved: --resume goes on")
         self.signal = number
 
 

@@ -156,7 +156,8 @@ class Generator(nn.Module):
         )
         self.prior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.posterior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
-        self.observe = nn.Conv2d(canvas, frame_channels, 1)
+        # A weight that no loss reaches would stop several processes.
+        self.observe = nn.Conv2d(canvas, frame_channels, 1) if self.painter is None else nn.Identity()
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
         """Return a prediction of the frames at query cameras.

@@ -43,11 +43,12 @@ def saved_run(folder: Path, **changes: Any) -> Path:
     pixels = config.size or 16
     torch.manual_seed(0)
     options = asdict(model)
+    del options["centre"], options["side"]
     volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
     network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
-        folder,
+        folder / checkpoint.FILE,
         config=config,
         step=1,
         seconds=2.0,

@@ -38,8 +38,8 @@ class Stub:
     def encode(self, context: Views) -> Tensor:
         return context.frames[:, :, self.channels, :2, :2].mean(dim=1)
 
-    def paint(self, canvas: Tensor) -> Tensor:
-        return canvas
+    def paint(self, step: Any) -> Tensor:
+        return step.canvas
 
     def __call__(self, cameras: Tensor, r: Tensor) -> Any:
         """As `steps`, of a frame that is not seen: black."""
