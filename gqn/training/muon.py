@@ -53,14 +53,14 @@ def adam_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
     """Return the direction of a step of Adam."""
     if not state:
         state |= {
-            "step": torch.zeros(()),
+            "step": torch.zeros((), dtype=torch.float64),  # on the host, and of no axes: it keeps the result's type
             "momentum": torch.zeros_like(gradient),
             "square": torch.zeros_like(gradient),
         }
     state["step"] += 1
     state["momentum"].lerp_(gradient, 1 - DECAYS[0])
     state["square"].lerp_(gradient.square(), 1 - DECAYS[1])
-    mean, square = (1 - decay ** state["step"].item() for decay in DECAYS)
+    mean, square = (1 - decay ** state["step"] for decay in DECAYS)
     return state["momentum"] / mean / ((state["square"] / square).sqrt() + EPSILON)
 
 

@@ -102,7 +102,7 @@ def object_gain(
     table = torch.cat(rows).double().cpu()
     table = table[table.isfinite().all(dim=-1)]
     if not len(table):
-        raise ValueError("no scene differs from its twin in the view that is asked for: take more --evaluation-scenes")
+        raise ValueError("no scene differs from its twin in the view that is asked for: take more --eval-scenes")
     psnr, mae, twin_psnr, twin_mae, share = table.mean(dim=0).tolist()
     return {
         "scenes": len(table),

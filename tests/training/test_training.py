@@ -96,7 +96,7 @@ class Calls(TorchDispatchMode):
 @pytest.mark.parametrize("representation", ["pool", "volume"])
 def test_a_step_never_waits_for_the_device(scenes: Path, tmp_path: Path, representation: str) -> None:
     """Operators whose result the host must know: on CUDA each of them waits for all work before it."""
-    config = tiny(scenes, tmp_path, optimizer="adam")
+    config = tiny(scenes, tmp_path)
     config = replace(config, model=replace(config.model, representation=representation))
     with processes("cpu") as group:
         run = Trainer(config, tmp_path / "run", group)
@@ -116,8 +116,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: Path, tmp_path: 
     gradients = []
     for parts in (1, 2, 4):
         with processes("cpu") as group:
-            plain = {"optimizer": "adam", "residual_weights": False, "max_grad_norm": 0.0}
-            settings = tiny(scenes, tmp_path, gradient_accumulation_steps=parts, **plain)
+            settings = tiny(scenes, tmp_path, gradient_accumulation_steps=parts, max_grad_norm=0.0)
             settings = replace(settings, model=replace(settings.model, representation="nearest"))  # no rays at random
             run = Trainer(settings, tmp_path / "run", group)
             with torch.no_grad():
