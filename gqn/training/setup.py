@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gqn.core.camera import Geometry
 from gqn.core.distributed import Processes
 from gqn.data.batches import FLAT, FRAMES, Asked, Scenes
 from gqn.data.dataset import TWINS, SceneDataset
@@ -70,7 +71,7 @@ def build(
         if config.graph.tasks or config.graph.alternate:
             raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
         assert dataset is not None
-        network = flat_network(config, dataset)
+        network = flat_network(config.model, dataset.pixels, dataset.geometry)
     if config.graph.start and saved is None:
         started = take_weights(network, config.graph.start)
     untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
@@ -119,31 +120,40 @@ def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
     )
 
 
-def flat_network(config: Config, dataset: SceneDataset) -> GenerativeQueryNetwork:
-    """Return the untrained flat network of a configuration for the frames and the cameras of a dataset.
+def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = None) -> GenerativeQueryNetwork:
+    """Return the untrained flat network of some sizes.
+
+    Args:
+        model: its options; what of cameras and world they leave open is that of `geometry`.
+        pixels: height and width of the frames.
+        geometry: of the dataset, where its description says one.
 
     Raises:
-        TrainingError: where neither the options nor the dataset's description say what a volume must know.
+        TrainingError: where neither the options nor the geometry say what a volume must know.
     """
-    options = asdict(config.model)
+    options = asdict(model)
     lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
     side = options.pop("side")
-    if config.model.representation in ("volume", "nearest"):
-        known = dataset.geometry
-        said: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
-        if known:
-            said = {"field_of_view": known.field_of_view, "centre": known.cube_centre, "radius": known.cube_radius}
-        options["volume"] = said | {name: value for name, value in lens.items() if value}
-        if config.model.representation == "volume":
-            options["volume"]["side"] = side
-        else:
-            options["volume"].pop("centre")
-        if not options["volume"].keys() >= {"field_of_view", "radius"}:
+    if model.representation in ("volume", "nearest"):
+        known: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
+        if geometry:
+            known = {
+                "field_of_view": geometry.field_of_view,
+                "centre": geometry.cube_centre,
+                "radius": geometry.cube_radius,
+            }
+        volume = known | {name: value for name, value in lens.items() if value is not None}
+        if not volume.keys() >= {"field_of_view", "radius"}:
             raise TrainingError(
-                f"{config.data}: its description says neither the cameras' field of view nor where its world lies: "
-                "give --field-of-view and --radius, or take --representation tower"
+                "the dataset's description says neither the cameras' field of view nor where its world lies: give "
+                "--field-of-view and --radius, or take --representation tower --representation-channels 256"
             )
-    return GenerativeQueryNetwork(pixels=dataset.pixels, **options)
+        if model.representation == "nearest":  # its cube lies round the origin
+            del volume["centre"]
+        else:
+            volume["side"] = side
+        options["volume"] = volume
+    return GenerativeQueryNetwork(pixels=pixels, **options)
 
 
 def resolved(config: Config, name: str, group: Processes) -> Config:

@@ -112,7 +112,15 @@ def test_what_is_not_known_is_masked() -> None:
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     folder = train(config(tmp_path), graph(), scenes=World(12), held_out=World(6, seed=1))
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events")}
-    assert names == {"config.json", "metrics.json", "predictions.png", "curves.png", "graph.svg", "checkpoint.pt"}
+    assert names == {
+        "config.json",
+        "metrics.json",
+        "predictions.png",
+        "curves.png",
+        "graph.svg",
+        "checkpoint.pt",
+        "evaluated.pt",
+    }
     assert "<!-- both -->" in (folder / "graph.svg").read_text()
     reports = history(folder)
     assert [report["step"] for report in reports] == [3, 6]

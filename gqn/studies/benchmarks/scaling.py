@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import Processes, processes
 from gqn.core.files import write_json
-from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, network_of, operations
+from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, operations
 from gqn.training.config import PRESETS
+from gqn.training.setup import flat_network
 from gqn.training.trainer import resolved
 
 
@@ -92,7 +94,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
     config = PRESETS[preset]
     settings = config.training
     once, each = operations(config.model, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
-    weights = sum(weight.numel() for weight in network_of(config.model, options.pixels).parameters())
+    weights = sum(weight.numel() for weight in flat_network(config.model, options.pixels, SHEPARD_METZLER).parameters())
     rows = []
     for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
         asked = replace(config, training=replace(settings, batch=batch))

@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.views import Batch, Views
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.training.config import ModelConfig
 from gqn.training.objective import Objective
+from gqn.training.setup import flat_network
 
 CPU = torch.device("cpu")
 
@@ -24,13 +25,6 @@ class Work(NamedTuple):
     scenes: int
     context: int
     queries: int
-
-
-def network_of(sizes: ModelConfig, pixels: int) -> GenerativeQueryNetwork:
-    """Return an untrained network; cameras and world of a volume are Shepard-Metzler's."""
-    options = asdict(sizes)
-    del options["field_of_view"], options["radius"]
-    return GenerativeQueryNetwork(pixels=pixels, **options)
 
 
 def random_batch(work: Work) -> Batch:
@@ -72,14 +66,14 @@ class Step:
     def of(cls, sizes: ModelConfig, work: Work, device: torch.device = CPU, *, bfloat16: bool = False) -> "Step":
         """Return the step of an untrained network on random frames."""
         torch.manual_seed(0)
-        network = network_of(sizes, work.pixels).to(memory_format=torch.channels_last)
+        network = flat_network(sizes, work.pixels, SHEPARD_METZLER).to(memory_format=torch.channels_last)
         return cls(network, random_batch(work), device, bfloat16=bfloat16)
 
     def mean_loss(self, batch: Batch) -> Tensor:
         """Return the loss of the task that renders."""
         losses, _ = self.objective(batch)
-        ((loss, _),) = losses.values()
-        return loss
+        ((learned, _, _),) = losses.values()
+        return learned
 
     def learn(self) -> None:
         """Take the step."""

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import processes
 from gqn.core.views import Batch
 from gqn.models.generator import Generator
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.losses import log_likelihood
-from gqn.studies.benchmarks.timing import Step, Work, fastest, network_of, operations, random_batch, seconds
+from gqn.studies.benchmarks.timing import Step, Work, fastest, operations, random_batch, seconds
 from gqn.training.config import PRESETS, ModelConfig
+from gqn.training.setup import flat_network
 from gqn.training.trainer import computes_in_bfloat16
 
 Literal = Callable[[Generator, Tensor, Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
@@ -94,7 +96,7 @@ def published(
     ours = Step.of(sizes, work, device, bfloat16=bfloat16)
     flops, taken = ours.operations(), fastest(ours.learn, options.repeats, device)
     torch.manual_seed(0)
-    network = network_of(sizes, work.pixels)
+    network = flat_network(sizes, work.pixels, SHEPARD_METZLER)
     plain = Step(network, random_batch(work), device, loss=lambda batch: literal_loss(network, literal, batch))
     return {
         "seconds_a_scene": round(taken / options.batch, 4),
