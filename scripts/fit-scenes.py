@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit drawn worlds to genuine scenes: what is left of them, through which lens they were seen, what gives ours away.
+"""Fit drawn worlds to genuine scenes: the error that is left, the lens, and what tells ours apart.
 
 python scripts/fit-scenes.py CONVERTED results/worlds
 """
@@ -26,9 +26,9 @@ class Options:
     output: Annotated[Path, tyro.conf.Positional]
     """Folder for fits.json and the sheets."""
     mazes: int = 5
-    """How many mazes."""
+    """Mazes to fit."""
     objects: int = 5
-    """How many Shepard-Metzler objects with fitted cameras."""
+    """Shepard-Metzler objects with fitted cameras to fit."""
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from gqn.scenes import FAMILIES
 
 @dataclass(frozen=True)
 class Options:
-    """The dataset to draw, and its place."""
+    """Draw a dataset of scenes."""
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The dataset goes to DIR/NAME."""

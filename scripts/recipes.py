@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which recipe learns to use its context soonest? Runs a study of gqn.studies.recipes and reports it.
+"""Compare recipes by how soon they learn to use their context: run a study of gqn.studies.recipes and report it.
 
 python scripts/recipes.py results/recipes/sphere-32.yaml --data data/NAME --measure    time a step of each, alone
 python scripts/recipes.py results/recipes/sphere-32.yaml --data data/NAME              make the runs that are missing

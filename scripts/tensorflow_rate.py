@@ -1,4 +1,4 @@
-"""Scenes a second that tf.data reads and decodes by one thread, for scripts/benchmark.py: FILE ... VIEWS REPEATS."""
+"""Print the scenes a second that tf.data decodes by one thread, for scripts/benchmark.py: FILE ... VIEWS REPEATS."""
 
 import os
 import sys

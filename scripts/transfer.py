@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Does what one task taught make another cheaper? Runs an experiment of gqn.studies.transfer and reports it.
+"""Measure whether what one task taught makes another cheaper: run an experiment of gqn.studies.transfer.
 
 python scripts/transfer.py results/transfer/layer-1.yaml --data data/jaco_reduced     make the runs that are missing
 python scripts/transfer.py results/transfer/layer-1.yaml --report       tables and figures from the results alone

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What vision, touch and both tell of held-out views: train one graph on both, and give it either or both.
+"""Measure how much vision, touch and both tell of held-out views: train one graph on both, give it either or both.
 
 python scripts/two-senses.py WORK_DIR results/two-senses/two-senses.jsonl             make the runs that are missing
 python scripts/two-senses.py WORK_DIR results/two-senses/two-senses.jsonl --report    the table alone

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def load(path: Path) -> RecursiveGQN:
-    """The graph of a file or of a run."""
+    """Return the graph of a file or of a run."""
     if path.suffix in (".yaml", ".yml", ".json"):
         return RecursiveGQN.from_file(path)
     return checkpoint.load(path)

@@ -106,7 +106,7 @@ def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
 
 
 def _numbers(values: Tensor | ArrayLike, *counts: int) -> Tensor:
-    """A tensor of floating point with one of `counts` numbers in its last axis. Raises Error for anything else."""
+    """Return a float tensor with one of `counts` numbers in its last axis. Raises Error for anything else."""
     try:
         tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values, np.float32))
     except (TypeError, ValueError) as error:
@@ -118,7 +118,7 @@ def _numbers(values: Tensor | ArrayLike, *counts: int) -> Tensor:
 
 
 def _places(values: ArrayLike) -> Array:
-    """Places (..., 3). Raises Error for anything else."""
+    """Return places (..., 3). Raises Error for anything else."""
     try:
         places = np.asarray(values, np.float64)
     except (TypeError, ValueError, RuntimeError) as error:

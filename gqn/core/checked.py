@@ -1,4 +1,4 @@
-"""Arguments of public functions by their annotations: what is of another type is refused in one line."""
+"""Checking of public functions' arguments by their annotations: a wrong type is refused in one line."""
 
 import inspect
 import os
@@ -44,7 +44,7 @@ def check_type(what: str, value: Any, kind: Any) -> None:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of an annotated type, as far as that is plain: what is not is not checked."""
+    """Return whether a value is of an annotated type; types that are not plain are not checked."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in inner)

@@ -80,6 +80,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # Libraries turn an exception in the middle of their import into others; nothing is begun yet that has to end well.
+    # No exception: libraries turn one in the middle of their import into others. Nothing has begun that must end well.
     os.write(2, f"{_script()}: interrupted\n".encode())
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Head-up displays: where frames show what belongs to no scene, so that a measure of pictures need not count it."""
+"""Head-up displays: the parts of frames that belong to no scene, which a measure of pictures need not count."""
 
 from collections.abc import Sequence
 

@@ -54,7 +54,7 @@ class Processes:
         return values
 
     def lost(self, error: RuntimeError) -> bool:
-        """Whether an error says that another process is gone."""
+        """Return whether an error says that another process is gone."""
         return self.count > 1 and any(sign in str(error) for sign in GONE)
 
     def of_leader(self, value: float) -> float:

@@ -13,14 +13,14 @@ class NoSuchItem(Error, IndexError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The line on a name that is none of `known`: the nearest one, and all of them."""
+    """Return the line for the user about a name that is none of `known`: the nearest one, and all of them."""
     names = [str(other) for other in known]
     near = get_close_matches(str(name), names, 1)
     return f"no {kind} {name!r}{f', did you mean {near[0]!r}?' if near else ','} only {', '.join(names)}"
 
 
 def of_memory(error: Exception) -> bool:
-    """Whether memory was not there: numpy, CUDA and torch's allocator on the CPU have an error each."""
+    """Return whether an error is one of memory: numpy, CUDA and torch's CPU allocator each have their own."""
     return isinstance(error, MemoryError) or any(
         sign in f"{type(error).__name__}: {error}" for sign in ("OutOfMemoryError", "DefaultCPUAllocator")
     )

@@ -1,4 +1,4 @@
-"""Figures that a notebook shows as they are, and that take a user's names as they are written."""
+"""Figures that a notebook shows by itself, and that write a user's names as they are."""
 
 from io import BytesIO
 from typing import Any

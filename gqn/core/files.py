@@ -26,7 +26,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     file = _alone(aside)
     try:
         yield file
-        # On the disk before it has its name, or a power cut could leave the name on an empty file.
+        # Sync before the rename: else a power cut could leave the name on an empty file.
         file.flush()
         os.fsync(file.fileno())
         os.replace(aside, path)
@@ -86,7 +86,7 @@ def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterat
 
 
 def given_name(folder: str | os.PathLike[str]) -> str:
-    """The name of a folder as it is given, whatever it is a link to; of `.` and `..` the name of the folder there."""
+    """Return the name of a folder as it is given, even if it is a link; for `.` and `..` the real name."""
     return os.path.basename(os.path.abspath(folder))
 
 
@@ -120,5 +120,5 @@ def save_tensors(path: str | os.PathLike[str], contents: dict[str, Any]) -> None
         try:
             torch.save(contents, file)
         except RuntimeError as error:
-            # torch puts an error of its own over the system's.
+            # torch wraps the system's error in one of its own.
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the process that saves asks for them between steps, and its workers leave them to it."""
+"""Ctrl-C and SIGTERM: the process that saves looks for them between steps, and its workers ignore them."""
 
 import signal
 import threading
@@ -17,7 +17,7 @@ class Interrupted(Exception):
 
 
 class Stop(BaseException):
-    """A signal that came where it was not to wait, see `Caught.raised`."""
+    """A signal that ends a block at once, see `Caught.raised`."""
 
 
 class Caught(list[int]):

@@ -31,7 +31,7 @@ class Views:
     present: Tensor | None = None
 
     def __post_init__(self) -> None:
-        # What a notebook has, where there is no doubt what it means: arrays, bytes for frames, cameras as recorded.
+        # Take what a notebook has, where its meaning is plain: arrays, bytes for frames, recorded cameras.
         for name in ("frames", "cameras"):
             value = getattr(self, name)
             if not isinstance(value, Tensor):
@@ -74,7 +74,7 @@ class Views:
 
 
 def tensor_of(name: str, value: Any) -> Tensor:
-    """A tensor of an array, numbers of float64 as float32. Raises Error where there is none."""
+    """Return an array as a tensor, float64 as float32. Raises Error for anything else."""
     try:
         array = np.asarray(value)
         return torch.from_numpy(array.astype(np.float32) if array.dtype == np.float64 else array)

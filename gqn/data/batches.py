@@ -22,7 +22,7 @@ FRAMES = "frames"  # the data of vision
 
 
 class Scenes(Protocol):
-    """Scenes by number, of which data are asked for by name."""
+    """Interface of scenes by number, whose data are asked for by name."""
 
     def __len__(self) -> int: ...
 
@@ -112,13 +112,13 @@ class TrainingBatches(Dataset[Batch]):
         return gather(self.scenes, asked, self.drawn(step), counts, self.queries, self.encoded)
 
     def drawn(self, step: int) -> list[tuple[int, list[int]]]:
-        """Return of each scene of a step its number, and the seed by which its views are drawn."""
+        """Return the number of each scene of a step, and the seed by which its views are drawn."""
         share = self.batch // self.processes
         first = step * self.batch + self.rank * share
         return [(self._scene(position), [self.seed, 1, position]) for position in range(first, first + share)]
 
     def _scene(self, position: int) -> int:
-        """Scene at a position of the endless sequence of shuffled epochs."""
+        """Return the scene at a position of the endless sequence of shuffled epochs."""
         epoch, place = divmod(position, len(self.scenes))
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))
@@ -257,7 +257,7 @@ def beforehand(encoded: Encoded, numbers: Sequence[int], places: Sequence[list[i
 
 
 def stack_known(found: Sequence[tuple[Tensor, Tensor] | None]) -> Views | None:
-    """Return what is known of scenes as one, zeros and a mask for those of which nothing is; None where nothing is."""
+    """Return the known answers stacked, with zeros and a mask for unknown ones; None where all are unknown."""
     known = [one for one in found if one is not None]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""From TFRecords to torch shards: each record file becomes shards of its own, and an index says which are whole.
+"""Conversion of TFRecords to torch shards: each record file gets shards of its own, and an index lists whole ones.
 
 DATA_DIR/DATASET/{train,test}/001-of-900.tfrecord   ->   DATA_DIR/DATASET/torch/{train,test}/001-of-900.0000.pt, ...
 """
@@ -44,7 +44,7 @@ RECORDS = re.compile(r"\.tfrecords?(\.gz)?$")  # in the names of what are record
 
 @dataclass
 class Report:
-    """What a conversion did and what is damaged; `str` of it is one line, `table` has a line for each damage."""
+    """Report of a conversion: files, scenes and damages. `str` is one line; `table` has a line for each damage."""
 
     name: str
     scenes: int = 0
@@ -64,7 +64,7 @@ class Report:
             self.notes.append(f"{source}: {file.bytes} bytes, no records")
 
     def table(self) -> str:
-        """File, byte offset, bytes and cause of what is damaged; empty where nothing is."""
+        """Lines of file, byte offset, number of bytes and cause for each damage; empty where nothing is damaged."""
         if not self.damages:
             return ""
         rows = [(str(path), str(d.offset), str(d.bytes), d.cause) for path, d in self.damages[:TABLE_LINES]]
@@ -84,7 +84,7 @@ class Report:
 
 
 class DamagedRecords(DatasetError):
-    """Everything sound is converted, but not everything was sound; the message is the report's table."""
+    """Damaged records were found, and all sound ones are converted; the message is the report's table."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.table())
@@ -191,7 +191,7 @@ def convert(
 
 
 def _record_files(folder: Path, info: DatasetInfo, notes: list[str]) -> dict[str, int]:
-    """Names and bytes of the record files in `folder`, in order; `notes` gets a line on those of other names."""
+    """Return names and bytes of the record files in `folder`, in order; `notes` gets a line on those of other names."""
     if not folder.is_dir():
         return {}
     there = sorted(file.name for file in folder.iterdir() if file.is_file())
@@ -208,7 +208,7 @@ def _record_files(folder: Path, info: DatasetInfo, notes: list[str]) -> dict[str
 
 
 def _other_folders(directory: Path) -> list[str]:
-    """A line for each folder beside train/ and test/ that holds record files."""
+    """Return a line for each folder beside train/ and test/ that holds record files."""
     if not directory.is_dir():
         return []
     others = [
@@ -226,7 +226,7 @@ def _other_folders(directory: Path) -> list[str]:
 
 
 def _take_along(source: Path, target: Path, splits: Sequence[str]) -> None:
-    """Copy a dataset's description and its labels to where its shards go, so that nothing of it stays behind."""
+    """Copy a dataset's description and its labels to the folder of its shards."""
     files = [
         source / "dataset.json",
         *(file for split in splits for file in sorted(source.glob(f"{split}/*.labels.json"))),
@@ -241,14 +241,14 @@ def _take_along(source: Path, target: Path, splits: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Loads:
-    """Record files that are fetched as they are to be converted."""
+    """Downloads: record files that are fetched and converted one by one."""
 
     store: Store
     fetch: Fetch
     remote: Mapping[Path, Remote]
 
     def check_room(self, records: Path, shards: Path, sizes: list[int], *, tell: bool) -> None:
-        """Raises DatasetError where the disks have no room for what is to come."""
+        """Raise DatasetError where the disks have no room for the downloads and their shards."""
         missing = [file.size - _bytes(path) for path, file in self.remote.items()]
         kept = sorted(missing)[-self.fetch.at_once :] if self.fetch.delete_records else missing
         # Shards hold the same JPEGs, and no more than that.
@@ -268,7 +268,7 @@ class _Loads:
                 )
 
     def convert(self, job: Job, pool: Executor) -> RecordFile:
-        """Fetch a record file where the store has it, convert it, and verify its shards where it is to be removed."""
+        """Fetch a record file if the store has it, convert it, and verify its shards if the file is to be removed."""
         if job.source not in self.remote:
             return pool.submit(convert_file, job).result()
         self.store.fetch(self.remote[job.source], job.source)
@@ -278,13 +278,13 @@ class _Loads:
         return file
 
     def remove(self, job: Job, file: RecordFile) -> None:
-        """Remove a record file that is converted and noted, where that is wanted; a damaged one stays."""
+        """Remove a converted record file if the user asked for that; a damaged one stays."""
         if self.fetch.delete_records and job.source in self.remote and not file.damages:
             job.source.unlink(missing_ok=True)
 
 
 def _bytes(path: Path) -> int:
-    """What is there of a record file, or of what a stopped run left of it."""
+    """Return the bytes on the disk of a record file, or of its partial download; 0 where there is neither."""
     for file in (path, Path(f"{path}.partial")):
         if file.is_file():
             return file.stat().st_size

@@ -38,12 +38,12 @@ FORMAT = 2  # of the shards
 
 
 class DatasetError(Error):
-    """A dataset that is missing, damaged or not what it should be; the message is for its user."""
+    """A missing, damaged or wrong dataset; the message tells the user which one and what to do."""
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What all scenes of a dataset share, and the number of record files of each split in DeepMind's bucket."""
+    """Description of a dataset: what all its scenes share, and the number of record files of each split at DeepMind."""
 
     name: str
     pixels: int  # height and width of a frame
@@ -80,7 +80,7 @@ DATASETS: dict[str, DatasetInfo] = dict(
 
 
 def claim(folder: Path, description: dict[str, Any]) -> None:
-    """Write `dataset.json`, or see that it is what is there. Raises DatasetError for another's folder."""
+    """Write `dataset.json`, or check that the one there is equal. Raises DatasetError where the folder is another's."""
     path = folder / "dataset.json"
     if path.exists():
         try:
@@ -104,21 +104,21 @@ def _flat(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_file_name(index: int, count: int) -> str:
-    """The name of record file `index`, from 1, of `count`, both in as many digits as `count` has:
+    """Return the name of record file `index`, counted from 1, of `count`: 001-of-900.tfrecord, 0001-of-2160.tfrecord.
 
-    001-of-900.tfrecord, 0001-of-2160.tfrecord.
+    Both numbers have as many digits as `count`.
     """
     width = len(str(count))
     return f"{index:0{width}}-of-{count:0{width}}.tfrecord"
 
 
 def labels_file(records: Path) -> Path:
-    """Where the ground truth of the scenes of a record file lies, if there is one: 001-of-900.labels.json beside it."""
+    """Return the path of a record file's ground truth: 001-of-900.labels.json beside 001-of-900.tfrecord."""
     return records.with_name(records.name.partition(".")[0] + ".labels.json")
 
 
 def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
-    """What the dataset in `directory` is: by its `dataset.json` where there is one, else by the folder's name.
+    """Return the description of the dataset in `directory`: from its `dataset.json`, else by the folder's name.
 
     Raises DatasetError for a damaged `dataset.json`, or for a name that is not one of DeepMind's.
     """
@@ -136,7 +136,7 @@ def dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
 
 
 def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
-    """What a `dataset.json` says; path: its file, for the error. Raises DatasetError where it is damaged."""
+    """Return the description in the text of a `dataset.json`; `path` is its file, which DatasetError names."""
     try:
         fields = json.loads(text)
         pixels, views, further = _positive(fields["pixels"]), _positive(fields["views"]), _shapes(fields)
@@ -151,7 +151,7 @@ def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
 
 
 def meant(directory: str | os.PathLike[str]) -> str:
-    """The advice to name the dataset's folder, where one lies above or in what was named instead; else nothing."""
+    """Return the advice to name the folder above or in the named one that holds a dataset; empty where none does."""
     given = Path(os.path.abspath(directory))
     inside = sorted(given.iterdir()) if given.is_dir() else []
     for folder in (given.parent, given.parent.parent, *inside):
@@ -167,12 +167,12 @@ def _positive(number: Any) -> int:
 
 
 def _shapes(fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes of further tensors in a dataset's description or index, where it has some."""
+    """Return the shapes of further tensors by name, from the fields of a dataset's description or index."""
     return {str(name): tuple(map(_positive, shape)) for name, shape in fields.get("tensors", {}).items()}
 
 
 def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
-    """The geometry in a dataset's description or index, where it has one."""
+    """Return the geometry from the fields of a dataset's description or index; None where they have none."""
     if fields.get("geometry") is None:
         return None
     said: dict[str, Any] = {
@@ -182,7 +182,7 @@ def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
 
 
 def _display(fields: Mapping[str, Any]) -> tuple[Rectangle, ...]:
-    """Where a display covers the frames, in a dataset's description or index."""
+    """Return the rectangles that a display covers, from the fields of a dataset's description or index."""
     left_upper_right_lower = [tuple(map(float, edges)) for edges in fields.get("display", ())]
     if any(len(edges) != 4 or not 0 <= min(edges) <= max(edges) <= 1 for edges in left_upper_right_lower):
         raise ValueError(f"display is {fields['display']!r}, must be four parts of the frame for each rectangle")
@@ -190,7 +190,7 @@ def _display(fields: Mapping[str, Any]) -> tuple[Rectangle, ...]:
 
 
 def how_to_fetch(name: str, directory: Path) -> str:
-    """The lines that tell a user where the TFRecords of dataset `name` come from."""
+    """Return the lines that tell a user how to get the TFRecords of dataset `name`."""
     lines = [f"{name}: no record files in {directory}/train or {directory}/test."]
     data_dir = quote(os.path.dirname(os.path.abspath(directory)))
     if name in DATASETS:
@@ -230,7 +230,7 @@ class RecordFile:
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of shards holds; a record file counts as converted when it stands here."""
+    """Index of a folder of shards; a record file counts as converted when the index lists it."""
 
     dataset: str
     pixels: int
@@ -239,7 +239,7 @@ class Index:
     files: tuple[RecordFile, ...]
     format: int = 1  # of the shards
     tensors: Shapes = field(default_factory=dict)  # of a scene, beside frames and cameras
-    # Not compared: to know the lens better makes no shard anew.
+    # Not compared: better knowledge of the lens must not make shards anew.
     geometry: Geometry | None = field(default=None, compare=False)
     display: tuple[Rectangle, ...] = field(default=(), compare=False)
 
@@ -248,7 +248,7 @@ class Index:
 
 
 def read_index(path: Path) -> Index:
-    """The index at `path`; FileNotFoundError if there is none, DatasetError if it is damaged."""
+    """Return the index at `path`. Raises FileNotFoundError where there is none, DatasetError where it is damaged."""
     try:
         fields = json.loads(path.read_text())
         files = []
@@ -331,7 +331,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def numbers(self) -> list[int]:
-        """Of each scene its number among all of the split, by which its ground truth is found."""
+        """Number of each scene among all scenes of the split, by which its ground truth is found."""
         return list(range(len(self))) if self._chosen is None else self._chosen.tolist()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -392,7 +392,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._load(self._shards[number])[name][row]
 
     def _place(self, index: int) -> tuple[int, int]:
-        """The number of a scene's shard, and its row there."""
+        """Return the number of a scene's shard, and its row there."""
         place = self.position(index)
         number = bisect_right(self._starts, place) - 1
         return number, place - self._starts[number]

@@ -1,4 +1,4 @@
-"""Record files from a store: Google's bucket, a web server or another folder, through fsspec.
+"""Downloads of record files from a store (Google's bucket, a web server or another folder) by fsspec.
 
 SOURCE/DATASET/{train,test}/001-of-900.tfrecord, as DeepMind's bucket has them.
 """
@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Fetch:
-    """What to fetch, from where, and what becomes of it."""
+    """Options of a download: the source, the number of files, and whether to remove them after conversion."""
 
     source: str = BUCKET  # gs://, http://, https:// or file:// address of the folder that holds the dataset's
     files: int | None = None  # the first so many of each split; all by default
@@ -60,7 +60,7 @@ class Store:
         self._tries = TRIES
         try:
             if source.startswith(("gs://", "gcs://")):
-                # What gcsfs tries for buckets of other kinds needs credentials, which a public bucket does not.
+                # Or gcsfs asks of which kind a bucket is, and that needs credentials, which a public bucket does not.
                 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
                 from gcsfs.core import GCSFileSystem
 
@@ -90,7 +90,7 @@ class Store:
         directory.mkdir(parents=True, exist_ok=True)
 
     def record_files(self, split: str, limit: int | None) -> dict[str, Remote]:
-        """The first `limit` record files of a split by name; none where the store has no such split."""
+        """Return the first `limit` record files of a split by name; none where the store has no such split."""
         folder = f"{self._root}/{split}"
         try:
             listed = self._ask(folder, lambda: self._files.ls(folder, detail=True))
@@ -122,7 +122,7 @@ class Store:
                 raise
 
     def fetch(self, remote: Remote, target: Path) -> None:
-        """Make `target` a whole and sound copy of a remote file; what a stopped run has of it is kept and used.
+        """Make `target` a whole and sound copy of a remote file, going on from what a stopped run left of it.
 
         Raises DatasetError, Stopped, OSError.
         """
@@ -153,7 +153,7 @@ class Store:
                 file.write(data)
 
     def _ask(self, path: str, question: Callable[[], Answer]) -> Answer:
-        """An answer of the store, after some patience."""
+        """Return the answer of the store, asked again several times where it fails."""
         for attempt in range(self._tries):
             if self.stop.is_set():
                 raise Stopped
@@ -168,11 +168,11 @@ class Store:
         raise AssertionError
 
     def _beginning(self, path: str) -> bytes:
-        """A file's first bytes, so many that a longer one is known for it."""
+        """Return a description's first bytes: one more than are allowed, so that a longer file is noticed."""
         return self._files.cat_file(path, start=0, end=LONGEST + 1)
 
     def _answer(self, question: Callable[[], Answer]) -> Answer:
-        """The answer to a question, or Stopped as soon as that is asked for: a body may come slowly, or never end."""
+        """Return the answer to a question. Raises Stopped as soon as `stop` is set, since a body may never end."""
         future: Future[Answer] = Future()
 
         def ask() -> None:
@@ -189,7 +189,7 @@ class Store:
 
 
 def _wrong(path: Path, remote: Remote) -> str:
-    """What is wrong with a copy of a remote file; empty where nothing is."""
+    """Return the fault of a copy of a remote file (size or checksum); empty where it is sound."""
     if path.stat().st_size != remote.size:
         return f"{path.stat().st_size} bytes instead of {remote.size}"
     crc, md5 = google_crc32c.Checksum(), hashlib.md5(usedforsecurity=False)

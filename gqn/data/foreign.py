@@ -1,4 +1,4 @@
-"""Datasets that other PyTorch converters made of DeepMind's, back to record files in DeepMind's schema.
+"""Import of datasets that other PyTorch converters made of DeepMind's, as record files in DeepMind's schema.
 
 The files are `SOURCE/{train,test}/*.pt` or `*.pt.gz`, each a torch.save, gzipped or not, of
 
@@ -38,7 +38,7 @@ SCENES_PER_FILE = 100  # of a record file, where each scene has a file of its ow
 
 
 class Scene(NamedTuple):
-    """What other converters call a scene."""
+    """Scene of another converter: the class that its files name."""
 
     frames: Any
     cameras: Any
@@ -104,7 +104,7 @@ def _records(group: list[Path], views: int, pixels: int) -> Iterator[bytes]:
 
 
 def read_foreign(path: Path) -> list[Any]:
-    """The (frames, cameras) of a file's scenes as they lie in it. Raises DatasetError; executes nothing."""
+    """Return (frames, cameras) of each scene of a file, unchanged; nothing in it is executed. Raises DatasetError."""
     with path.open("rb") as plain:
         zipped = plain.peek(2).startswith(b"\x1f\x8b")
         try:
@@ -131,7 +131,7 @@ def read_foreign(path: Path) -> list[Any]:
 
 
 def _scene(file: Path, number: int, scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
-    """`scene_of` a file's scene; an error names both."""
+    """Return `scene_of` a scene; an error names its file and its number."""
     try:
         return scene_of(scene)
     except MemoryError:
@@ -142,7 +142,7 @@ def _scene(file: Path, number: int, scene: Any) -> tuple[list[bytes], NDArray[np
 
 
 def scene_of(scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
-    """JPEGs and cameras (views, 5) of a scene as another converter has it. Raises DatasetError for another kind."""
+    """Return JPEGs and cameras (views, 5) of another converter's scene. Raises DatasetError for an unknown kind."""
     frames, cameras = map(_array, scene)
     recorded = _recorded(cameras)
     if frames.dtype == object:
@@ -160,7 +160,7 @@ def scene_of(scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
 
 
 def _array(part: Any) -> NDArray[Any]:
-    """A part of a scene as an array; bfloat16, which numpy has not, as float32, which is exact."""
+    """Return a part of a scene as an array; bfloat16, which numpy lacks, becomes float32, which is exact."""
     if isinstance(part, torch.Tensor):
         part = part.detach()
         part = part.float() if part.dtype == torch.bfloat16 else part
@@ -168,7 +168,7 @@ def _array(part: Any) -> NDArray[Any]:
 
 
 def _recorded(cameras: NDArray[Any]) -> NDArray[np.float32]:
-    """Cameras (views, 5) of 5 or 7 numbers, after axes of length 1. Raises DatasetError for numbers of other kinds."""
+    """Return cameras (views, 5) of 5 or 7 numbers, after axes of length 1. Raises DatasetError for other numbers."""
     while cameras.ndim > 2 and len(cameras) == 1:
         cameras = cameras[0]
     if cameras.ndim != 2 or cameras.shape[1] not in (CAMERA_RECORDED, 7) or cameras.dtype.kind not in "iuf":
@@ -194,7 +194,7 @@ def _recorded(cameras: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _bytes_of(frames: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels of 0 to 255, of integers of that range or of floats of 0 to 1. Raises DatasetError for others."""
+    """Return pixels of 0 to 255, from integers of that range or floats of 0 to 1. Raises DatasetError for others."""
     if frames.size == 0 or frames.dtype.kind not in "iuf":
         raise DatasetError(f"frames of type {frames.dtype} and shape {frames.shape}: wanted bytes, or floats of 0 to 1")
     if not np.isfinite(frames).all():
@@ -207,7 +207,7 @@ def _bytes_of(frames: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _upright(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels (views, h, w, 3) of frames in any of the shapes that they are found in, after axes of length 1."""
+    """Return pixels (views, h, w, 3) of frames in any of the known shapes, after axes of length 1."""
     while frames.ndim > 4 and len(frames) == 1:
         frames = frames[0]
     if frames.ndim != 4 or (frames.shape[-1] == 3) == (frames.shape[1] == 3 and frames.shape[2] == frames.shape[3]):
@@ -215,7 +215,7 @@ def _upright(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if frames.shape[-1] == 3:
         return frames
     views, _, height, width = frames.shape
-    # Of bytes that were moved and bytes that were only given another shape, the smoother picture is the true one.
+    # Bytes were moved, or only given another shape: the smoother of the two pictures is the true one.
     return min(frames.transpose(0, 2, 3, 1), frames.reshape(views, height, width, 3), key=_roughness)
 
 
@@ -230,5 +230,5 @@ def _foreign_files(folder: Path) -> Iterator[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """A key that has 9.pt before 10.pt."""
+    """Return a key that sorts 9.pt before 10.pt."""
     return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", path.name)]

@@ -1,4 +1,4 @@
-"""Datasets of scenes that we draw ourselves, in DeepMind's file names and record schema.
+"""Drawing of datasets, with DeepMind's file names and record schema.
 
 DIR/NAME/{train,test}/001-of-900.tfrecord, SCENES_PER_FILE scenes each but the last, and DIR/NAME/dataset.json. Beside
 each record file lies what its scenes truly hold: 001-of-900.labels.json, a list with one entry a record. DIR/NAME/twins
@@ -81,7 +81,7 @@ def generate(
     _check(name, scenes, test_scenes, seed, workers)
     drawn = _family(family, {option: value for option, value in options.items() if value is not None})
     folder = Path(directory) / name
-    # What a family needs is there, before anything is written.
+    # Check that the family's libraries are there before anything is written.
     drawn.setting(np.random.default_rng(seed), np.random.default_rng(seed) if twins else None)
     description = {
         "name": name,
@@ -160,7 +160,7 @@ def _write(file: _File) -> int:
 
 
 def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
-    """The records of a file, one after another; `labels` grows with them."""
+    """Yield the records of a file; `labels` grows with them."""
     for index in range(file.first, file.stop):
         twin = file.split == TWINS
         random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)

@@ -12,7 +12,7 @@ from gqn.data.batches import FRAMES
 from gqn.data.dataset import SceneDataset
 
 CAMERAS = "_cameras"  # after a sense's name, the poses of its probes
-# As networks take frames: channels first.
+# Channels first, as networks take frames.
 AXES = {"depth": lambda depth: depth.unsqueeze(1), "normals": lambda normals: normals.permute(0, 3, 1, 2)}
 
 
@@ -72,7 +72,7 @@ class LabelledScenes:
 
 
 def found(labels: Any, path: str) -> Any:
-    """What lies at a path of names and numbers with dots between; None where nothing does."""
+    """Return the value at a path such as "objects.0.position" in nested labels; None where there is none."""
     for name in path.split("."):
         if isinstance(labels, Sequence) and name.isdecimal() and int(name) < len(labels):
             labels = labels[int(name)]

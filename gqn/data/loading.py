@@ -1,4 +1,4 @@
-"""Batches by worker processes that always leave: an error of theirs is the caller's, and one that dies is told."""
+"""Loading of batches by worker processes, which always end; their errors and deaths are raised here."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ class WorkerDied(Error):
 
 
 class _Carried(Dataset[Item | Exception], Generic[Item]):
-    """The items of a dataset; an error that is for the user in place of the item, for the parent to raise as it is."""
+    """Dataset whose item is an Error where reading it raised one, so that the parent process raises it as it is."""
 
     def __init__(self, items: Dataset[Item]) -> None:
         self.items = items

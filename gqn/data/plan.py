@@ -1,4 +1,4 @@
-"""What a conversion has to do: which record files are converted, by the indices, and which are this run's."""
+"""Plan of a conversion: which record files the indices list as converted, and which are this run's to do."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class Split:
 
 @contextmanager
 def claimed(place: Path, share: tuple[int, int]) -> Iterator[list[int]]:
-    """The folder of the shards for this run alone, or for the parts of a shared run together; yields what locks it.
+    """Lock the folder of the shards for this run, or for the parts of a shared run together; yields the locks.
 
     The workers hold the locks too, so that none of a killed run writes beside the next.
     """
@@ -55,7 +55,7 @@ def claimed(place: Path, share: tuple[int, int]) -> Iterator[list[int]]:
 def plan(
     source: Path, folder: Path, sizes: dict[str, int], fresh: Index, share: tuple[int, int], notes: list[str]
 ) -> Split:
-    """What is to be done of a split by this run; shards of what it does anew, or of no record file, are removed."""
+    """Return what this run has to do of a split; shards that it makes anew, or of no record file, are removed."""
     folder.mkdir(exist_ok=True)
     part, parts = share
     mine = list(sizes)[part - 1 :: parts]
@@ -70,7 +70,7 @@ def plan(
         index = replace(fresh, files=tuple(valid[name] for name in mine if name in valid))
         _forget(folder / "index.json", todo, fresh)
     split = Split(source, folder, sizes, todo, index, path)
-    # First the index without what is to be done anew, so that it never lists a shard that has changed or gone.
+    # Write the index first, without the files to be done anew: it must never list a shard that has changed or gone.
     split.note([])
     listed = {shard.name for file in valid.values() for shard in file.shards}
     for file in folder.iterdir():
@@ -80,13 +80,13 @@ def plan(
 
 
 def indices(folder: Path) -> list[Path]:
-    """The parts of a folder's index, and the index itself; newest last."""
+    """Return the paths of a folder's index and of its parts; newest last."""
     parts = sorted(file for file in folder.iterdir() if PART_FILE.fullmatch(file.name)) if folder.is_dir() else []
     return [path for path in (folder / "index.json", *parts) if path.exists()]
 
 
 def _known(folder: Path, fresh: Index, sizes: Mapping[str, int], notes: list[str]) -> dict[str, RecordFile]:
-    """Converted record files by name, of indices that are of the same dataset, batch and format as `fresh`."""
+    """Return converted record files by name, from indices of the same dataset, batch and format as `fresh`."""
     stems = {stem(name) for name in sizes}
     counts = {name.rpartition("-")[2] for name in stems}
     known: dict[str, RecordFile] = {}
@@ -110,7 +110,7 @@ def _known(folder: Path, fresh: Index, sizes: Mapping[str, int], notes: list[str
 
 
 def _valid(folder: Path, file: RecordFile, sizes: Mapping[str, int]) -> bool:
-    """Whether a converted record file need not be converted again."""
+    """Return whether a converted record file is still good: same size, no damage, all its shards whole."""
     here = sizes.get(file.name)
     gone = stem(file.name) not in {stem(name) for name in sizes}
     # A damaged file may have been replaced by a sound one of the same size.
@@ -131,7 +131,7 @@ def _forget(path: Path, names: Sequence[str], fresh: Index) -> None:
 
 
 def merge(split: Split, fresh: Index) -> bool:
-    """Make one index of its parts where all record files are in them; false where other runs' parts are missing."""
+    """Make one index of its parts, and return whether they list all record files; else nothing changes."""
     path = split.folder / "index.json"
     parts = [part for part in indices(split.folder) if part != path]
     if split.path != path:
@@ -155,7 +155,7 @@ def _write_index(path: Path, index: Index) -> None:
 
 
 def write_conversion(place: Path) -> None:
-    """conversion.json: what all splits hold and what is damaged, the same for the same record files."""
+    """Write conversion.json: counts and damages of all splits, the same bytes for the same record files."""
     splits = {}
     for split in (*SPLITS, TWINS):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Scenes for a user who names none: drawn, written as records, and converted, as DeepMind's would be."""
+"""Default scenes for a user who names none: drawn, written as records, and converted like DeepMind's."""
 
 from pathlib import Path
 

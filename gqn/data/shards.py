@@ -1,4 +1,4 @@
-"""One record file to shards of its own: what a worker does, which need know nothing of the other files."""
+"""Conversion of one record file to its shards, as a worker does it without knowing the other files."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ class Job:
 
 
 def stem(name: str) -> str:
-    """001-of-900 of 001-of-900.tfrecord.gz and 001-of-900.0007.pt."""
+    """Return 001-of-900 for 001-of-900.tfrecord.gz and 001-of-900.0007.pt."""
     return name.partition(".")[0]
 
 
@@ -68,9 +68,9 @@ class _Scenes:
 
 
 def convert_file(job: Job) -> RecordFile:
-    """Convert one record file; where that fails, its shards are removed again.
+    """Convert one record file and return its entry for the index, damages included.
 
-    What is damaged stands in the result. Raises DatasetError where the file is of another dataset, OSError.
+    Where that fails, its shards are removed. Raises DatasetError where the file is of another dataset, and OSError.
     """
     shards: list[Shard] = []
     damages: list[Damage] = []
@@ -89,7 +89,7 @@ def convert_file(job: Job) -> RecordFile:
 
 
 def _batches(job: Job, damages: list[Damage]) -> Iterator[_Scenes]:
-    """Scenes of each shard; what is damaged goes to `damages`."""
+    """Yield the scenes of each shard; what is damaged goes to `damages`."""
     frame = np.empty((job.info.pixels, job.info.pixels, 3), np.uint8)
     scenes, records, refused = _Scenes(), 0, 0
     for found in scan_records(job.source):
@@ -116,7 +116,7 @@ def _batches(job: Job, damages: list[Damage]) -> Iterator[_Scenes]:
 
 
 def verify_file(job: Job, file: RecordFile) -> None:
-    """See that the shards of a record file are on the disk and hold every sound scene of it, byte for byte.
+    """Check that the shards on the disk hold every sound scene of a record file, byte for byte.
 
     Raises DatasetError.
     """

@@ -1,4 +1,4 @@
-"""The bytes of a file that may be gzipped and damaged, a stretch at a time."""
+"""Reading of a file that may be gzipped and damaged, a stretch at a time."""
 
 import zlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Stream:
         self._start = 0  # offset of the first byte held
 
     def read(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset` on, fewer than `length` only at the end."""
+        """Return `length` bytes from `offset` on; fewer only at the end."""
         first = offset - self._start
         while len(self._held) < first + length:
             try:
@@ -43,9 +43,9 @@ class Stream:
 
 
 def unzipped(file: IO[bytes]) -> Iterator[bytes]:
-    """What a gzip file of one or more members holds, to the last byte before a damage.
+    """Yield the content of a gzip file of one or more members, to the last byte before a damage.
 
-    Raises zlib.error there, EOFError where it is cut short, as gzip.GzipFile would.
+    At a damage it raises zlib.error, and EOFError where the file is cut short, as gzip.GzipFile would.
     """
     pending = file.read(CHUNK)
     consumed, produced = len(pending), 0
@@ -76,7 +76,7 @@ def unzipped(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _sound_part(member: "zlib._Decompress", pending: bytes) -> bytes:
-    """What comes out before the damage, found byte by byte: a whole chunk gives nothing where it is damaged."""
+    """Return what a damaged chunk gives before the damage, fed byte by byte: fed whole, it gives nothing."""
     out = bytearray()
     try:
         for place in range(len(pending)):

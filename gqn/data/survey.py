@@ -1,4 +1,4 @@
-"""What a converted dataset holds: counts, ranges of its cameras, damage, and a sheet of its pictures."""
+"""Survey of a converted dataset: counts, ranges of its cameras, damages, and a sheet of its pictures."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ LOOKED_AT = 1000  # scenes of a split, spread over it, whose cameras are read
 
 
 def survey(directory: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """Plain values for each split of a converted dataset: how much there is, of what, and what is damaged.
+    """Return plain values for each split of a converted dataset: counts, sizes, ranges and damages.
 
     `cameras` holds smallest and largest x, y, z (world units), yaw, pitch (radians) and distance from the origin over
     up to LOOKED_AT scenes; `brightness` mean and standard deviation of pixels, 0 to 255; `damages` what is damaged
@@ -57,7 +57,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _look(scenes: SceneDataset) -> tuple[Tensor, Tensor, list[str]]:
-    """Cameras (n, 5) and some frames' pixels of scenes spread over a split, and what could not be read."""
+    """Return cameras (n, 5) and pixels of scenes spread over a split, and the errors of those that can't be read."""
     cameras, pixels, unreadable = [torch.zeros(0, 5)], [torch.zeros(0)], []
     for number in _spread(len(scenes), LOOKED_AT):
         try:

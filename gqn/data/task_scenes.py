@@ -1,4 +1,4 @@
-"""Scenes of the arm in memory, with what its tasks are asked of them: small data that hundreds of short runs read."""
+"""Scenes of the arm in memory, with the answers to its tasks: small data that hundreds of short runs read."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class TaskScenes:
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str], split: str, tasks: Sequence[str], cache: Path) -> "TaskScenes":
-        """A converted split. cache: a folder that keeps the answers, which may take minutes. Raises DatasetError."""
+        """Return a converted split; folder `cache` keeps the answers, which take minutes. Raises DatasetError."""
         scenes, labels = SceneDataset(directory, split), scene_labels(directory, split)
         if not all(scene.get("joints") and scene.get("objects") for scene in labels):
             raise DatasetError(
@@ -48,7 +48,7 @@ class TaskScenes:
 
     @cached_property
     def state(self) -> Tensor:
-        """All that the answers follow from, (n, s): sines and cosines of the joints, and the target's place."""
+        """State from which all answers follow, (n, s): sines and cosines of the joints, and the target's place."""
         joints = np.array([scene["joints"] for scene in self.labels])
         target = np.array([scene["objects"][0]["position"] for scene in self.labels])
         return torch.from_numpy(np.concatenate([np.sin(joints), np.cos(joints), target], axis=1)).float()
@@ -58,9 +58,9 @@ class TaskScenes:
 
 
 def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, description: Mapping[str, Any]) -> Tensor:
-    """What networks learn of a task (`gqn.scenes.arm.Task.encode`), (n, numbers); kept in a file for the next time.
+    """Return the answers that networks learn (`gqn.scenes.arm.Task.encode`), (n, numbers); NaN where there is none.
 
-    description: of the scenes; a file that was made of others is made anew.
+    They are kept in a file for the next time; a file whose scenes have another `description` is made anew.
     """
     about = {"scenes": len(labels), "dataset": description}
     if file.exists():
@@ -83,6 +83,6 @@ def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, des
 
 
 def solve_piece(task: str, labels: Sequence[Mapping[str, Any]]) -> list[list[float] | None]:
-    """What networks learn of a task for some scenes, None where there is no answer."""
+    """Return the answers to a task for some scenes, as networks learn them; None where there is none."""
     answers = [TASKS[task].label(scene) for scene in labels]
     return [None if answer is None else TASKS[task].encode(np.asarray(answer)).tolist() for answer in answers]

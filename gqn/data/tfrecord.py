@@ -39,20 +39,20 @@ class RecordError(Error):
 
 @dataclass(frozen=True)
 class Record:
-    """A sound record: where its header starts in the uncompressed stream, and its data."""
+    """A sound record: the offset of its header in the uncompressed stream, and its data."""
 
     offset: int
     data: bytes
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the stream, header and checksums included."""
+        """Bytes of the record in the stream, header and checksums included."""
         return HEADER.size + len(self.data) + CHECKSUM.size
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A stretch of a record file that gives nothing: its first byte in the uncompressed stream, its length, why."""
+    """A damaged stretch of a record file: its first byte in the uncompressed stream, its length, and the cause."""
 
     offset: int
     bytes: int
@@ -60,7 +60,7 @@ class Damage:
 
 
 def scan_records(path: str | os.PathLike[str]) -> Iterator[Record | Damage]:
-    """The sound records of a TFRecord file and, between them, what is damaged, in order.
+    """Yield the sound records of a TFRecord file and the damages between them, in order.
 
     The file is plain or gzipped, which the content tells and not the name. After a damage the next record is found by
     the checksum of its header, so a damage costs the records that it touches and no other; what follows a damage of a
@@ -89,7 +89,7 @@ def scan_records(path: str | os.PathLike[str]) -> Iterator[Record | Damage]:
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """The data of each record of a TFRecord file that is sound throughout.
+    """Yield the data of each record of a TFRecord file that is sound throughout.
 
     Raises RecordError, which names the file, the record, the byte where it starts and the cause, at the first damage.
     """
@@ -138,12 +138,12 @@ def _read_data(stream: Stream, offset: int, header: bytes) -> bytes:
 
 
 def _next_header(stream: Stream, offset: int) -> int:
-    """Where, from `offset` on, the next header stands whose checksum holds, or the end of the stream."""
+    """Return the offset of the next header whose checksum holds, from `offset` on, or the end of the stream."""
     while len(block := stream.read(offset, CHUNK)) >= HEADER.size:
         places = len(block) - HEADER.size + 1
         lengths = np.ndarray(places, "<u8", block, 0, (1,))  # of a header at each place
         checksums = np.ndarray(places, "<u4", block, 8, (1,))
-        # Of zeros, which damaged files may hold plenty of, every place would have to be looked at.
+        # Skip stretches of zeros, common in damaged files: there every place would pass for a length of 0.
         near = np.flatnonzero((lengths <= LONGEST) & ((lengths > 0) | (checksums == _masked_crc(bytes(8)))))
         crc = np.full(len(near), google_crc32c.value(bytes(8)), np.uint32)
         for byte, table in enumerate(_crc_tables()):
@@ -159,9 +159,9 @@ def _next_header(stream: Stream, offset: int) -> int:
 
 @cache
 def _crc_tables() -> list[NDArray[np.uint32]]:
-    """What each of the first four bytes of a length changes of the checksum of eight, by the byte's value.
+    """Return four tables: what each low byte of a length changes of the length's checksum, by the byte's value.
 
-    The checksum is linear over exclusive or; the upper four bytes of a length that can be are zero.
+    The checksum is linear over exclusive or, and the upper four bytes of any real length are zero.
     """
     zero = google_crc32c.value(bytes(8))
     return [
@@ -198,7 +198,7 @@ message_type {
 
 
 def _example_class() -> type[Any]:
-    """`tf.train.Example` from a pool of its own, apart from TensorFlow's and tensorboardX's."""
+    """Return the class `tf.train.Example`, from a pool apart from TensorFlow's and tensorboardX's."""
     pool = DescriptorPool()
     pool.Add(text_format.Parse(EXAMPLE, FileDescriptorProto()))
     return GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
@@ -210,7 +210,7 @@ Example = _example_class()
 def encode_scene(
     jpegs: Sequence[bytes], cameras: NDArray[np.float32], tensors: Mapping[str, NDArray[np.float32]] | None = None
 ) -> bytes:
-    """A serialized Example of one scene in the schema of DeepMind's datasets, the same bytes each time.
+    """Return a serialized Example of one scene in the schema of DeepMind's datasets, the same bytes each time.
 
     cameras: (views, 5), x, y, z, yaw and pitch; one row for each JPEG, else ValueError; tensors: what other senses say,
     by name, of any shape: float features of their own.
@@ -225,7 +225,7 @@ def encode_scene(
 
 
 def decode_example(record: bytes) -> dict[str, Sequence[Any]]:
-    """The features of a serialized Example: lists of bytes, floats or integers by name; RecordError if it is none."""
+    """Return the features of a serialized Example by name: lists of bytes, floats or integers. Raises RecordError."""
     try:
         features = Example.FromString(record).features.feature
     except DecodeError as error:
@@ -235,14 +235,14 @@ def decode_example(record: bytes) -> dict[str, Sequence[Any]]:
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Pixels of a JPEG, RGB, (3, h, w); see `fill_frame`. ValueError if it is none. A transposed view of (h, w, 3)."""
+    """Return a JPEG's pixels, RGB, (3, h, w), a transposed view of (h, w, 3); see `fill_frame`. Raises ValueError."""
     frame = np.empty((*jpeg_size(data), 3), np.uint8)
     fill_frame(data, frame)
     return frame.transpose(2, 0, 1)
 
 
 def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
-    """Fill frame (h, w, 3) with a JPEG's pixels, RGB: those of TensorFlow's default decoder, bit for bit.
+    """Fill a frame (h, w, 3) with a JPEG's pixels, RGB: those of TensorFlow's default decoder, bit for bit.
 
     Raises ValueError where it is no whole JPEG of that size.
     """
@@ -261,12 +261,12 @@ def fill_frame(data: bytes | NDArray[np.uint8], frame: NDArray[np.uint8]) -> Non
 
 
 def jpeg_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
-    """Height and width that a JPEG claims to have; ValueError if it is none."""
+    """Return the height and width that a JPEG claims to have. Raises ValueError if it is none."""
     return simplejpeg.decode_jpeg_header(data)[:2]
 
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int = 95, subsampling: str = "420") -> bytes:
-    """The JPEG of a frame (h, w, 3), RGB, by default in the settings of DeepMind's files; the same bytes each time."""
+    """Return a frame (h, w, 3), RGB, as JPEG, by default as in DeepMind's files; the same bytes each time."""
     # Genuine frames are YCbCr with chroma at half the resolution (4:2:0) and the standard tables at quality 95.
     return simplejpeg.encode_jpeg(
         np.ascontiguousarray(frame), quality=quality, colorsubsampling=subsampling, fastdct=False
@@ -276,7 +276,7 @@ def encode_jpeg(frame: NDArray[np.uint8], quality: int = 95, subsampling: str = 
 def decode_scene(
     record: bytes, frame: NDArray[np.uint8], tensors: Mapping[str, tuple[int, ...]]
 ) -> tuple[list[bytes], dict[str, NDArray[np.float32]]]:
-    """JPEGs of the views, and the other tensors by name, of a scene that `encode_scene` or DeepMind serialized.
+    """Return the JPEGs of the views, and the other tensors by name, of a scene that `encode_scene` or DeepMind wrote.
 
     frame: (h, w, 3), into which every view is decoded, to see that it can be. tensors: shape of each float feature of a
     scene by its name; `cameras` (views, 5) is one of them. Raises RecordError where the record holds other numbers of

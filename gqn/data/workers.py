@@ -1,4 +1,4 @@
-"""Processes that share work on many files."""
+"""Worker processes that share work on many files."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from gqn.core.errors import Error
 
 
 class _Held:
-    """A file descriptor that goes along to another process and is held open there, with the lock that it has."""
+    """A file descriptor that is handed to another process, which holds it open with its lock."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -30,7 +30,7 @@ class _Held:
 
 
 def worker_pool(workers: int, held: Sequence[int] = ()) -> ProcessPoolExecutor:
-    """Fresh processes of one thread each that leave Ctrl-C to their parent and do not outlive it.
+    """Return a pool of fresh processes of one thread each, which leave Ctrl-C to their parent and do not outlive it.
 
     They start as work is submitted: do that under `quiet_start`. held: file descriptors that they keep open.
     """
@@ -41,7 +41,7 @@ def worker_pool(workers: int, held: Sequence[int] = ()) -> ProcessPoolExecutor:
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Processes and threads that start in this block never see Ctrl-C; this process sees it when the block ends.
+    """Start processes and threads that never see Ctrl-C; this process sees it when the block ends.
 
     A process that is still importing would print a traceback. Outside the main thread, which alone sees Ctrl-C, only
     the processes that it starts change.
@@ -77,7 +77,7 @@ def _leave_with_parent() -> None:
 
 
 def worker_died() -> str:
-    """The line on a pool of workers that broke."""
+    """Return the line for the user about a worker that died."""
     return "a worker died, killed or for want of memory: try fewer workers"
 
 

@@ -37,7 +37,7 @@ def predictions(
 
     All but the reconstruction have not seen the view. prior_best is the sample with the least squared error of all
     `samples`; nearest_context_view the context frame whose camera, as 7 numbers, is nearest the query's, black without
-    a context; those of shuffled context come from another scene's views, cameras and all. Also returns the prior
+    a context; those under a shuffled context see another scene's views, cameras and all. Also returns the prior
     samples (samples, b, c, h, w).
     """
     item = item.shown(context)

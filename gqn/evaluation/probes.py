@@ -111,7 +111,7 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, A
 
 def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:
     """Return the principal components of the training features, of unit variance each."""
-    # With as many components as scenes all scenes are equally far apart, and no penalty is better than another.
+    # Fewer components than scenes: with as many, all scenes are equally far apart, and every penalty is as good.
     count = min(components, len(train) // 2, train.shape[1])
     analysis = extra("sklearn.decomposition").PCA(count, whiten=True, svd_solver="randomized", random_state=seed)
     return analysis.fit_transform(train), analysis.transform(test)
@@ -276,7 +276,7 @@ def retrieval(guess: Tensor, d: Tensor, abc: Tensor, others: Tensor, seed: int, 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:
     """Return the distances (n, m) of all pairs of rows, of (n, k) and (m, k)."""
-    # By products of matrices, as torch does it for many rows, equal rows are not equally far apart.
+    # Not by a matrix product, torch's way for many rows: its rounding puts equal rows at unequal distances.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 

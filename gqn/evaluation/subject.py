@@ -40,7 +40,7 @@ class Options:
     draws: int = 100
     """Posterior draws of a view, for the likelihood."""
     fewer_draws: int = 10
-    """The same for other numbers of context views than --context."""
+    """Posterior draws of a view for other numbers of context views than --context."""
     importance: tuple[int, ...] = (1, 10, 100)
     """Importance samples K of the bounds; each divides the draws. What does not divide the fewer is left out there."""
     trials: int = 96

@@ -14,8 +14,8 @@ TITLES = {
     "prior_mean": "mean of prior samples",
     "prior_sample": "one prior sample",
     "nearest_context_view": "nearest context view",
-    "shuffled_mean": "mean, another scene's context",
-    "shuffled_sample": "sample, another scene's context",
+    "shuffled_mean": "mean, shuffled context",
+    "shuffled_sample": "sample, shuffled context",
     "mean_image": "mean image of training scenes",
 }
 

@@ -62,7 +62,7 @@ def predictions(
         [Column("reconstruction\n(saw the truth)", reconstruction)],
     ]
     if len(query.cameras) > 1:
-        groups.append([Column(f"mean of {samples}, another\nscene's context", others.mean(dim=0))])
+        groups.append([Column(f"mean of {samples}, shuffled\ncontext", others.mean(dim=0))])
     return grid([group for group in groups if group])
 
 
@@ -193,7 +193,7 @@ def curves(history: list[dict[str, Any]]) -> Figure:
     for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         known = [(report["step"], report["tasks"][name]) for report in history if report["tasks"].get(name)]
         steps = [step for step, _ in known]
-        for key, label in (("negative_elbo", "own scene"), ("shuffled_negative_elbo", "another scene's")):
+        for key, label in (("negative_elbo", "own context"), ("shuffled_negative_elbo", "shuffled context")):
             place.plot(steps, [found[key] for _, found in known], marker=".", label=label)
         place.set_title(name, fontsize=8)
         place.set_xlabel("step", fontsize=7)

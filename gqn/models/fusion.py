@@ -51,7 +51,7 @@ class Convolution(nn.Module):
 
 
 class Standardise(nn.Module):
-    """The same numbers with mean 0 and deviation 1 over scenes, so that a head reads those that vary little too.
+    """Standardise each number to mean 0 and deviation 1 over scenes, so that a head also reads those that vary little.
 
     It has no weights; `fit` says over which scenes, before that it changes nothing.
     """

@@ -132,7 +132,7 @@ class Generator(nn.Module):
         self.shrink_canvas = nn.Conv2d(canvas, canvas, self.SCALE, stride=self.SCALE, bias=False)
         self.grow_canvas = nn.ConvTranspose2d(hidden, canvas, self.SCALE, stride=self.SCALE, bias=False)
 
-        # Gates of all steps' cores from what does not change: 4 x hidden channels a core.
+        # Gates of all cores from the inputs that do not change over the steps: 4 x hidden channels a core.
         def representation_gates(fan_in: int) -> nn.Conv2d:
             conv = nn.Conv2d(representation_channels, cores * 4 * hidden, kernel, padding=padding)
             initialise_part(conv, fan_in)
@@ -145,7 +145,7 @@ class Generator(nn.Module):
         self.inference_frame = nn.Conv2d(frame_channels, cores * 4 * hidden, kernel, padding=padding, bias=False)
         initialise_part(self.inference_frame, inference_inputs)
 
-        # A core for the first step alone has no weights for what is zero then: the states and the canvas.
+        # The first step's own core has no weights for the states and the canvas, which are zero then.
         lone = [not shared_cores and core == 0 for core in range(cores)]
         self.inference = nn.ModuleList(
             ConvLSTMCell(0 if first else hidden + canvas, hidden, kernel, inference_inputs, first=first)
@@ -156,7 +156,7 @@ class Generator(nn.Module):
         )
         self.prior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
         self.posterior = nn.Conv2d(hidden, 2 * latent, kernel, padding=padding)
-        # A weight that no loss reaches would stop several processes.
+        # DistributedDataParallel stops at a weight that no loss reaches.
         self.observe = nn.Conv2d(canvas, frame_channels, 1) if self.painter is None else nn.Identity()
 
     def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:

@@ -230,7 +230,7 @@ class Classify(Head):
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         outputs = self.network(query, r)
-        # Not on a GPU, which would have to be waited for, nor on the meta device, which has no values.
+        # On a CPU alone: a GPU would have to be waited for, and the meta device has no values.
         if target is not None and target.device.type == "cpu" and not torch.compiler.is_compiling():
             wrong = target[(target < 0) | (target >= self.classes) | (target != target.floor())]
             if len(wrong):

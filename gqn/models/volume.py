@@ -116,7 +116,7 @@ class VolumeEncoder(nn.Module):
 
 
 class LookThrough(nn.Module):
-    """What query cameras see of a volume: pictures that rays gather, and a summary on the generator's grid.
+    """View of a volume by query cameras: pictures that rays gather, and a summary on the generator's grid.
 
     Convolutions in space say of each cell how dense it is, which colour it has (a change of the views' mean) and some
     features; a ray's values are those of its cells, weighted by the light that comes from each.

@@ -25,7 +25,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 
 
 def family_of(dataset: Path) -> Family | None:
-    """The family of scenes that a dataset was drawn by, or would have been if it is DeepMind's."""
+    """Return the family of scenes that drew a dataset, or that is like it where the dataset is DeepMind's."""
     try:
         described = json.loads((dataset / "dataset.json").read_text())
         return FAMILIES[described["family"]](**described["options"])

@@ -1,4 +1,4 @@
-"""Tasks for the Jaco arm: what a network answers about a drawn scene, carried out in the simulator behind the pictures.
+"""Tasks for the Jaco arm: questions about a drawn scene, whose answers are carried out in the simulator.
 
 Each task has a label, the true answer, which a scene's ground truth gives; an executor; and a score in physical units.
 The ground truth is that of `gqn.scenes.jaco`, as it is drawn or as `gqn.data.labels.scene_labels` reads it.
@@ -38,7 +38,7 @@ FINGER_TORQUE = 3.0  # newton metres
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an answer."""
+    """Outcome of an answer that was carried out."""
 
     success: bool
     error: float  # metres, as the task says; infinite where the answer could not be carried out
@@ -52,7 +52,7 @@ class Task(ABC):
 
     @abstractmethod
     def label(self, labels: Labels) -> Array | None:
-        """The true answer (size,) for a scene; None where there is none."""
+        """Return the true answer (size,) for a scene; None where there is none."""
 
     @abstractmethod
     def execute(self, labels: Labels, answer: ArrayLike) -> Outcome:
@@ -60,15 +60,15 @@ class Task(ABC):
 
     @abstractmethod
     def random_answer(self, random: np.random.Generator) -> Array:
-        """An answer that knows nothing of the scene: what chance achieves."""
+        """Return a random answer (size,), which measures what chance achieves."""
 
     def encode(self, answer: Array) -> Array:
-        """What a network is to learn, (angles + size,): joint angles by sine and cosine, which no full turn tears."""
+        """Return an answer as networks learn it, (angles + size,): angles are sine and cosine, without a jump."""
         joints = answer[: self.angles]
         return np.concatenate([np.sin(joints), np.cos(joints), answer[self.angles :]])
 
     def decode(self, learned: Array) -> Array:
-        """The answer (size,) that a network means; its angles as near as they can be to the middle of their limits."""
+        """Return the answer (size,) that a network means; angles as near to their limits' middle as they can be."""
         sine, cosine, rest = np.split(learned, [self.angles, 2 * self.angles])
         middle = _arm().limits.mean(axis=1)[: self.angles]
         turned = np.arctan2(sine, cosine) - middle
@@ -76,7 +76,7 @@ class Task(ABC):
 
 
 class Pose(Task):
-    """The nine joint angles, in radians, of the arm that is shown; error: of the part farthest from its place."""
+    """Task: the nine joint angles of the arm, in radians. Error: of the part farthest from its place."""
 
     size = angles = JOINTS
 
@@ -96,7 +96,7 @@ class Pose(Task):
 
 
 class Locate(Task):
-    """Where the target is, in metres; error: the distance."""
+    """Task: the place of the target, in metres. Error: the distance."""
 
     size = 3
 
@@ -112,7 +112,7 @@ class Locate(Task):
 
 
 class Reach(Task):
-    """Joint angles, in radians, that bring the hand to the target; error: the hand's distance from it.
+    """Task: joint angles, in radians, that bring the hand to the target. Error: the hand's distance from it.
 
     A pose in which the arm touches itself or the floor is no success, however near the hand is.
     """
@@ -133,7 +133,7 @@ class Reach(Task):
 
 
 class Grasp(Task):
-    """A hand's pose before a grasp and how far its fingers close: place (3,), direction (3,), closing (1,).
+    """Task: a hand's pose before a grasp and how far its fingers close: place (3,), direction (3,), closing (1,).
 
     place: of the hand, in metres; direction: from the palm towards the fingertips, of any length; closing: from 0,
     open, to 1, firmest. The arm is put into that pose, turned about the direction as it likes. The ball hangs without
@@ -178,7 +178,7 @@ class Grasp(Task):
         return Outcome(error < NEAR, error)
 
     def _plan(self, labels: Labels, answer: Array) -> tuple[Array, Array] | None:
-        """Joint angles (9,) of the grasp and of the lift; None where the arm touches anything or cannot be there.
+        """Return joint angles (9,) of the grasp and the lift; None where the arm touches anything or cannot be there.
 
         The ball is left in its place, and all at rest.
         """
@@ -199,7 +199,7 @@ class Grasp(Task):
 
 
 def approaches(target: Array) -> Array:
-    """Unit directions (n, 3) from which to try a grasp: away from the arm's base and level first, then others.
+    """Return unit directions (n, 3) from which to try a grasp: away from the arm's base and level first, then others.
 
     They turn with the target round the base, so that a label changes little where the scene does.
     """
@@ -212,7 +212,7 @@ TASKS: dict[str, Task] = {"pose": Pose(), "locate": Locate(), "reach": Reach(), 
 
 
 def solve(arm: Arm, place: Array, joints: Array, direction: Array | None = None) -> Array | None:
-    """Joint angles (9,) that bring the hand to `place` (3,), and touch nothing; None where none was found.
+    """Return joint angles (9,) that bring the hand to `place` (3,) and touch nothing; None where none was found.
 
     joints: (9,), where the search starts first, and whose fingers stay; direction: of the hand (3,), by default any.
     By MuJoCo's Jacobian, in damped steps, from several starts, the same each time.
@@ -227,7 +227,10 @@ def solve(arm: Arm, place: Array, joints: Array, direction: Array | None = None)
 
 
 def _search(arm: Arm, place: Array, joints: Array, direction: Array | None) -> Array | None:
-    """Where damped least squares come to from `joints` (9,), if they come to within a millimetre; the arm is there."""
+    """Return the joint angles (9,) that damped least squares find from `joints` (9,), and leave the arm there.
+
+    None where the hand comes no nearer to `place` than a millimetre.
+    """
     joints = joints.copy()
     moves, turns = np.empty((3, arm.model.nv)), np.empty((3, arm.model.nv))
     for _ in range(STEPS):
@@ -258,19 +261,19 @@ def _radius(labels: Labels) -> float:
 
 
 def _clips(arm: Arm) -> tuple[Array, Array]:
-    """Lowest and highest angle of each joint, without end for those that turn."""
+    """Return the lowest and highest angle of each joint, infinite for those that turn without end."""
     return np.where(arm.turns, -np.inf, arm.limits[:, 0]), np.where(arm.turns, np.inf, arm.limits[:, 1])
 
 
 @cache
 def _arm() -> Arm:
-    """The arm alone on its floor."""
+    """Return the arm alone on its floor."""
     return Arm(arm_spec(HALF).compile())
 
 
 @cache
 def _gripper(radius: float) -> Arm:
-    """The arm with motors in its joints, and a ball."""
+    """Return the arm with motors in its joints, and a ball."""
     spec = arm_spec(HALF)
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST

@@ -46,7 +46,7 @@ def _under(frame: NDArray[np.uint8], number: int, size: int) -> NDArray[np.uint8
 
 @cache
 def _layer(count: int, tick: int, size: int) -> tuple[Array, Array]:
-    """What is added to a frame (size, size, 3), and how much it hides of it (size, size, 1)."""
+    """Return the display's light (size, size, 3), which is added to a frame, and its opacity (size, size, 1)."""
     colour, opacity = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE, 1))
 
     def put(rows: slice, columns: slice, tint: tuple[int, int, int], part: float) -> None:
@@ -66,7 +66,7 @@ def _layer(count: int, tick: int, size: int) -> tuple[Array, Array]:
                     tint,
                     0.7,
                 )
-    # To another size by areas: what part of each pixel there lies over each pixel here.
+    # Scale by areas: the part of each old pixel that lies over each new one.
     edges = np.arange(size + 1) * SIDE / size
     inner = np.minimum(edges[1:, None], np.arange(1, SIDE + 1)) - np.maximum(edges[:-1, None], np.arange(SIDE))
     weight = inner.clip(0) * size / SIDE

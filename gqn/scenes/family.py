@@ -1,4 +1,4 @@
-"""What all families of scenes share: their options, and how a setting becomes frames, labels and further senses."""
+"""Base of all families of scenes: their options, and how a setting becomes frames, labels and further senses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Family(ABC):
-    """A family of scenes: its options. ValueError for an option out of its range."""
+    """Options of a family of scenes, which draws scenes by them. Raises ValueError for an option out of its range."""
 
     size: int = 64
     """Pixels, height and width of a frame."""
@@ -51,7 +51,7 @@ class Family(ABC):
     samples: int = 1
     """Rays along the side of a pixel; more than 1 smooths edges and takes that many squared times as long."""
     senses: tuple[Sense, ...] = ()
-    """What is recorded beside the frames: depth and normals of each view, or touch by 15 probes."""
+    """Further senses to record beside the frames: depth and normals of each view, or touch by 15 probes."""
 
     geometry: ClassVar[Geometry]  # of the cameras and the world
     hand: ClassVar[float]  # world units, side of the probe that touches; 0 where there is nothing to touch
@@ -78,7 +78,7 @@ class Family(ABC):
 
     @property
     def covered(self) -> tuple[Rectangle, ...]:
-        """Where a display covers the frames; nowhere as a rule."""
+        """Rectangles of the frames that a display covers; none by default."""
         return ()
 
     def at_least(self, least: int, *options: str) -> None:

@@ -51,11 +51,11 @@ class Jaco(Family):
     walls: Literal["textured", "plain", "none"] = "textured"
     """Patterns on walls and floor, the same grey for all, or neither walls nor floor."""
     target: bool = True
-    """Whether there is a target."""
+    """Draw a target."""
     hues: int = 0
-    """How many colours the target may have, evenly round the circle of hues; 0 for any."""
+    """Number of colours that the target may have, evenly round the circle of hues; 0 for any."""
     light: Literal["random", "fixed"] = "random"
-    """Where the sun stands."""
+    """Sun at a random place in each scene, or always at the same one."""
 
     geometry: ClassVar[Geometry] = JACO
     hand: ClassVar[float] = 0.1
@@ -102,7 +102,7 @@ class Jaco(Family):
         return Setting(world, self._place_cameras(random), labels, touchable)
 
     def _pose(self, arm: Arm, random: np.random.Generator) -> tuple[Array, Array]:
-        """Joint angles (9,) and the target's place (3,), at which nothing touches; the arm is left in that pose."""
+        """Return joint angles (9,) and the target's place (3,) so that nothing touches; leave the arm in that pose."""
         fixed = [joint - 1 for joint in range(1, JOINTS + 1) if joint not in self.moving]
         while True:
             joints = random.uniform(*arm.limits.T)
@@ -130,7 +130,7 @@ class Jaco(Family):
 
 
 def random_target(random: np.random.Generator) -> Array:
-    """A place (3,) in metres, uniform over those that `may_hold_target` allows."""
+    """Return a place (3,) in metres, uniform over those that `may_hold_target` allows."""
     while True:
         place = AIM + random.uniform(-WHOLE, WHOLE, 3)
         if may_hold_target(place):
@@ -138,13 +138,13 @@ def random_target(random: np.random.Generator) -> Array:
 
 
 def may_hold_target(place: Array) -> bool:
-    """Whether a place (3,) is in the ball that the arm never leaves, beside its base and above the floor."""
+    """Return whether a place (3,) is in the ball that the arm never leaves, beside its base and above the floor."""
     far = float(np.linalg.norm(place - AIM)) + TARGET_RADIUS
     return far <= WHOLE and bool(np.hypot(*place[:2]) >= NEAREST) and bool(place[2] > 1.5 * TARGET_RADIUS)
 
 
 def sunlight(random: np.random.Generator | None) -> Lighting:
-    """A sun well above the horizon, at a random place, or at a fixed one for None."""
+    """Return the light of a sun well above the horizon, at a random place, or at a fixed one for None."""
     azimuth, elevation = (0.6, 1.0) if random is None else (random.uniform(0, 2 * np.pi), random.uniform(0.87, 1.3))
     direction = (
         float(np.cos(elevation) * np.cos(azimuth)),
@@ -156,7 +156,7 @@ def sunlight(random: np.random.Generator | None) -> Lighting:
 
 @cache
 def _arm(walls: bool, target: bool) -> Arm:
-    """The arm, with or without walls and a target to be moved about; compiled once, posed anew for each scene."""
+    """Return the arm, with or without walls and a target; compiled once, posed anew for each scene."""
     spec = arm_spec(HALF + 0.2)
     spec.geom(FLOOR).group = BRIGHT
     if target:
@@ -167,19 +167,19 @@ def _arm(walls: bool, target: bool) -> Arm:
         add_slabs(spec, room(HALF, 0.0, WALL)[1:], BRIGHT)
     model = spec.compile()
     if not walls:
-        # Rays pass through what is wholly transparent, and still nothing can lie below it.
+        # A transparent floor: rays pass through it, and still the arm can't lie below it.
         model.geom_matid[model.geom(FLOOR).id] = -1
         model.geom_rgba[model.geom(FLOOR).id] = 0
     return Arm(model)
 
 
 def _slabs(model: mujoco.MjModel) -> list[int]:
-    """The geoms of the floor and the walls."""
+    """Return the geoms of the floor and the walls."""
     return [geom for geom in range(model.ngeom) if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX]
 
 
 def _colours(model: mujoco.MjModel) -> Array:
-    """Colours (geoms, 3): dark links with bright rings and fingers, and white for all that is no part of the arm."""
+    """Return colours (geoms, 3): dark links, bright rings and fingers, and white for all that is no part of the arm."""
     colours = np.ones((model.ngeom, 3))
     for geom in range(model.ngeom):
         name = model.geom(geom).name

@@ -24,7 +24,7 @@ FREE = (-np.pi, np.pi)  # radians, of joints that turn without end
 
 
 def arm_spec(floor_half: float) -> mujoco.MjSpec:
-    """The arm on a floor at height 0, square, `floor_half` metres to each side; geoms collide with it and one another.
+    """Return the arm on a square floor at height 0, `floor_half` metres to each side; all geoms collide.
 
     Raises MissingExtra where dm_control is not installed.
     """
@@ -63,25 +63,25 @@ class Arm:
 
     @property
     def hand(self) -> Array:
-        """Where the hand is, (3,), in metres."""
+        """Position of the hand, (3,), in metres."""
         return self.data.site_xpos[self.site].copy()
 
     @property
     def hand_axes(self) -> Array:
-        """The axes of the hand as columns (3, 3); it grasps along the third."""
+        """Axes of the hand as columns (3, 3); it grasps along the third."""
         return self.data.site_xmat[self.site].reshape(3, 3).copy()
 
     @property
     def parts(self) -> Array:
-        """The middles of the arm's parts (n, 3), in metres."""
+        """Middles of the arm's parts (n, 3), in metres."""
         return self.data.geom_xpos[self._geoms]
 
     def extent(self, place: ArrayLike) -> float:
-        """How far from `place` (3,) the arm reaches, in metres, by the balls round its parts."""
+        """Return how far from `place` (3,) the arm reaches, in metres, by the balls round its parts."""
         return float((np.linalg.norm(self.parts - np.asarray(place), axis=1) + self._bounds).max())
 
     def touches(self, but: Iterable[int] = ()) -> bool:
-        """Whether anything of the scene touches anything else; contacts with the geoms in `but` do not count."""
+        """Return whether any two geoms touch; contacts with the geoms in `but` do not count."""
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_collision(self.model, self.data)
         but = set(but)
@@ -89,7 +89,7 @@ class Arm:
 
 
 def _ancestors(model: mujoco.MjModel, body: int) -> set[int]:
-    """The body and all that it hangs on, the world apart."""
+    """Return the body and all that it hangs on, without the world."""
     found = set()
     while body:
         found.add(body)

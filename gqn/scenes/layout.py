@@ -32,7 +32,7 @@ def maze_layout(
         for _ in range(TRIES):
             high, wide = random.choice(sides, 2)
             row, column = (1 + 2 * int(random.integers((cells - side) // 2)) for side in (high, wide))
-            # With the walls round it, or two rooms would be one.
+            # A room must have walls round it, or two rooms would be one.
             if not region[row - 1 : row + high + 1, column - 1 : column + wide + 1].any():
                 count += 1
                 region[row : row + high, column : column + wide] = count

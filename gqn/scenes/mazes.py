@@ -72,7 +72,7 @@ FLOORS: tuple[Surface, ...] = (
 
 
 class Look(NamedTuple):
-    """What the walls and the floor of a room, or of the corridors, wear."""
+    """Surfaces of the walls and the floor of a room or of the corridors."""
 
     wall: Surface
     floor: Surface
@@ -133,7 +133,7 @@ class Mazes(Family):
         return replace(scene, frames=display.draw(scene.frames)) if self.display else scene
 
     def _looks(self, random: np.random.Generator) -> list[Look]:
-        """The looks of the corridors, and of each room."""
+        """Return the looks of the corridors, and of each room."""
         walls, floors = random.permutation(len(WALLS)), random.permutation(len(FLOORS))
         rooms = [
             Look(WALLS[walls[number % len(walls)]], FLOORS[floors[number % len(floors)]])
@@ -142,13 +142,13 @@ class Mazes(Family):
         return [Look(*CORRIDOR), *rooms]
 
     def _cells(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column of the cells in which places (n, 2) lie."""
+        """Return row and column of the cells in which places (n, 2) lie."""
         middle = (self.cells - 1) / 2
         column, row = np.rint((places - MIDDLE).T / CELL * [[1], [-1]] + middle).astype(np.int64)
         return row, column
 
     def _walk(self, open_cells: NDArray[np.bool_], random: np.random.Generator) -> Array:
-        """Cameras (views, 5): a whole turn in a cell's middle, then a way through cells chosen at random."""
+        """Return cameras (views, 5): a whole turn in a cell's middle, then a way through cells chosen at random."""
         choices = [(int(row), int(column)) for row, column in np.argwhere(open_cells)]
         here = choices[int(random.integers(len(choices)))]
         x, y = _middle(here, self.cells)
@@ -218,9 +218,9 @@ def maze(
 def surfaces(
     open_cells: NDArray[np.bool_], rooms: NDArray[np.int64], count: int
 ) -> tuple[list[list[float]], list[int]]:
-    """Return what a maze consists of: slabs, centres and half sizes, and whose each is.
+    """Return the slabs of a maze, centres and half sizes, and the surface number of each.
 
-    That is twice the number of the look that it wears, of `count`, and one more where it is a floor.
+    Of the look with number i, of `count`, walls have surface 2 i and floors 2 i + 1.
     """
     slabs, owners = [], []
     for number in range(count):
@@ -237,13 +237,13 @@ def surfaces(
 
 
 def _middle(cell: Cell, cells: int) -> Array:
-    """Where the middle of a cell of a grid of `cells` by `cells` lies, (2,) in world units."""
+    """Return the middle of a cell of a grid of `cells` by `cells`, (2,) in world units."""
     middle = (cells - 1) / 2
     return MIDDLE + CELL * np.array([cell[1] - middle, middle - cell[0]])
 
 
 def _runs(cells: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Row, first and last column of unbroken runs of cells along rows: the fewer boxes, the faster the rays."""
+    """Return row, first and last column of unbroken runs of cells along rows: the fewer boxes, the faster the rays."""
     runs = []
     for row, line in enumerate(cells):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])))
@@ -252,12 +252,12 @@ def _runs(cells: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
 
 
 def _covers(open_cells: NDArray[np.bool_], mine: NDArray[np.bool_]) -> list[list[float]]:
-    """Slabs of what covers the walls towards the open cells that are `mine`, joined along rows and along columns."""
+    """Return the slabs that cover the walls towards the open cells `mine`, joined along rows and along columns."""
     cells = len(open_cells)
     up, half_up = (TOP + FLOOR) / 2, (TOP - FLOOR) / 2
     covers = []
     for down, right in NEIGHBOURS:
-        # The wall cells whose neighbour on one side is open and mine.
+        # Wall cells whose neighbour on one side is open and `mine`.
         faces = ~open_cells & np.roll(mine, (down, right), axis=(0, 1))
         for line, first, last in _runs(faces if down else faces.T):
             ends = [(line, first), (line, last)] if down else [(first, line), (last, line)]
@@ -273,7 +273,7 @@ def _covers(open_cells: NDArray[np.bool_], mine: NDArray[np.bool_]) -> list[list
 
 
 def _way(open_cells: NDArray[np.bool_], start: Cell, goal: Cell) -> list[Cell]:
-    """The cells of a shortest way, without the start; none where there is none."""
+    """Return the cells of a shortest way, without the start; none where there is no way."""
     before: dict[Cell, Cell] = {start: start}
     queue = deque([start])
     while queue and goal not in before:

@@ -22,7 +22,7 @@ def _mix(level: Array, dark: tuple[float, float, float], light: tuple[float, flo
 
 @cache
 def _noise(roughness: float, stretch: float = 1.0, seed: int = 0) -> Array:
-    """Smooth noise (TEXELS, TEXELS) in [0, 1] that repeats; stretch draws it out along u."""
+    """Return smooth noise (TEXELS, TEXELS) in [0, 1] that repeats; `stretch` draws it out along u."""
     white = np.random.default_rng(seed).normal(size=(TEXELS, TEXELS))
     v = np.fft.fftfreq(TEXELS, 1 / TEXELS)[:, None]
     u = np.fft.rfftfreq(TEXELS, 1 / TEXELS)
@@ -105,7 +105,7 @@ def _circles(u: Array, v: Array) -> Array:
 
 
 def _grooves(u: Array, v: Array, count: int, longest: float, seed: int) -> NDArray[np.bool_]:
-    """Where dark lines along u and along v run, at random places; they repeat with the tile."""
+    """Return a mask of dark lines along u and along v at random places, which repeat with the tile."""
     random = np.random.default_rng(seed)
     lines = np.zeros(u.shape, bool)
     for number in range(count):

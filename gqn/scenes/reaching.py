@@ -38,7 +38,7 @@ class Reaching:
         self.begin(np.random.default_rng(0))
 
     def begin(self, random: np.random.Generator) -> None:
-        """A new episode: a pose that touches nothing, a target where the hand is in another such pose, a camera."""
+        """Begin an episode: a pose that touches nothing, a target at the hand of another such pose, and a camera."""
         while True:
             reached = self.family.setting(random).labels
             setting = self.family.setting(random)
@@ -72,7 +72,7 @@ class Reaching:
         return free
 
     def expert(self) -> Array:
-        """The move (n,) towards the pose that the target was placed by; each joint arrives at the same time."""
+        """Return the move (n,) towards the pose that the target was placed by; all joints arrive at the same time."""
         left = self._reached - self.joints
         left[self._turns] = (left[self._turns] + np.pi) % (2 * np.pi) - np.pi
         return left / max(LARGEST, float(np.abs(left).max()))
@@ -84,15 +84,15 @@ class Reaching:
 
     @property
     def target(self) -> Array:
-        """Where the target is, (3,), in metres."""
+        """Position of the target, (3,), in metres."""
         return self.arm.data.mocap_pos[0].copy()
 
     @property
     def distance(self) -> float:
-        """From the hand to the target, in metres."""
+        """Distance from the hand to the target, in metres."""
         return float(np.linalg.norm(self.arm.hand - self.target))
 
     def frame(self, camera: Array) -> NDArray[np.uint8]:
-        """What a recorded camera (5,) sees, (size, size, 3), as the family draws it."""
+        """Return the frame (size, size, 3) that a recorded camera (5,) sees, as the family draws it."""
         camera = camera.astype(np.float32)  # as it is recorded
         return render(self.world, camera[None], self.family.size, self.family.samples)[0]

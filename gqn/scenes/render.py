@@ -1,7 +1,7 @@
 """Frames of a MuJoCo scene without OpenGL: rays from the camera, and rays from the light for shadows.
 
-A `World` is a model in its pose and what its surfaces look like. `trace` says what each pixel sees, `shade` lights it,
-`render` does both. What moves is the pose, so that a model is compiled once where the shapes stay.
+A `World` is a model in its pose, with the colours of its surfaces. `trace` finds the surface of each pixel, `shade`
+lights it, and `render` does both. Only the pose moves, so that a model is compiled once where the shapes stay.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class World:
 
 @dataclass(frozen=True)
 class Hits:
-    """What the pixels of `views` frames see: arrays over all pixels, and over the n pixels that see something."""
+    """Surfaces that the pixels of `views` frames see: arrays over all pixels, and over the n that see something."""
 
     geom: NDArray[np.int32]  # (views, h, w), BACKGROUND where there is nothing
     depth: Array  # (views, h, w), distance along the ray, -1 where there is nothing
@@ -74,7 +74,7 @@ class Hits:
 
 
 def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
-    """What each pixel of square frames sees: one ray through its centre. cameras: recorded, (views, 5)."""
+    """Return what each pixel of square frames sees, by one ray through its centre; recorded cameras (views, 5)."""
     cameras = np.asarray(cameras, np.float64)
     forward, right, up = axes(cameras)
     half = np.tan(np.deg2rad(world.field_of_view) / 2)
@@ -88,7 +88,7 @@ def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
     for number, camera in enumerate(cameras):
         _cast(world, camera[:3], directions[number], geom[number], depth[number], normal[number])
     seen = geom != BACKGROUND
-    # Most rooms are closed: then all pixels, as views of the arrays, and not picked one by one.
+    # In a closed room every pixel sees something: take views of the arrays, which is faster than an index.
     pixels: NDArray[np.intp] | slice = slice(None)
     if seen.all():
         point = (cameras[:, None, :3] + depth[..., None] * directions).reshape(-1, 3)
@@ -112,7 +112,7 @@ def trace(world: World, cameras: ArrayLike, size: int) -> Hits:
 
 
 def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
-    """Which of the surface `points` (n, 3) see the light, by rays from the light; (n,)."""
+    """Return which surface points (n, 3) see the light, (n,), by rays from the light."""
     lit = np.ones(len(points), bool)
     (near,) = np.nonzero(_near_shadow(world, points))
     source = _source(world.lighting)
@@ -126,7 +126,7 @@ def out_of_shadow(world: World, points: Array) -> NDArray[np.bool_]:
 
 
 def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
-    """Which points (n, 3) something could hide from the light, by balls round what casts a shadow."""
+    """Return which points (n, 3) may lie in a shadow, by balls round the geoms that cast one."""
     (casters,) = np.nonzero(world.model.geom_group == SHADOW)
     if not len(casters):
         return np.zeros(len(points), bool)
@@ -145,7 +145,7 @@ def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
 
 
 def surface_colours(world: World, hits: Hits, size: int) -> Array:
-    """Colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
+    """Return colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
     geom = hits.geom.reshape(-1)[hits.pixels]
     colours = world.colours[geom]
     if not world.textures:
@@ -156,12 +156,12 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
         textured[number] = names.index(name)
     pattern = textured[geom]
     chosen: NDArray[np.intp] | slice = slice(None) if (textured >= 0).all() else np.flatnonzero(pattern >= 0)
-    # What a pixel shows grows with the distance, and aslant: the mean of the ellipse's axes.
+    # Extent of the surface in a pixel, the mean of an ellipse's axes: it grows with the distance and the slant.
     pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
     extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
     extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
     x, y, z = (hits.point[chosen] - world.tile_origin).T
-    # Along the wall and down it; on what lies flat, along x and y.
+    # Texture coordinates run along a wall and down it; on a flat surface along x and y.
     facing_x, _, flat = np.abs(hits.normal[chosen].T) > 0.7
     u, v = np.where(facing_x, y, x), np.where(flat, y, -z)
     across, down = (TILE / side for side in world.tile)
@@ -170,7 +170,7 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
 
 
 def shade(world: World, hits: Hits, colours: Array) -> Array:
-    """The light (n, 3) from the pixels that see surfaces of `colours` (n, 3), 1 the brightest, as `Lighting` says."""
+    """Return the light (n, 3) from surfaces of `colours` (n, 3), 1 the brightest, as `Lighting` says."""
     lighting = world.lighting
     level = lighting.ambient + lighting.headlight * hits.headlight.clip(0)
     if not (lighting.diffuse or lighting.specular):
@@ -193,7 +193,7 @@ def shade(world: World, hits: Hits, colours: Array) -> Array:
 
 
 def render(world: World, cameras: ArrayLike, size: int, samples: int = 1) -> NDArray[np.uint8]:
-    """Frames (views, size, size, 3) of recorded cameras (views, 5).
+    """Return frames (views, size, size, 3) of recorded cameras (views, 5).
 
     samples: rays along the side of a pixel, whose mean is the pixel: more than 1 smooths edges.
     """

@@ -26,7 +26,7 @@ SKY = (154 / 255, 226 / 255, 250 / 255)
 RING = 1.0  # world units, radius of the ring of cameras, which lies at height 0
 SPREAD = 0.5  # world units, from the middle to the farthest object's centre, along each axis
 NEAR = 0.2  # world units, between an object and a free camera
-# Pattern and colour of the walls, whose parts are equally likely but for the last: any hue at all.
+# Patterns and colours of the walls, equally likely; None for a colour stands for any hue.
 STYLES: tuple[tuple[str, tuple[float, float, float] | None], ...] = (
     ("circles", (0.98, 0.50, 0.03)),
     ("stucco", (0.65, 0.78, 0.61)),
@@ -45,23 +45,23 @@ class Rooms(Family):
     """A room with objects, seen from a ring of cameras or from cameras anywhere in it."""
 
     cameras: Literal["ring", "free"] = "ring"
-    """A ring of cameras at one height that look at the middle, or free: anywhere in the room, towards the objects."""
+    """Cameras on a ring at one height that look at the middle, or free in the room, towards the objects."""
     rotations: Literal["none", "vertical", "free"] = "vertical"
-    """How the objects are turned: not at all, about the vertical, or any way up."""
+    """Turns of the objects: none, about the vertical, or any way up."""
     fewest_objects: int = 1
     most_objects: int = 3
     shapes: tuple[Shape, ...] = SHAPES
-    """Those that objects may have."""
+    """Shapes that objects may have."""
     smallest: float = 0.07
     """World units, half of an object's extent."""
     largest: float = 0.2
     """World units, half of an object's extent; at most 0.25."""
     hues: int = 0
-    """How many colours objects may have, evenly round the circle of hues; 0 for any."""
+    """Number of colours that objects may have, evenly round the circle of hues; 0 for any."""
     textures: bool = True
     """Patterns and colours of walls and floor; without, all rooms are plain alike."""
     light: Literal["random", "fixed"] = "random"
-    """Where the lamp hangs."""
+    """Lamp at a random place in each scene, or always at the same one."""
     samples: int = 2
     """Rays along the side of a pixel; more than 1 smooths edges and takes that many squared times as long."""
 
@@ -132,7 +132,7 @@ class Rooms(Family):
         )
 
     def _solids(self, random: np.random.Generator) -> list[Solid]:
-        """Random solids on the ground, none within another."""
+        """Return random solids on the ground, none within another."""
         count = int(random.integers(self.fewest_objects, self.most_objects, endpoint=True))
         while True:
             sizes = random.uniform(self.smallest, self.largest, count)
@@ -151,7 +151,7 @@ class Rooms(Family):
         return solids
 
     def _other_solids(self, cameras: Array, contents: np.random.Generator) -> list[Solid]:
-        """Random solids that stand apart from cameras which were placed without them. ValueError where none can."""
+        """Return random solids that stand apart from given cameras. Raises Error where there is no room."""
         for _ in range(TRIES):
             solids = self._solids(contents)
             if self.cameras == "ring" or all(_is_clear(camera[:3], solids) for camera in cameras):
@@ -198,7 +198,7 @@ def spotlight(place: Array) -> Lighting:
 
 
 def room(half: float, floor: float, top: float) -> Array:
-    """Slabs (5, 6), centres and half sizes, of a floor and four walls round a square, in world units."""
+    """Return slabs (5, 6), centres and half sizes, of a floor and four walls round a square, in world units."""
     thick = 0.03 * half
     wide, away, up, middle = half + 2 * thick, half + thick, (top - floor) / 2, (top + floor) / 2
     return np.array(

@@ -17,7 +17,7 @@ REACH = 1.5  # sides of the probe, how far its sensors feel
 
 
 def depth_and_normals(world: World, cameras: ArrayLike, size: int) -> tuple[Floats, Floats]:
-    """What the pixels of frames of `size` see: how far it is, and how its surface is turned.
+    """Return depth and surface normals of the pixels of frames of `size`.
 
     depth: (views, size, size), in world units along the ray through the pixel's centre, 0 where there is nothing.
     normals: (views, size, size, 3), unit vectors in the world's axes, 0 where there is nothing.
@@ -35,7 +35,7 @@ def depth_and_normals(world: World, cameras: ArrayLike, size: int) -> tuple[Floa
 
 
 def touch(world: World, probes: NDArray[np.float32], hand: float) -> Floats:
-    """What a square probe feels at recorded poses (probes, 5): (probes, SENSORS), distances in world units.
+    """Return what a square probe feels at recorded poses (probes, 5): distances (probes, SENSORS), in world units.
 
     The probe lies across the direction in which a camera of that pose would look; its sensors, in rows from the upper
     left as pixels are, say how far the nearest surface lies ahead, REACH sides of the probe at most.
@@ -52,7 +52,7 @@ def touch(world: World, probes: NDArray[np.float32], hand: float) -> Floats:
 
 
 def feel(world: World, place: Array, direction: Array) -> float:
-    """How far the nearest surface lies from `place` (3,) in the unit `direction` (3,); infinite for none."""
+    """Return the distance of the nearest surface from `place` (3,) in the unit `direction` (3,); infinite for none."""
     geom = np.empty((1, 1), np.int32)
     distance = mujoco.mj_ray(world.model, world.data, place[:, None], direction[:, None], None, True, -1, geom)
     return distance if distance >= 0 else np.inf
@@ -61,7 +61,7 @@ def feel(world: World, place: Array, direction: Array) -> float:
 def random_probes(
     world: World, touchable: Array, hand: float, ground: float | None, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Recorded poses (PROBES, 5) just off a surface and turned towards it.
+    """Return recorded poses (PROBES, 5) just off a surface and turned towards it.
 
     touchable: points (n, 3) inside of what is to be touched, of which each probe takes one; hand: side of the probe, in
     world units; ground: height of a floor through which no probe comes, None for none.

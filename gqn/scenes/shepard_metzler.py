@@ -39,11 +39,11 @@ class ShepardMetzler(Family):
     parts: int = 5
     """Cubes of an object, at most 7."""
     cameras: Literal["sphere", "ring"] = "sphere"
-    """All round as published, or on a ring at one height: an easier world to learn."""
+    """Cameras all round as published, or on a ring at one height, which is easier to learn."""
     elevation: float = 30.0
     """Degrees above the horizon, of the ring."""
     hues: int = 0
-    """How many colours cubes may have, evenly round the circle of hues; 0 for any."""
+    """Number of colours that cubes may have, evenly round the circle of hues; 0 for any."""
 
     geometry: ClassVar[Geometry] = SHEPARD_METZLER
     hand: ClassVar[float] = 0.2
@@ -70,14 +70,14 @@ class ShepardMetzler(Family):
         return Setting(world, self.place_cameras(random), labels, positions)
 
     def object(self, random: np.random.Generator) -> tuple[Array, Array]:
-        """Centres (parts, 3), in world units, and colours (parts, 3), in [0, 1], of a random object's cubes."""
+        """Return centres (parts, 3), in world units, and colours (parts, 3), in [0, 1], of a random object's cubes."""
         cells = walk(self.parts, random)
         centre = (cells.min(axis=0) + cells.max(axis=0)) / 2
         hues = random.integers(self.hues, size=self.parts) / self.hues if self.hues else random.random(self.parts)
         return CUBE * (cells - centre), np.array([hsv_to_rgb(hue, 1, 1) for hue in hues.tolist()])
 
     def place_cameras(self, random: np.random.Generator) -> Array:
-        """Random recorded cameras (views, 5) at RADIUS from the origin, looking at it."""
+        """Return random recorded cameras (views, 5) at RADIUS from the origin, looking at it."""
         cameras = np.zeros((self.views, 5))
         cameras[:, 3] = 2 * np.pi * random.integers(TURN, size=self.views) / TURN
         if self.cameras == "ring":
@@ -90,13 +90,13 @@ class ShepardMetzler(Family):
 
 
 def cubes(positions: Array, colours: Array) -> World:
-    """The world of cubes with centres at `positions` (n, 3) and of `colours` (n, 3)."""
+    """Return the world of cubes with centres at `positions` (n, 3) and of `colours` (n, 3)."""
     model = _cubes(len(positions))
     return World(model, place_boxes(model, positions), colours, SHEPARD_METZLER.field_of_view)
 
 
 def walk(length: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Cells (length, 3) of a self-avoiding walk on the grid, uniform over all of that length."""
+    """Return the cells (length, 3) of a self-avoiding walk on the grid, uniform over all of that length."""
     while True:
         steps = STEPS[random.integers(len(STEPS), size=length - 1)]
         cells = np.concatenate([np.zeros((1, 3), np.int64), steps.cumsum(axis=0)])

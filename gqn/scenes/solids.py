@@ -26,7 +26,7 @@ SEGMENTS = 48  # round a cone or the tube of a triangle
 
 @dataclass(frozen=True)
 class Solid:
-    """A solid where it stands."""
+    """A solid: its shape, size, place, turn and colour."""
 
     shape: Shape
     size: float  # world units, about half of its extent
@@ -37,7 +37,7 @@ class Solid:
 
 @cache
 def mesh(shape: Shape) -> tuple[Array, NDArray[np.int64]]:
-    """Vertices (n, 3) and triangles (m, 3), counter-clockwise seen from outside, of a mesh shape of size 1."""
+    """Return vertices (n, 3) and triangles (m, 3), counter-clockwise from outside, of a mesh shape of size 1."""
     turn = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
     step = np.arange(SEGMENTS)
     after = (step + 1) % SEGMENTS
@@ -67,7 +67,7 @@ def mesh(shape: Shape) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _triangle() -> tuple[Array, NDArray[np.int64]]:
-    """An upright triangular torus across the y axis: three round bars, mitred where they meet."""
+    """Return an upright triangular torus across the y axis: three round bars, mitred where they meet."""
     bar, corner = 0.19, 0.89  # radius of a bar, distance of the middle of its ends from that of the triangle
     around = 2 * np.pi * np.arange(SEGMENTS // 2) / (SEGMENTS // 2)
     vertices = []
@@ -84,20 +84,20 @@ def _triangle() -> tuple[Array, NDArray[np.int64]]:
 
 
 def matrix(rotation: ArrayLike) -> Array:
-    """The rotation matrix (3, 3) of a unit quaternion (4,), w first."""
+    """Return the rotation matrix (3, 3) of a unit quaternion (4,), w first."""
     result = np.empty(9)
     mujoco.mju_quat2Mat(result, np.asarray(rotation, np.float64))
     return result.reshape(3, 3)
 
 
 def random_rotation(random: np.random.Generator) -> Array:
-    """A unit quaternion (4,), w first, of a rotation uniform over all."""
+    """Return a unit quaternion (4,), w first, of a rotation uniform over all."""
     quaternion = random.normal(size=4)
     return quaternion / np.linalg.norm(quaternion)
 
 
 def height_above_ground(shape: Shape, rotation: Array) -> float:
-    """How high the centre of a turned solid of size 1 lies when it touches the ground."""
+    """Return the height of the centre of a turned solid of size 1 that touches the ground."""
     down = -matrix(rotation)[2]  # in the axes of the solid
     if shape == "sphere":
         return BUILT_IN[shape][1][0]
@@ -113,7 +113,7 @@ def height_above_ground(shape: Shape, rotation: Array) -> float:
 
 
 def model_of(solids: Sequence[Solid], slabs: ArrayLike, group: int = 0) -> mujoco.MjModel:
-    """A model whose geoms are first fixed boxes, the rows of `slabs` (n, 6): centre and half sizes; then the solids.
+    """Return a model whose geoms are first fixed boxes, rows of `slabs` (n, 6): centre and half sizes; then the solids.
 
     group: MuJoCo's, of the slabs; that of the solids is 0.
     """
@@ -143,14 +143,14 @@ def add_slabs(spec: mujoco.MjSpec, slabs: ArrayLike, group: int) -> None:
 
 
 def posed(model: mujoco.MjModel) -> mujoco.MjData:
-    """The data of a model as it was compiled."""
+    """Return the data of a model in the pose in which it was compiled."""
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     return data
 
 
 def boxes(half_sizes: ArrayLike) -> mujoco.MjModel:
-    """A model of boxes of `half_sizes` (n, 3), in world units, that `place_boxes` puts in their places."""
+    """Return a model of boxes of `half_sizes` (n, 3), in world units, that `place_boxes` puts in their places."""
     spec = mujoco.MjSpec()
     for sizes in np.asarray(half_sizes, np.float64):
         spec.worldbody.add_body(mocap=True).add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=sizes)
@@ -158,7 +158,7 @@ def boxes(half_sizes: ArrayLike) -> mujoco.MjModel:
 
 
 def place_boxes(model: mujoco.MjModel, positions: ArrayLike) -> mujoco.MjData:
-    """The boxes of a model by `boxes` with their centres at `positions` (n, 3), along the axes of the world."""
+    """Return the data of a model by `boxes`, with the boxes' centres at `positions` (n, 3), along the world's axes."""
     data = mujoco.MjData(model)
     data.mocap_pos[:] = positions
     mujoco.mj_kinematics(model, data)

@@ -22,7 +22,7 @@ FLOORS = ("planks", "checker", "carpet", "stones")
 
 @cache
 def _pyramid(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """All texels of a pattern from the finest copy to the coarsest, (texels, 3), and where each copy begins."""
+    """Return all texels of a pattern from the finest copy to the coarsest, (texels, 3), and where each copy begins."""
     v, u = np.meshgrid(*2 * [(np.arange(TEXELS) + 0.5) / TEXELS], indexing="ij")
     levels = [PATTERNS[name](u, v)]
     for _ in range(LEVELS - 1):
@@ -34,14 +34,14 @@ def _pyramid(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @cache
 def _pyramids(names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The texels of several patterns, and where the copies of each begin, (names, LEVELS)."""
+    """Return the texels of several patterns, and where the copies of each begin, (names, LEVELS)."""
     texels, begins = zip(*map(_pyramid, names), strict=True)
     first = np.cumsum([0, *(len(pattern) for pattern in texels[:-1])])
     return np.concatenate(texels), first[:, None] + np.stack(begins)
 
 
 def tinted(name: str, colour: Sequence[float]) -> Array:
-    """Return the colour (3,), 1 the brightest, of a surface that looks, with a pattern on it, of `colour` in the mean.
+    """Return the colour (3,), 1 the brightest, of a surface whose mean under a pattern is `colour`.
 
     colour: (3,) of 255.
     """
@@ -51,7 +51,7 @@ def tinted(name: str, colour: Sequence[float]) -> Array:
 def look_up(
     names: tuple[str, ...], pattern: NDArray[np.int64], u: Array, v: Array, extent: Array
 ) -> NDArray[np.float32]:
-    """Colours (n, 3) in [0, 1] of patterns at u to the right and v downward (n,), in world units.
+    """Return colours (n, 3) in [0, 1] of patterns at u to the right and v downward (n,), in world units.
 
     pattern: (n,), which of `names`; extent: of the world that one pixel shows there (n,), in world units. KeyError for
     a name that is not in PATTERNS.

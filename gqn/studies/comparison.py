@@ -30,7 +30,7 @@ class Estimate:
 
 
 def steps_to_threshold(steps: Sequence[float], errors: Sequence[float], threshold: float) -> float:
-    """Steps until a curve first comes down to a threshold, straight between its points; infinite if it never does."""
+    """Return the steps until a curve, straight between its points, falls to a threshold; infinite for never."""
     errors = list(errors)
     for number, error in enumerate(errors):
         if error <= threshold:
@@ -42,7 +42,7 @@ def steps_to_threshold(steps: Sequence[float], errors: Sequence[float], threshol
 
 
 def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimate | None:
-    """Our median steps to a threshold over theirs, of paired seeds (n,); infinite are those of runs cut at the budget.
+    """Return our median steps to a threshold over theirs, of paired seeds (n,); infinite for runs cut at the budget.
 
     Where their median is cut, the ratio is at most ours over the budget; where ours is, at least the budget over
     theirs; None where both are. The interval takes cut runs at the budget.
@@ -62,13 +62,13 @@ def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimat
 
 
 def area(steps: ArrayLike, scores: ArrayLike) -> float:
-    """Mean of a score over the steps of a curve, straight between its points: its normalised area."""
+    """Return the mean of a score over the steps of a curve, straight between its points: its normalised area."""
     x = np.asarray(steps, float)
     return float(np.trapezoid(np.asarray(scores, float), x) / np.ptp(x))
 
 
 def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
-    """Mean of the middle half of all runs' scores; scores: those of the seeds of each task, resampled within it."""
+    """Return the mean of the middle half of all runs' scores, given for each task by seed and resampled within it."""
     samples = [np.asarray(task, float) for task in scores]
 
     def middle(*tasks: Array, axis: int = -1) -> Array:
@@ -78,7 +78,7 @@ def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
 
 
 def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> Estimate:
-    """How likely a run of ours has the higher score than one of theirs, mean over tasks; ties count half."""
+    """Return the probability that our run scores higher than theirs, mean over tasks; ties count half."""
     samples = [np.asarray(task, float) for task in (*ours, *theirs)]
 
     def better(*tasks: Array) -> float:
@@ -101,7 +101,7 @@ def spread(
 def _interval(
     samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False, vectorized: bool = False
 ) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a statistic; several samples are resampled each by itself unless paired."""
+    """Return the 95 % bootstrap interval of a statistic; samples are resampled each by itself unless paired."""
     if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
         value = float(statistic(*samples))
         return value, value

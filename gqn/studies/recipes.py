@@ -1,4 +1,4 @@
-"""Recipes for a GQN against each other at equal time: which of them learns to use its context, and how soon.
+"""Study of recipes at equal time: which of them learns to use its context, and how soon.
 
 Seconds depend on what else a machine does, steps do not. So the seconds of a step are measured once for all recipes,
 with nothing else running (`Recipes.measure`), and a recipe gets as many steps as fit in the study's minutes: its curve
@@ -47,7 +47,7 @@ class Experiment:
     every_minutes: float = 2.0
     """From one evaluation to the next."""
     evaluation: dict[str, Any] = field(default_factory=dict)
-    """How all recipes are evaluated: differences from `gqn.training.config.EvaluationConfig`."""
+    """Evaluation of all recipes: differences from `gqn.training.config.EvaluationConfig`."""
 
     def __post_init__(self) -> None:
         folders: dict[str, str] = {}
@@ -100,7 +100,7 @@ class Cell:
 
 @dataclass
 class Recipes(Study[Cell]):
-    """Which recipe learns to use its context soonest?"""
+    """Compare recipes by how soon they learn to use their context."""
 
     file: tyro.conf.Positional[Path]
     """A YAML file of `gqn.studies.recipes.Experiment`."""

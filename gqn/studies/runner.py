@@ -33,12 +33,12 @@ class StudyError(Error):
 
 
 class Study(ABC, Generic[Cell]):
-    """What is run, and how it is told: a dataclass whose fields are the options of its script.
+    """Base of all studies: a dataclass whose fields are the options of its script.
 
     Attributes:
         file: NAME.yaml of an experiment or NAME.jsonl; results, table and curves are NAME.jsonl, NAME.md and NAME.png.
         cell: The dataclass of its cells.
-        unit: What the numbers of a run's curve are.
+        unit: Unit of the numbers of a run's curve.
         tolerance: How far the curve of a run that is made again may lie from the one in the results.
     """
 
@@ -202,7 +202,7 @@ def make_again(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Mode:
-    """What to do with the chosen cells, if not to make the runs that are missing."""
+    """Modes other than making the missing runs."""
 
     again: bool = False
     """Make the chosen runs anew and compare them with the results."""

@@ -1,4 +1,4 @@
-"""What vision, touch and both tell of held-out views: one graph is trained on both, and given either or both.
+"""Study of two senses: how much vision, touch and both tell of held-out views, in one graph trained on both.
 
 Touch first learns by itself, from what a probe elsewhere feels; then the whole graph learns to render from either sense
 and from both.
@@ -58,7 +58,7 @@ class Cell:
 
 @dataclass
 class TwoSenses(Study[Cell]):
-    """What vision, touch and both tell of held-out views."""
+    """Measure how much vision, touch and both tell of held-out views."""
 
     work: tyro.conf.Positional[Path]
     """Folder for the scenes and the runs."""

@@ -21,7 +21,7 @@ class ModelConfig:
     representation_channels: int = 256
     """Channels of the representation r; of a volume, channels of each cell."""
     aggregate: Literal["sum", "mean"] = "sum"
-    """How the context views' representations become one; the paper sums."""
+    """Way in which the context views' representations become one; the paper sums."""
     normalise: bool = False
     """Layer-normalise the aggregated representation (not in the paper)."""
     hidden: int = 128
@@ -168,7 +168,7 @@ class Config:
     name: str = ""
     """Name of the run's folder. Empty: the preset's name and the first free number."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes CUDA where there is one."""
+    """Device: cpu, cuda, or auto for CUDA where there is one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """bfloat16 computes convolutions in bfloat16; auto does so where the device has instructions for it."""
     compile: bool = False

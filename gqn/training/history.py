@@ -26,7 +26,7 @@ def read_history(folder: Path) -> History:
 
 
 def sound(history: History) -> bool:
-    """Whether the last evaluation is finite and, beside the one before it, no sign of a loss that explodes."""
+    """Return whether the last losses are finite and have not exploded since the evaluation before."""
 
     def losses(report: dict[str, Any]) -> dict[str, float]:
         return {name: found["negative_elbo"] for name, found in report["tasks"].items() if found}

@@ -1,6 +1,6 @@
 """Object gain: what a network's predictions gain, where the objects are, from the context that shows them.
 
-The context gain compares with another scene's context, so that floors and walls alone make it large. Here the other
+The context gain compares with a shuffled context, so that floors and walls alone make it large. Here the other
 context is that of the scene's twin, which has the same cameras, surroundings and light and holds other objects.
 """
 

@@ -1,4 +1,4 @@
-"""What a run begins with: its scenes, its network with the weights that it starts from, its options spelled out."""
+"""Beginning of a run: its scenes, its network with the weights that it starts from, its options spelled out."""
 
 import sys
 from dataclasses import asdict, replace

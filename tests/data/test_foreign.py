@@ -54,7 +54,7 @@ def seven(cameras: np.ndarray) -> np.ndarray:
 
 
 def tuples(scenes: list[dict[str, Any]]) -> list[Any]:
-    """As wohlert's converter: bytes (views, h, w, 3) under the shape (views, 3, h, w)."""
+    """Return bytes (views, h, w, 3) under the shape (views, 3, h, w), as wohlert's converter does."""
     pairs = [decoded(scene) for scene in scenes]
     return [(frames.transpose(0, 2, 3, 1).copy().reshape(frames.shape), cameras) for frames, cameras in pairs]
 

@@ -145,7 +145,7 @@ def test_fuzz_every_sound_record_comes_back_and_every_damage_is_told(tmp_path: P
 
 
 def unzipped_part(data: bytes) -> bytes:
-    """What a gzip stream gives before its damage, byte by byte."""
+    """Return the bytes that a gzip stream gives before its damage, read byte by byte."""
     member, out = zlib.decompressobj(31), bytearray()
     for place in range(len(data)):
         if member.eof:

@@ -1,4 +1,4 @@
-"""What is told of a dataset is what is in it."""
+"""The survey of a dataset agrees with its content."""
 
 import runpy
 import sys

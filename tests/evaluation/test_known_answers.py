@@ -1,4 +1,4 @@
-"""What is published of a network, of stub networks whose answers are known."""
+"""Published measures of a network, on stub networks whose answers are known."""
 
 from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
@@ -42,7 +42,7 @@ class Stub:
         return step.canvas
 
     def __call__(self, cameras: Tensor, r: Tensor) -> Any:
-        """As `steps`, of a frame that is not seen: black."""
+        """Yield steps as `steps` does, of a frame that is not seen: black."""
         frames = torch.zeros(*cameras.shape[:2], 3, PIXELS, PIXELS)
         frames[:, :, self.channels] = r[:, None, :, :1, :1]
         return SimpleNamespace(mean=frames)
@@ -182,7 +182,7 @@ def test_hidden_parts(hues: int, near: list[int], on_the_truth: float, monkeypat
 
 
 def test_scene_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where r is shape and colour side by side, A - B + C is D; where it is the colour alone, it is A as much as D."""
+    """A - B + C is D if r is shape and colour side by side; if r is the colour alone, it is A as much as D."""
 
     def exchange(family: ShepardMetzler, random: np.random.Generator, context: int) -> ExchangeTrial:
         one, first = random.integers(200, 500, 2) / 1024

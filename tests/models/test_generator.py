@@ -30,7 +30,7 @@ def inputs(representation_grid: int = 1, queries: int = 1) -> tuple[torch.Tensor
 
 
 def step_noise(steps: int = 3) -> list[torch.Tensor]:
-    """What the generator draws after torch.manual_seed(5)."""
+    """Return the generator's prediction after torch.manual_seed(5)."""
     torch.manual_seed(5)
     return [torch.randn(2, 2, 4, 4, dtype=torch.float64) for _ in range(steps)]
 

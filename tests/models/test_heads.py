@@ -139,7 +139,7 @@ def test_a_query_counts_and_queries_do_not_meet() -> None:
 
 
 def test_a_head_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the docs: an angle with a von Mises distribution."""
+    """The head of the docs: an angle with a von Mises distribution."""
     monkeypatch.setitem(HEADS, "heading", None)  # leaves with the test
     block = next(b for b in PAGE.read_text().split("```python\n") if "class Heading" in b).partition("```")[0]
     exec(block, {"gqn": gqn, "torch": torch})

@@ -1,4 +1,4 @@
-"""What holds for every family of scenes: the same bytes from the same seed, published sizes, cameras in the room."""
+"""Properties of every family of scenes: the same bytes from the same seed, published sizes, cameras in the room."""
 
 import errno
 import json

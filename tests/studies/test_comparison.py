@@ -51,7 +51,7 @@ def test_the_ratio_is_of_medians_and_says_what_was_cut() -> None:
 
 
 def test_seeds_are_paired() -> None:
-    """Where each seed's ratio is one half, resampling seeds can't change it, however much the seeds differ."""
+    """Resampling seeds leaves the ratio at one half if each seed's is, however much the seeds differ."""
     theirs = np.geomspace(10, 1000, 11)
     found = ratio_of_steps(theirs / 2, theirs, 1e6)
     assert found is not None

@@ -89,7 +89,7 @@ def test_context_gain_tells_who_uses_the_context() -> None:
     brightness = [10, 100, 200]
     oracle = report(lambda context: context.frames[:, 0, 0, 0, 0], brightness)
     assert oracle["prior_sample"]["mse"] == pytest.approx(0, abs=1e-12)
-    # Another scene's context: 100, 200 and 10 in the place of 10, 100 and 200.
+    # Shuffled context: 100, 200 and 10 in the place of 10, 100 and 200.
     squares = [(a - b) ** 2 / 255**2 for a, b in zip(brightness, [100, 200, 10], strict=True)]
     assert oracle["shuffled_sample"]["mse"] == pytest.approx(sum(squares) / 3, rel=1e-5)
     assert oracle["context_gain_db"] > 50
@@ -136,14 +136,14 @@ def test_picture_shows_samples_and_reconstruction_apart() -> None:
     assert "reconstruction\n(saw the truth)" in titles
     assert len(images) == 3 * len(titles)
     gaps = [axes for axes in figure.axes if not axes.images]
-    assert len(gaps) == 3 * 4  # between context, truth, samples, reconstruction, another scene's context
+    assert len(gaps) == 3 * 4  # between context, truth, samples, reconstruction, shuffled context
     row = [axes.images[0].get_array()[0, 0, 0] for axes in images[: len(titles)]]
-    assert row[titles.index("mean of 4, another\nscene's context")] == pytest.approx(60 / 255)
+    assert row[titles.index("mean of 4, shuffled\ncontext")] == pytest.approx(60 / 255)
     assert row[titles.index("truth")] == row[titles.index("prior sample 1")] == 0
 
 
 def test_a_failure_of_another_process_is_raised_here_too() -> None:
-    """Or this one would go on to the next section, and take what the other says there for an answer."""
+    """An exception of one process is raised here, so that this process does not go on to the next section."""
 
     met = []
 

@@ -53,7 +53,7 @@ def history(folder: Path) -> list[dict]:
 
 
 def rendered(folder: Path) -> list[dict]:
-    """What each evaluation says of the task `render`."""
+    """Return each evaluation of the task `render`."""
     return [report["tasks"]["render"] for report in history(folder)]
 
 
@@ -420,7 +420,7 @@ def test_two_processes_train_and_one_reports(scenes: Path, tmp_path: Path) -> No
 def test_a_signal_to_all_leaves_a_checkpoint_and_resume_goes_on(
     scenes: Path, tmp_path: Path, command: list[str], number: signal.Signals
 ) -> None:
-    """As a terminal or a job scheduler sends it: to the whole group, loader workers included."""
+    """Send a signal as a terminal or a scheduler does: to the whole group, loader workers included."""
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     arguments = [*command, *options(scenes, tmp_path, "--steps", "100000", "--workers", "1")]
     with subprocess.Popen(

@@ -28,7 +28,7 @@ HELD_OUT = 2**32  # begins the seeds of held-out episodes, which no seed of trai
 
 
 class Observer(ABC):
-    """What an agent is told of the world.
+    """Interface of an observer: what an agent is told of the world.
 
     Attributes:
         space: Of gymnasium.

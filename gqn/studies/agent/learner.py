@@ -43,7 +43,7 @@ VISION: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Learning:
-    """How an agent learns, whatever it observes."""
+    """Options by which an agent learns, whatever it observes."""
 
     steps: int = 6_000
     """Moves of the arm."""

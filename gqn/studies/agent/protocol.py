@@ -45,7 +45,7 @@ class Agents(Study[Cell]):
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
     """File of the runs, which is made or gone on with."""
     observations: tuple[Observation, ...] = ("expert", "chance", "state", "pixels", "random", "layer-1", "layer-2")
-    """What agents observe; expert and chance don't learn."""
+    """Observations, a run each; expert and chance don't learn."""
     cameras: tuple[Camera, ...] = ("fixed",)
     """One camera for all episodes, or another one in each."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -55,7 +55,7 @@ class Agents(Study[Cell]):
     layer_2: str | None = None
     """Run whose representation is layer-2."""
     node: str = "arm"
-    """That representation."""
+    """Name of the representation in the run of --layer-2."""
     learning: Annotated[Learning, tyro.conf.arg(name="")] = field(default_factory=Learning)
 
     cell = Cell

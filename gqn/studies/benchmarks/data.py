@@ -151,7 +151,7 @@ def converting_memory(files: list[Path], folder: Path, options: Data) -> int:
     return most
 
 
-# What a process that is started from a larger one learns of itself: rusage would tell the larger one's memory.
+# VmHWM and not rusage: rusage of a process includes the memory of the larger one that started it.
 SAY = "; print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 
 

@@ -43,7 +43,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Task:
-    """What a process of its own measures: steps of preset `small`."""
+    """Measurement that a process of its own makes: steps of preset `small`."""
 
     pixels: int
     scenes: int

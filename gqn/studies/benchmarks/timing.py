@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class Work(NamedTuple):
-    """What a training step works on."""
+    """Sizes of a training step's work."""
 
     pixels: int
     scenes: int

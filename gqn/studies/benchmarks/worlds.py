@@ -19,11 +19,11 @@ class Scenes:
     """Time the drawing of scenes: frames a second of one core for each family, JPEG and files apart."""
 
     families: tuple[str, ...] = tuple(FAMILIES)
-    """Which to draw."""
+    """Families to draw."""
     size: int = 64
     """Height and width of the frames."""
     seconds: float = 5.0
-    """How long to draw for, for each family."""
+    """Seconds of drawing for each family."""
     dataset: int = 0
     """Also write a shepard_metzler_5_parts dataset of that many scenes, by all cores, in a temporary folder."""
     output: Path | None = None
@@ -35,7 +35,7 @@ class Arm:
     """Carry true and random answers to the arm's tasks out, and count how many succeed."""
 
     scenes: int = 500
-    """How many to draw."""
+    """Scenes to draw."""
     seed: int = 0
     """Equal seeds give equal scenes."""
     output: Path | None = None

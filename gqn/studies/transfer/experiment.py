@@ -1,4 +1,4 @@
-"""What the transfer study compares: conditions, tasks, numbers of labelled scenes, seeds."""
+"""Experiments of the transfer study: conditions, tasks, numbers of labelled scenes, seeds."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -13,16 +13,16 @@ ALL = 0  # labelled scenes: as many as there are
 
 @dataclass(frozen=True)
 class Condition:
-    """What the head of a task reads, and what it is trained on."""
+    """Condition of a run: what the head of a task reads, and what it is trained on."""
 
     sense: Literal["vision", "state"] = "vision"
     """State is all that the answers follow from: the joints and the target's place."""
     encoder: Literal["untrained", "layer 1", "autoencoder"] = "untrained"
     """Weights that the sense starts from."""
     frozen: bool = True
-    """Whether they stay."""
+    """Keep these weights as they are."""
     second: Literal["none", "other tasks", "same task", "unrelated"] = "none"
-    """What a second layer on the frozen sense was trained for before it was frozen too."""
+    """Training of a second layer on the frozen sense, before it is frozen too."""
     hidden: int = HIDDEN
     """Width of the head."""
     shuffled: Literal["nothing", "scenes", "answers"] = "nothing"
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Which cells to run and how, and which conditions to compare."""
+    """Cells to run, their options, and the conditions to compare."""
 
     conditions: dict[str, list[float]]
     """Learning rates of Adam by condition (`CONDITIONS`); several where they are tuned."""

@@ -1,4 +1,4 @@
-"""What a layer 1 holds of the arm before any task is learned: a transfer figure on one that holds nothing is void."""
+"""Probes of layer 1 before any task is learned: transfer from a layer that knows nothing of the arm is void."""
 
 from typing import Any
 

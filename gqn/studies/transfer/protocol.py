@@ -107,7 +107,7 @@ class Laboratory:
 
 @dataclass(frozen=True)
 class Exam:
-    """What a graph that learns a task answers of the held-out scenes, and how good that is."""
+    """Examination of a graph that learns a task: its answers for the held-out scenes and their errors."""
 
     laboratory: Laboratory
     graph: RecursiveGQN
@@ -190,7 +190,7 @@ def evaluating(graph: RecursiveGQN) -> Iterator[None]:
 
 @dataclass
 class Transfer(Study[Cell]):
-    """Does what one task taught make another cheaper?"""
+    """Measure whether what one task taught makes another cheaper."""
 
     file: tyro.conf.Positional[Path]
     """A YAML file of `gqn.studies.transfer.experiment.Experiment`."""

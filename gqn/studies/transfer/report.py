@@ -24,7 +24,7 @@ Pairs = dict[str, tuple[list[Line], list[Line]]]  # by task, runs of two conditi
 
 
 def report(experiment: Experiment, results: Results) -> str:
-    """All tables of an experiment in Markdown; of an unfinished one, of what is there."""
+    """Return all tables of an experiment in Markdown; of an unfinished one, those of the runs that are there."""
     parts = [f"{len(results)} of {len(experiment.cells())} runs."]
     if experiment.tuned():
         return "\n\n".join([*parts, tuning_table(experiment, results)]) + "\n"
@@ -40,19 +40,19 @@ def report(experiment: Experiment, results: Results) -> str:
 
 
 def runs_of(experiment: Experiment, results: Results, condition: str, task: str, labelled: int) -> dict[int, Line]:
-    """The runs of a condition by their seeds."""
+    """Return the runs of a condition by their seeds."""
     (rate,) = experiment.conditions[condition]
     cells = {seed: Cell(condition, task, labelled, rate, seed) for seed in experiment.seeds}
     return {seed: results[cell] for seed, cell in cells.items() if cell in results}
 
 
 def relative(run: Line) -> list[float]:
-    """The errors of a run as shares of that of an answer which looks at nothing."""
+    """Return the errors of a run as shares of the error of an answer that looks at nothing."""
     return [error / run["constant_error_cm"] for error in run["error_cm"]]
 
 
 def final_table(experiment: Experiment, results: Results, labelled: int) -> str:
-    """Interquartile means of the last errors in centimetres, over seeds, with their intervals."""
+    """Return interquartile means of the last errors in centimetres, over seeds, with their intervals."""
     rows = []
     for condition in experiment.conditions:
         cells = []
@@ -75,7 +75,7 @@ def final_table(experiment: Experiment, results: Results, labelled: int) -> str:
 
 
 def comparison(experiment: Experiment, results: Results, ours: str, theirs: str, labelled: int) -> str:
-    """Ratios of steps to each threshold, and what holds of both over all tasks."""
+    """Return the ratios of steps to each threshold by task, and the comparison over all tasks."""
     budget = experiment.pauses[-1]
     pairs: Pairs = {}
     for task in experiment.tasks:
@@ -103,7 +103,7 @@ def comparison(experiment: Experiment, results: Results, ours: str, theirs: str,
 
 
 def overall(ours: str, theirs: str, pairs: Pairs) -> str:
-    """Areas and last scores over all tasks; a score is 1 minus the relative error."""
+    """Return areas and last scores over all tasks; a score is 1 minus the relative error."""
     measures: dict[str, Measure] = {
         "normalised area under the curve": lambda run: area(run["steps"], 1 - np.array(relative(run))),
         "last score": lambda run: 1 - relative(run)[-1],
@@ -117,7 +117,7 @@ def overall(ours: str, theirs: str, pairs: Pairs) -> str:
 
 
 def costs(ours: str, theirs: str, pairs: Pairs, experiment: Experiment) -> str:
-    """Seconds of a step, of what came before the task, and after how many tasks that has paid."""
+    """Return the seconds of a step and of the training before the task, and after how many tasks that has paid."""
     every = [[run for both in pairs.values() for run in both[side]] for side in (0, 1)]
     step = [float(np.median([run["seconds"] / run["steps"][-1] for run in runs])) for runs in every]
     before = [float(np.median([run["pretraining_seconds"] for run in runs])) for runs in every]
@@ -130,7 +130,7 @@ def costs(ours: str, theirs: str, pairs: Pairs, experiment: Experiment) -> str:
 
 
 def charged(pairs: Pairs, step: Sequence[float], before: Sequence[float], experiment: Experiment) -> str:
-    """The ratio of seconds to the lowest threshold that both reach, with what came before left out and charged."""
+    """Return the ratio of seconds to the lowest threshold that both reach, without and with the training before."""
     rows = []
     for task, both in pairs.items():
         for threshold in sorted(experiment.thresholds):
@@ -157,7 +157,7 @@ def charged(pairs: Pairs, step: Sequence[float], before: Sequence[float], experi
 
 
 def tuning_table(experiment: Experiment, results: Results) -> str:
-    """Normalised areas by learning rate, mean over tasks and seeds."""
+    """Return normalised areas by learning rate, mean over tasks and seeds."""
     rows = []
     for condition, rates in experiment.conditions.items():
         for rate in rates:
@@ -169,8 +169,9 @@ def tuning_table(experiment: Experiment, results: Results) -> str:
 
 
 def curves(experiment: Experiment, results: Results) -> Figure:
-    """Relative errors by task, interquartile means over seeds with their intervals: against the steps, or the last ones
-    against the number of labelled scenes where there are several.
+    """Return the figure of relative errors by task, interquartile means over seeds with their intervals.
+
+    They stand against the steps, or the last ones against the number of labelled scenes where there are several.
     """
     several = len(experiment.labelled) > 1
     found: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}

@@ -196,7 +196,7 @@ class Workbench:
             return None
         key = condition.encoder, seed if condition.encoder == "untrained" else -1, id(scenes)
         if key not in self._features:
-            # An untrained encoder's serve one seed, and are large.
+            # An untrained encoder's features serve one seed only, and are large: they are not kept.
             self._features = {k: v for k, v in self._features.items() if k[1] in (-1, seed)}
             graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
             graph.freeze()

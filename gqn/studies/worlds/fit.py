@@ -24,7 +24,7 @@ class Fit:
 
     @property
     def error(self) -> float:
-        """Root of the mean squared error, of 255, over the pixels that count."""
+        """Root mean squared error over the pixels that count, in levels of 0 to 255."""
         apart = self.genuine.astype(float) - self.drawn
         return float(np.sqrt((apart**2)[:, self.counted].mean()))
 

@@ -102,7 +102,7 @@ def fit_maze(frames: Frames, cameras: Array) -> Fit:
 
 
 def _rooms(open_cells: NDArray[np.bool_], floors: Array) -> NDArray[np.int64]:
-    """The number of the room to which each cell belongs, 0 for none: what is open, touches, and has another floor."""
+    """Return the number of each cell's room, 0 for none: open cells that touch and have another floor."""
     orange = np.abs(floors - CORRIDOR[1][1]).max(axis=-1) < 40
     apart, count = extra("scipy.ndimage").label(open_cells & ~orange & np.isfinite(floors[..., 0]))
     large = [number for number in range(1, count + 1) if (apart == number).sum() >= SMALLEST]

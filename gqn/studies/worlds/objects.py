@@ -90,7 +90,7 @@ def fit_object(frames: Frames, cameras: Array, cells: Array) -> Fit:
 
 
 def _overlap(masks: NDArray[np.bool_], cells: Array, cameras: Array, size: int, field: float, cube: float) -> float:
-    """Intersection over union of the silhouettes of cubes of an edge of `cube` at `cells` (n, 3) and of masks."""
+    """Return intersection over union of masks and the silhouettes of cubes of edge `cube` at `cells` (n, 3)."""
     model = boxes(np.full((len(cells), 3), cube / 2))
     data = place_boxes(model, cube * (cells - [0, 0, LOW]))
     shown = trace(World(model, data, np.ones((len(cells), 3)), field), cameras, size).geom != BACKGROUND

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sight:
-    """What a person sees of a room: where a fit begins."""
+    """A room as a person describes it, from which a fit begins."""
 
     wall: str
     wall_colour: tuple[float, float, float]

@@ -74,7 +74,7 @@ def _objects(converted: Path, count: int) -> list[Fit]:
 
 
 def _sheet(worlds: list[list[Fit]], across: int = 5, side: int = 128) -> np.ndarray:
-    """Rows of one genuine frame of each scene, and below them what was drawn after it."""
+    """Return rows of one genuine frame of each scene, and below them the frames drawn after them."""
     rows = []
     for fits in worlds:
         for kind in ("genuine", "drawn"):
@@ -85,6 +85,6 @@ def _sheet(worlds: list[list[Fit]], across: int = 5, side: int = 128) -> np.ndar
 
 
 def _larger(frame: np.ndarray, side: int) -> np.ndarray:
-    """The frame (h, w, 3) in squares, side pixels wide."""
+    """Return a frame (h, w, 3) enlarged to `side` pixels."""
     index = np.arange(side) * len(frame) // side
     return frame[index][:, index]

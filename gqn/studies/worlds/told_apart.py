@@ -1,4 +1,4 @@
-"""Whether a classifier tells genuine frames from drawn ones that stand at the same cameras, and by what."""
+"""Classifier of genuine and drawn frames from the same cameras: how often it tells them apart, and by what."""
 
 from itertools import pairwise
 from typing import Any
