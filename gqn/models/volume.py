@@ -11,9 +11,11 @@ cell: x and channel together first, then y and z.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
@@ -21,7 +23,8 @@ from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
 SIDE = 24  # cells along an edge of the cube
-WIDTH = 16  # channels of the convolutions in space
+WIDTH = 24  # channels of the convolutions in space
+LEVELS = 2  # sizes of cells, each twice the one before, beside the cells' own, that convolutions in space see
 INNER, OUTER = 28, 4  # places of a ray in the world, and beyond it
 WORLD = 0.8  # of the cube's half edge, which the world takes; the rest is for what lies beyond
 FEATURES = 8  # channels of what a ray gathers beside the colours
@@ -29,6 +32,7 @@ FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
 RADIUS = 0.6  # world units: theirs too
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
+ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
@@ -68,10 +72,10 @@ class VolumeEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        if channels <= frame_channels or side % 2 or pixels % 4:
+        if channels <= frame_channels or side % 4 or pixels % 4:
             raise Error(
                 f"{channels} channels, {side} cells a side and {pixels} pixels: a volume needs more channels than the "
-                f"{frame_channels} of the frame, an even side and a multiple of 4 pixels"
+                f"{frame_channels} of the frame, and multiples of 4 for the other two"
             )
         learned = channels - frame_channels
         x, y, z = centre
@@ -151,12 +155,8 @@ class LookThrough(nn.Module):
         self.volume, self.pixels, self.colours = volume, pixels, frame_channels
         self.channels = frame_channels + features + 1
         stride = pixels // grid
-        # A convolution over three axes is one over two of a slice beside its neighbours.
-        self.first = nn.Conv2d(3 * (volume.channels + 3), width, 3, padding=1)
-        self.second = nn.Conv2d(3 * width, width, 3, padding=1)
-        self.down = nn.Conv2d(2 * width, 2 * width, 2, stride=2)
-        self.middle = nn.Conv2d(6 * width, 2 * width, 3, padding=1)
-        self.up = nn.ConvTranspose2d(2 * width, 2 * width, 2, stride=2)
+        self.first = ConvSpace(volume.channels + 3, width)
+        self.rest = Pyramid(width, LEVELS)
         self.last = nn.Conv2d(width, self.channels, 1)  # density, colours, features
         nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
@@ -176,12 +176,7 @@ class LookThrough(nn.Module):
         place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=1).expand(b, s, 3, s, s)
         # Of the same size as the places.
         slices = torch.cat([2 * mean, 6 * deviation - 1, share, place], dim=2)  # (b, x, c, y, z)
-        fine = normed(self.first(with_neighbours(slices))).relu()
-        inner = normed(self.second(with_neighbours(fine.unflatten(0, (b, s))))).relu()
-        coarse = normed(self.down(fine.unflatten(0, (b * s // 2, 2)).flatten(1, 2))).relu()
-        coarse = normed(self.middle(with_neighbours(coarse.unflatten(0, (b, s // 2))))).relu()
-        inner = inner + self.up(coarse).unflatten(1, (2, -1)).flatten(0, 1)
-        found = self.last((fine + inner).relu()).to(r.dtype)
+        found = self.last(self.rest(self.first(slices)).flatten(0, 1)).to(r.dtype)
         density, colours, features = found.split([1, self.colours, self.channels - self.colours - 1], dim=1)
         colours = colours + mean[:, :, : self.colours].flatten(0, 1)
         cells = torch.cat([F.softplus(5 * density - 2), colours, features], dim=1)
@@ -195,34 +190,107 @@ class LookThrough(nn.Module):
         share of the ray.
         """
         volume, pixels = self.volume, self.pixels
-        position, forward, right, up = (axis[:, :, None, None, None] for axis in camera_axes(cameras))
-        across = half_width(volume.field_of_view) * cell_axis(pixels, cameras)
-        rays = (forward + across[:, None, None] * right - across[:, None, None, None] * up) / volume.radius
-        start = (position - centre_of(volume, cameras)) / volume.radius  # (b, q, 1, 1, 1, 3)
+        position, forward, right, up = (axis[:, :, None, None] for axis in camera_axes(cameras))
+        across = half_width(volume.field_of_view) * cell_axis(pixels, cameras)[:, None]
+        rays = (forward + across * right - across[:, None] * up) / volume.radius  # (b, q, pixels, pixels, 3)
+        start = (position - centre_of(volume, cameras)) / volume.radius
         enter, leave = crossed(start, rays)
-        steps = torch.arange(INNER, device=cameras.device)[:, None]
+        length = rays.norm(dim=-1, keepdim=True)
+        spacing = (leave - enter) / INNER
         # One shift a ray, so that its places keep their distance.
         shift = torch.rand_like(enter) if self.training else 0.5
-        inner = enter + (leave - enter) * (steps + shift) / INNER
-        beyond = (2.0 ** torch.arange(OUTER, device=cameras.device) - 0.6)[:, None] / rays.norm(dim=-1, keepdim=True)
-        depth = torch.cat([inner, leave + beyond], dim=-2).to(cameras.dtype)
-        cell = ((contract(start + depth * rays) + 1) * (volume.side / 2)).long().clamp(0, volume.side - 1)
-        lengths = torch.diff(depth[..., 0], append=depth[..., -1:, 0] + 1) * rays.norm(dim=-1)
-        x, y, z = cell.unbind(dim=-1)
-        return (x * volume.side + y) * volume.side + z, lengths * (WORLD * volume.side / 2)
+        inner = enter + spacing * (torch.arange(INNER, device=cameras.device) + shift)
+        beyond = 2.0 ** torch.arange(OUTER, device=cameras.device)
+        outer = leave + (beyond - 0.6) / length
+        index = torch.zeros(1, dtype=torch.int32, device=cameras.device)
+        for axis in range(3):  # not all at once, which would take three times the memory
+            first, slope = start[..., axis, None], rays[..., axis, None]
+            place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
+            cell = place.add_(1).mul_(volume.side / 2).clamp_(0, volume.side - 1).int()
+            index = index * volume.side + cell
+        lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
+        return index, lengths * (WORLD * volume.side / 2)
 
     def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
         """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
         b, places = len(cells), index.shape[-1]
-        first = cells.shape[1] * torch.arange(b, device=cells.device)[:, None]
-        read = cells.flatten(0, 1).index_select(0, (index.flatten(1) + first).flatten())
-        read = read.view(-1, self.pixels, self.pixels, places, cells.shape[-1])
-        thickness = read[..., 0] * lengths.flatten(0, 1)
-        thickness = torch.cat([thickness[..., :-1], torch.full_like(thickness[..., :1], OPAQUE)], dim=-1)
-        light = (thickness - thickness.cumsum(dim=-1)).exp() * (1 - (-thickness).exp())  # (b * q, h, w, places)
-        pictures = torch.einsum("nhwd,nhwdc->nchw", light, read[..., 1:])
+        scene = cells.shape[1] * torch.arange(b, device=cells.device, dtype=index.dtype)
+        index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' cells, a row a ray
+        density, values = cells.flatten(0, 1).split([1, cells.shape[2] - 1], dim=1)
+        thickness = density.flatten().index_select(0, index.flatten()).view_as(index) * lengths.view_as(index)
+        thickness = torch.cat([thickness[:, :-1], torch.full_like(thickness[:, :1], OPAQUE)], dim=1)
+        light = (thickness - thickness.cumsum(dim=1)).exp() * (1 - (-thickness).exp())
         depth = light @ torch.linspace(0, 1, places, device=light.device, dtype=light.dtype)
-        return torch.cat([pictures, depth[:, None]], dim=1)
+        pictures = torch.cat([WeightedSum.apply(values, light, index), depth[:, None].to(values.dtype)], dim=1)
+        return pictures.unflatten(0, (-1, self.pixels, self.pixels)).permute(0, 3, 1, 2)
+
+
+class WeightedSum(torch.autograd.Function):
+    """Sums of rows of a table, weighted: out[n] = sum over p of weights[n, p] * table[index[n, p]].
+
+    table (m, c), weights (n, p) and index (n, p) give (n, c). The same as `F.embedding_bag` in mode "sum", whose
+    gradients take ten times as long as here, where no product of all rows and channels is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, table: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(table, weights, index)
+        return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        table, weights, index = ctx.saved_tensors
+        columns = table.t().contiguous()
+        of_columns, of_weights = torch.zeros_like(columns), torch.zeros_like(weights)
+        # Parts that stay in a processor's cache.
+        for rows in torch.arange(len(index), device=index.device).split(ROWS):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            at = index[part].flatten()
+            for column, of_column, slope in zip(columns, of_columns, gradient[part].t()[..., None], strict=True):
+                of_column.index_add_(0, at, (weights[part] * slope).flatten())
+                of_weights[part].addcmul_(column.index_select(0, at).view_as(weights[part]), slope)
+        return of_columns.t(), of_weights, None
+
+
+class ConvSpace(nn.Module):
+    """A convolution of 3 x 3 x 3 cells, normalised over the channels, and a ReLU.
+
+    Maps slices (b, x, in_channels, y, z) to (b, x, out_channels, y, z). It is one over y and z of a slice beside its
+    neighbours, which is faster on a CPU than one over three axes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3 * in_channels, out_channels, 3, padding=1)
+
+    def forward(self, slices: Tensor) -> Tensor:
+        return normed(self.conv(with_neighbours(slices))).relu().unflatten(0, (len(slices), -1))
+
+
+class Pyramid(nn.Module):
+    """Convolutions in space at several sizes: cells, cells of twice the edge, and so on, added up.
+
+    Maps slices (b, x, width, y, z) to the same. levels: sizes below this one, each with twice the channels.
+    """
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__()
+        self.conv = ConvSpace(width, width)
+        self.below: Pyramid | None = None
+        if levels:
+            self.down = nn.Conv2d(2 * width, 2 * width, 2, stride=2)  # of pairs of slices
+            self.below = Pyramid(2 * width, levels - 1)
+            self.up = nn.ConvTranspose2d(2 * width, 2 * width, 2, stride=2)  # to pairs of slices
+
+    def forward(self, slices: Tensor) -> Tensor:
+        found = slices + self.conv(slices)
+        if self.below is None:
+            return found
+        pairs = slices.unflatten(1, (-1, 2)).flatten(2, 3)
+        coarse = normed(self.down(pairs.flatten(0, 1))).relu().unflatten(0, pairs.shape[:2])
+        up = self.up(self.below(coarse).flatten(0, 1)).unflatten(0, pairs.shape[:2])
+        return found + up.unflatten(2, (2, -1)).flatten(1, 2)
 
 
 class Painter(nn.Module):
@@ -273,17 +341,16 @@ def with_neighbours(slices: Tensor) -> Tensor:
 def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
     """Return where rays enter and leave the cube of half edge 1 round the origin, in their lengths, (..., 1) each.
 
-    A ray that misses the cube gets its stretch nearest to the middle; none begins before NEAR.
+    A ray that misses the cube does both where it is nearest to the middle; none begins before NEAR.
     """
     slope = 1 / torch.where(rays.abs() < 1e-6, 1e-6, rays)
     first, second = (-1 - start) * slope, (1 - start) * slope
     enter = torch.minimum(first, second).amax(dim=-1, keepdim=True).clamp(min=NEAR)
     leave = torch.maximum(first, second).amin(dim=-1, keepdim=True)
-    length = rays.norm(dim=-1, keepdim=True)
-    middle = -(start * rays).sum(dim=-1, keepdim=True) / length.square()
+    middle = -(start * rays).sum(dim=-1, keepdim=True) / rays.square().sum(dim=-1, keepdim=True)
     missed = leave <= enter
-    enter = torch.where(missed, (middle - 0.5 / length).clamp(min=NEAR), enter)
-    return enter, torch.where(missed, torch.maximum(middle + 0.5 / length, enter + 0.1 / length), leave)
+    middle = middle.clamp(min=NEAR)
+    return torch.where(missed, middle, enter), torch.where(missed, middle, leave)
 
 
 def contract(place: Tensor) -> Tensor:

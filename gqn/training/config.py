@@ -43,7 +43,7 @@ class ModelConfig:
     radius: float | None = None
     """Half an edge, in world units, of the cube that a volume covers. Not given: what the description says."""
     side: int = 24
-    """Cells of a volume along an edge, even."""
+    """Cells of a volume along an edge, a multiple of 4."""
     activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
