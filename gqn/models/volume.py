@@ -25,7 +25,7 @@ from gqn.models.outputs import Volume
 SIDE = 24  # cells along an edge of the cube
 WIDTH = 24  # channels of the convolutions in space
 LEVELS = 2  # sizes of cells, each twice the one before, beside the cells' own, that convolutions in space see
-INNER, OUTER = 28, 4  # places of a ray in the world, and beyond it
+OUTER = 4  # places of a ray beyond the world
 WORLD = 0.8  # of the cube's half edge, which the world takes; the rest is for what lies beyond
 FEATURES = 8  # channels of what a ray gathers beside the colours
 FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
@@ -153,6 +153,7 @@ class LookThrough(nn.Module):
         super().__init__()
         check_cameras(cameras)
         self.volume, self.pixels, self.colours = volume, pixels, frame_channels
+        self.inner = round(1.2 * volume.side)  # places of a ray in the world
         self.channels = frame_channels + features + 1
         stride = pixels // grid
         self.first = ConvSpace(volume.channels + 3, width)
@@ -196,10 +197,10 @@ class LookThrough(nn.Module):
         start = (position - centre_of(volume, cameras)) / volume.radius
         enter, leave = crossed(start, rays)
         length = rays.norm(dim=-1, keepdim=True)
-        spacing = (leave - enter) / INNER
+        spacing = (leave - enter) / self.inner
         # One shift a ray, so that its places keep their distance.
         shift = torch.rand_like(enter) if self.training else 0.5
-        inner = enter + spacing * (torch.arange(INNER, device=cameras.device) + shift)
+        inner = enter + spacing * (torch.arange(self.inner, device=cameras.device) + shift)
         beyond = 2.0 ** torch.arange(OUTER, device=cameras.device)
         outer = leave + (beyond - 0.6) / length
         index = torch.zeros(1, dtype=torch.int32, device=cameras.device)

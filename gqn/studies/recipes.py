@@ -227,6 +227,8 @@ class Recipes(Study[Cell]):
                     f"minutes to a gain of {USED:g} dB": ", ".join(NONE if m is None else f"{m:.0f}" for m in soon),
                 }
             )
+            if "object_gain_db" in last[0]:
+                rows[-1]["object gain (dB)"] = spread([report["object_gain_db"] for report in last])
         return table(list(rows[0]), [list(row.values()) for row in rows]) + "\n"
 
     def figure(self, known: dict[Cell, Line]) -> Figure:
@@ -241,13 +243,15 @@ class Recipes(Study[Cell]):
 
 
 def point(report: dict[str, Any], seconds: float) -> dict[str, float]:
-    """Return what a line keeps of one evaluation."""
+    """Return what a line keeps of one evaluation; of scenes with twins the object gain too."""
     found = report["tasks"]["render"]
+    objects = {"object_gain_db": found["objects"]["gain_db"]} if "objects" in found else {}
     return {
         "minutes": round(report["step"] * seconds / 60, 3),
         "step": report["step"],
         **{key: found[key] for key in ("context_gain_db", "negative_elbo_above_floor", "kl", "sigma")},
         **{key: found[key]["psnr_db"] for key in ("reconstruction", "prior_sample", "prior_mean", "mean_image")},
+        **objects,
     }
 
 

@@ -14,7 +14,6 @@ from gqn.models.outputs import Volume
 from gqn.models.senses import Sense
 from gqn.models.volume import (
     FIELD_OF_VIEW,
-    INNER,
     NEAR,
     OPAQUE,
     OUTER,
@@ -145,7 +144,7 @@ def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> Non
 def test_rays_pass_the_cells_that_lie_on_them() -> None:
     network = look()
     index, lengths = network.passed(vectors()[None])
-    assert index.shape == lengths.shape == (1, 3, PIXELS, PIXELS, INNER + OUTER)
+    assert index.shape == lengths.shape == (1, 3, PIXELS, PIXELS, network.inner + OUTER)
     assert (lengths >= 0).all()
     centres = cell_centres(VOLUME, vectors()).numpy()
     half = np.tan(np.deg2rad(FIELD_OF_VIEW / 2))
@@ -154,7 +153,7 @@ def test_rays_pass_the_cells_that_lie_on_them() -> None:
         for row, column in ((0, 0), (PIXELS // 2, PIXELS // 3), (PIXELS - 1, 1)):
             x, y = 2 * (column + 0.5) / PIXELS - 1, 1 - 2 * (row + 0.5) / PIXELS
             ray = forward + half * (x * right + y * up)
-            cells = index[0, camera, row, column, :INNER].numpy()
+            cells = index[0, camera, row, column, :network.inner].numpy()
             # Of those in the world: beyond it cells are larger.
             cells = cells[np.abs(centres[cells] - VOLUME.centre).max(axis=-1) < VOLUME.radius - edge]
             assert len(cells) > 3 or row != PIXELS // 2  # in the corners of the frame a ray just grazes the world
@@ -186,10 +185,10 @@ def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
         for number, (cell, length) in enumerate(
             zip(index[scene, query, row, column], lengths[scene, query, row, column], strict=True)
         ):
-            last = number == INNER + OUTER - 1
+            last = number == network.inner + OUTER - 1
             kept = math.exp(-OPAQUE if last else -float(cells[scene, cell, 0] * length))
             found += light * (1 - kept) * cells[scene, cell, 1:]
-            depth += light * (1 - kept) * number / (INNER + OUTER - 1)
+            depth += light * (1 - kept) * number / (network.inner + OUTER - 1)
             light *= kept
         seen = pictures[3 * scene + query, :, row, column]
         torch.testing.assert_close(seen[:-1], found)
