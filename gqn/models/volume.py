@@ -245,8 +245,8 @@ class WeightedSum(torch.autograd.Function):
         columns = table.t().contiguous()
         of_columns, of_weights = torch.zeros_like(columns), torch.zeros_like(weights)
         # Parts that stay in a processor's cache.
-        for rows in torch.arange(len(index), device=index.device).split(ROWS):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        for first in range(0, len(index), ROWS):
+            part = slice(first, first + ROWS)
             at = index[part].flatten()
             for column, of_column, slope in zip(columns, of_columns, gradient[part].t()[..., None], strict=True):
                 of_column.index_add_(0, at, (weights[part] * slope).flatten())

@@ -153,7 +153,7 @@ def test_rays_pass_the_cells_that_lie_on_them() -> None:
         for row, column in ((0, 0), (PIXELS // 2, PIXELS // 3), (PIXELS - 1, 1)):
             x, y = 2 * (column + 0.5) / PIXELS - 1, 1 - 2 * (row + 0.5) / PIXELS
             ray = forward + half * (x * right + y * up)
-            cells = index[0, camera, row, column, :network.inner].numpy()
+            cells = index[0, camera, row, column, : network.inner].numpy()
             # Of those in the world: beyond it cells are larger.
             cells = cells[np.abs(centres[cells] - VOLUME.centre).max(axis=-1) < VOLUME.radius - edge]
             assert len(cells) > 3 or row != PIXELS // 2  # in the corners of the frame a ray just grazes the world
