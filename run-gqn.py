@@ -27,7 +27,8 @@ from gqn.core.extras import import_own
 from gqn.data.prepare import made_scenes
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
-from gqn.training.trainer import METRICS, train
+from gqn.training.history import METRICS
+from gqn.training.trainer import train
 
 
 @dataclass(frozen=True)

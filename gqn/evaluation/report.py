@@ -56,7 +56,7 @@ from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
 from gqn.training.logs import Logs
-from gqn.training.trainer import computes_in_bfloat16
+from gqn.training.setup import computes_in_bfloat16
 from gqn.training.validation import mean_image, scalars
 
 RESULTS = "evaluation.json"

@@ -29,7 +29,8 @@ from gqn.studies.comparison import spread
 from gqn.studies.runner import Line, Study, StudyError, choose, read_experiment
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
-from gqn.training.trainer import METRICS, Trainer, train
+from gqn.training.history import METRICS
+from gqn.training.trainer import Trainer, train
 
 WARM_UP, TIMED = 4, 12  # steps before, and of, the measurement
 USED = 1.0  # dB of context gain from which the context counts as used
@@ -142,11 +143,11 @@ class Recipes(Study[Cell]):
             for name in self.plan.recipes:
                 config = replace(self.plan.configuration(name), data=self.dataset, runs=work, name=slug(name))
                 trainer = Trainer(config, Path(work) / slug(name), group)
-                parallel, times = trainer.parallel(), []
+                times = []
                 for step in range(WARM_UP + TIMED):
                     batch = trainer.batches[step].to(group.device)
                     begun = time.perf_counter()
-                    trainer.learn(parallel, batch).tolist()
+                    trainer.learner.step(batch, step, step).tolist()
                     times.append(time.perf_counter() - begun)
                 found[name] = round(statistics.fmean(times[WARM_UP:]), 4)
             write_json(self.file.with_suffix(".seconds.json"), {**provenance(group), "seconds_a_step": found})

@@ -27,7 +27,8 @@ from gqn.models.losses import log_likelihood
 from gqn.studies.runner import Line, Study
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config
-from gqn.training.trainer import METRICS, train
+from gqn.training.history import METRICS
+from gqn.training.trainer import train
 from gqn.training.validation import mean_image
 
 GRAPH = Path(__file__).resolve().parents[2] / "diagrams/graphs/two-senses.yaml"

@@ -10,7 +10,7 @@ from gqn.training.folder import TrainingError
 
 
 class Losses:
-    """Means of what `Trainer.learn` returns, gathered on the device and read only when they are asked for."""
+    """Means of what `Learner.step` returns, gathered on the device and read only when they are asked for."""
 
     def __init__(self, group: Processes, names: tuple[str, ...]) -> None:
         self.group, self.names = group, names

@@ -1,18 +1,14 @@
-"""The training loop: batches, losses, gradients, weights; and every so often a log, an evaluation and a checkpoint."""
+"""The training loop: batches and steps, and every so often a log, an evaluation and a checkpoint."""
 
-import copy
-import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from gqn.core.checked import checked
@@ -22,23 +18,19 @@ from gqn.core.files import whole_file, write_json
 from gqn.core.modes import evaluating
 from gqn.core.provenance import provenance
 from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
-from gqn.core.views import Batch
 from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.loading import loading
 from gqn.figures import predictions as plots
 from gqn.models.graph import RecursiveGQN
-from gqn.models.heads import Render
-from gqn.models.losses import averaging_decay, likelihood_floor
 from gqn.training import checkpoint
 from gqn.training.config import Config, to_dict
 from gqn.training.folder import TrainingError, run_folder
 from gqn.training.history import METRICS, read_history, sound
+from gqn.training.learner import Learner
 from gqn.training.logs import Logs
 from gqn.training.losses import Losses
-from gqn.training.muon import Muon
 from gqn.training.nodes import encode_scenes
-from gqn.training.objective import Objective
 from gqn.training.objects import object_gain
 from gqn.training.setup import (
     asked_by,
@@ -50,7 +42,7 @@ from gqn.training.setup import (
     open_twins,
     resolved,
 )
-from gqn.training.validation import evaluate, head_of, mean_image, rendering, scalars
+from gqn.training.validation import evaluate, mean_image, rendering, scalars
 
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
@@ -117,8 +109,8 @@ class Trainer:
             .to(memory_format=torch.channels_last)
             .train()
         )
-        self.tasks = chosen_tasks(self.network, config.graph.tasks)
-        self.asked = asked_by(self.network, self.tasks)
+        tasks = chosen_tasks(self.network, config.graph.tasks)
+        self.asked = asked_by(self.network, tasks)
         if dataset is not None:
             self.scenes, self.held_out, self.evaluated_on = open_scenes(config, dataset, self.asked, warn=group.leads)
         else:
@@ -145,24 +137,15 @@ class Trainer:
             )
         self.images = rendering(self.network, self.asked)
         self.baseline = mean_image(self.scenes) if self.images else None
-        self.floors = {task: head_of(self.network, task).floor() for task in self.tasks}
 
         self.network.to(group.device)
-        self.ema = copy.deepcopy(self.network)
-        learning = [weight for weight in self.network.parameters() if weight.requires_grad]
-        decay = config.training.weight_decay
-        self.optimizer: torch.optim.Optimizer = (
-            Muon(learning, weight_decay=decay)
-            if config.training.optimizer == "muon"
-            else torch.optim.AdamW(learning, weight_decay=decay, fused=True)
-        )
+        self.learner = Learner(self.network, self.asked, config, group, bfloat16=self.bfloat16)
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
         if saved is not None:
             self.restore(saved)
         self.saved_step = self.step
         self.clock = self.seconds  # of the schedules: the leading process's seconds, on all of them
-        self.sigma = config.training.sigma
         self.about = self.circumstances()
 
     def train(self) -> Path:
@@ -178,10 +161,9 @@ class Trainer:
             raise TrainingError(
                 f"{self.folder} has had its {config.training.minutes:g} minutes: ask for more with --minutes"
             )
-        parallel = self.parallel()
         pin_memory = group.device.type == "cuda"
         loader = loading(self.batches, range(self.step, steps), workers=config.workers, pin_memory=pin_memory)
-        losses = Losses(group, self.names)
+        losses = Losses(group, self.learner.names)
         if group.leads:
             print(
                 f"{self.folder}: {self.about['parameters']:,} parameters, {self.about['precision']} on "
@@ -201,7 +183,7 @@ class Trainer:
                 return self.folder
             begun = time.monotonic() - self.seconds
             for batch in batches:
-                losses.add(self.learn(parallel, batch.to(group.device)))
+                losses.add(self.learner.step(batch.to(group.device), self.step, self.position()))
                 self.step += 1
                 self.seconds = time.monotonic() - begun
                 bar.update()
@@ -231,48 +213,6 @@ class Trainer:
         at_end = self.step >= self.config.training.steps
         return self.step > 0 and (at_end or self.step % self.config.evaluation.eval_every == 0)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of what `learn` returns: of each task its loss above the floor, whether it was asked, and its KL."""
-        return (*(name for task in self.tasks for name in (task, f"{task} asked", f"{task} kl")), "gradient_norm")
-
-    def parallel(self) -> nn.Module:
-        """Return the objective as `loss` calls it, on several processes with gradients averaged over them."""
-        objective: nn.Module = Objective(self.network, residual_weights=self.config.training.residual_weights)
-        if self.config.compile:
-            if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
-                raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
-            objective = cast(nn.Module, torch.compile(objective))
-        # With several senses or tasks, what a batch asks and what is known of it decide which weights a step uses.
-        partial = len(self.asked.senses) + len(self.asked.tasks) > 2
-        return self.group.parallel(objective, partial=partial)
-
-    def learn(self, parallel: nn.Module, batch: Batch) -> Tensor:
-        """Take one training step and return what `names` says."""
-        settings = self.config.training
-        # Noise follows from the seed, the step and the rank alone, so that a resumed run draws the same.
-        torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * self.group.count + self.group.rank) % 2**63)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.learning_rate_at(self.step, self.position())
-        self.set_sigma(settings.sigma_at(self.position()))
-
-        # Accumulate gradients.
-        self.optimizer.zero_grad()
-        found = torch.zeros(len(self.names) - 1, device=self.group.device)
-        parts = batch.parts(settings.gradient_accumulation_steps)
-        for number, part in enumerate(parts, start=1):
-            # Gradients of several processes are averaged once, with those of the last part.
-            with nullcontext() if number == len(parts) else self.group.apart(parallel):
-                loss, values = self.loss(parallel, part)
-                (loss / len(parts)).backward()
-            found += torch.stack(values).detach() / len(parts)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_grad_norm or float("inf"))
-
-        # Update weights and their EMA.
-        self.optimizer.step()
-        update_ema(self.ema, self.network, averaging_decay(self.step, settings.ema_decay))
-        return torch.cat([found, norm.detach()[None]])
-
     def position(self) -> float:
         """Return how far the schedules are, in steps: by the steps taken or by the minutes used, whichever is further.
 
@@ -281,32 +221,10 @@ class Trainer:
         steps, limit = self.config.training.steps, 60 * self.config.training.minutes
         return max(self.step, steps * min(1.0, self.clock / limit)) if limit else self.step
 
-    def set_sigma(self, sigma: float) -> None:
-        """Set the standard deviation of the pixels of all tasks that render and learn."""
-        self.sigma = sigma
-        for task in self.tasks:
-            head = head_of(self.network, task)
-            if isinstance(head, Render) and not self.network.spec[task].frozen:
-                head.sigma.fill_(sigma)
-                self.floors[task] = likelihood_floor(sigma, head.pixels)
-
-    def loss(self, parallel: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Return the sum of the tasks' losses by their weights, and what `names` says but for the gradient's norm."""
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
-            found, nothing = parallel(batch)
-        zero = torch.zeros((), device=self.group.device)
-        total, values = zero if nothing is None else nothing, []
-        for task in self.tasks:
-            learned, loss, kl = found.get(task, (zero, zero, zero))
-            total = total + self.network.spec[task].weight * learned
-            asked = task in found
-            values += [loss - self.floors[task] if asked else zero, zero + asked, kl]
-        return total, values
-
     def log(self, means: dict[str, float], writer: Logs | None, bar: tqdm) -> None:
         """Show the means of the last steps in the progress bar and in TensorBoard."""
         shown = {}
-        for task in self.tasks:
+        for task in self.asked.tasks:
             if not means[f"{task} asked"]:
                 continue
             above, kl = (means[name] / means[f"{task} asked"] for name in (task, f"{task} kl"))
@@ -319,7 +237,7 @@ class Trainer:
         bar.set_postfix(shown, refresh=False)
         if writer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
-            writer.scalar("train/sigma", self.sigma, self.step)
+            writer.scalar("train/sigma", self.learner.sigma, self.step)
 
     def evaluate(self, writer: Logs | None, caught: Caught) -> None:
         """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
@@ -338,7 +256,7 @@ class Trainer:
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
             found = evaluate(
-                self.ema,
+                self.learner.ema,
                 self.held_out,
                 self.asked,
                 self.baseline,
@@ -349,10 +267,10 @@ class Trainer:
                 limit=settings.eval_scenes,
             )
             if self.twins is not None and writer:
-                with evaluating(self.ema):
+                with evaluating(self.learner.ema):
                     found["render"] = (found["render"] or {}) | {
                         "objects": object_gain(
-                            lambda views, cameras: self.ema.sample(views, cameras)[0],
+                            lambda views, cameras: self.learner.ema.sample(views, cameras)[0],
                             self.held_out,
                             self.twins,
                             context=settings.eval_context_views,
@@ -387,7 +305,9 @@ class Trainer:
                     limit=settings.eval_scenes,
                 )
             ).to(self.group.device)
-            figures["predictions"] = plots.predictions(self.ema, first.batch, first.shuffled, samples=settings.samples)
+            figures["predictions"] = plots.predictions(
+                self.learner.ema, first.batch, first.shuffled, samples=settings.samples
+            )
         for name, figure in figures.items():
             with whole_file(self.folder / f"{name}.png") as file:
                 figure.savefig(file, format="png")
@@ -403,13 +323,13 @@ class Trainer:
             "precision": "bfloat16" if self.bfloat16 else "float32",
             "dataset": dataset,
             "evaluated_on": self.evaluated_on,
-            "tasks": self.tasks,
+            "tasks": list(self.asked.tasks),
             "encoded_beforehand": sorted(self.batches.encoded),
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
     @contextmanager
-    def saved_at_failure(self, losses: "Losses") -> Iterator[None]:
+    def saved_at_failure(self, losses: Losses) -> Iterator[None]:
         """Save what was learned where the block fails for a worker that read scenes, or for another process."""
         try:
             yield
@@ -434,17 +354,17 @@ class Trainer:
                 step=self.step,
                 seconds=self.seconds,
                 network=self.network,
-                ema=self.ema,
-                optimizer=self.optimizer,
+                ema=self.learner.ema,
+                optimizer=self.learner.optimizer,
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        checkpoint.fit(self.ema, saved["ema"])
+        checkpoint.fit(self.learner.ema, saved["ema"])
         try:
-            self.optimizer.load_state_dict(saved["optimizer"])
+            self.learner.optimizer.load_state_dict(saved["optimizer"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(f"{self.folder}: the checkpoint's optimizer is another's ({error}): damaged") from error
-        for parameters in self.optimizer.param_groups:
+        for parameters in self.learner.optimizer.param_groups:
             parameters["weight_decay"] = self.config.training.weight_decay  # the checkpoint's may have been another
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.history = [report for report in read_history(self.folder) if report["step"] <= self.step]
@@ -462,12 +382,3 @@ class Trainer:
     def progress(self) -> tqdm:
         steps = self.config.training.steps
         return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """Set ema <- decay * ema + (1 - decay) * network, for every weight; buffers are the network's."""
-    for average, weight in zip(ema.parameters(), network.parameters(), strict=True):
-        average.lerp_(weight, 1 - decay)
-    for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
-        copied.copy_(buffer)

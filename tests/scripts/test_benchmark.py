@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from gqn.scenes import jaco
-from gqn.studies.benchmarks.timing import Step, Work, operations
+from gqn.studies.benchmarks.timing import Step, Work, operations, random_batch
 from gqn.studies.benchmarks.training import literal_loss
 from gqn.training.config import PRESETS
+from gqn.training.muon import Muon
 
 SCRIPT = Path(__file__).parents[2] / "scripts/benchmark.py"
 
@@ -129,10 +130,23 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_operations_are_those_of_any_number_of_scenes() -> None:
-    sizes, work = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2), Work(16, 5, 2, 1)
-    once, each = operations(sizes, work)
+    sizes = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2)
+    config, work = replace(PRESETS["paper"], model=sizes), Work(16, 5, 2, 1)
+    once, each = operations(config, work)
     assert once > 0
-    assert Step.of(sizes, work).operations() == once + 5 * each
+    assert Step(config, random_batch(work)).operations() == once + 5 * each
+
+
+def test_a_preset_is_timed_by_its_own_optimizer_and_objective() -> None:
+    quick = PRESETS["quick"]
+    for config in (quick, replace(quick, training=replace(quick.training, optimizer="adam", residual_weights=False))):
+        sizes = replace(config.model, hidden=8, canvas=8, side=4)
+        step = Step(replace(config, model=sizes), random_batch(Work(16, 2, 2, 1)))
+        assert isinstance(step.learner.optimizer, Muon) == (config is quick)
+        assert step.learner.objective.residual_weights == (config is quick)
+        before = [weight.clone() for weight in step.network.parameters()]
+        step.learn()
+        assert any(not torch.equal(old, new) for old, new in zip(before, step.network.parameters(), strict=True))
 
 
 def test_train_times_the_literal_generator_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +154,8 @@ def test_train_times_the_literal_generator_beside_ours(tmp_path: Path, monkeypat
     sizes = replace(PRESETS["paper"].model, hidden=8, canvas=8, generation_steps=2)
     monkeypatch.syspath_prepend(SCRIPT.parents[1] / "tests")
     literal = import_module("reference").literal_generator
-    ours = Step.of(sizes, Work(16, 64, 2, 1))
+    ours = Step(replace(PRESETS["paper"], model=sizes), random_batch(Work(16, 64, 2, 1)))
     with torch.no_grad():
-        fast = torch.stack([ours.loss(ours.batch) for _ in range(8)])
+        fast = torch.stack([ours.learner.loss(ours.batch)[0] for _ in range(8)])
         slow = torch.stack([literal_loss(ours.network, literal, ours.batch) for _ in range(8)])
     assert abs(fast.mean() - slow.mean()) < 4 * (fast.std() + slow.std()) / 8**0.5

@@ -15,13 +15,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn.core.distributed import processes
+from gqn.core.signals import Interrupted
+from gqn.core.views import Batch
 from gqn.data.convert import convert
 from gqn.data.dataset import SceneDataset
 from gqn.data.prepare import made_scenes
 from gqn.models.nodes import GraphError
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, GraphConfig, from_dict, to_dict
-from gqn.training.trainer import Interrupted, Losses, Trainer, TrainingError, train
+from gqn.training.folder import TrainingError
+from gqn.training.learner import Learner
+from gqn.training.losses import Losses
+from gqn.training.trainer import Trainer, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,10 +105,10 @@ def test_a_step_never_waits_for_the_device(scenes: Path, tmp_path: Path, represe
     config = replace(config, model=replace(config.model, representation=representation))
     with processes("cpu") as group:
         run = Trainer(config, tmp_path / "run", group)
-        batches, parallel, losses = [run.batches[step] for step in range(3)], run.parallel(), Losses(group, run.names)
+        batches, losses = [run.batches[step] for step in range(3)], Losses(group, run.learner.names)
         with Calls() as calls:
-            for batch in batches:
-                losses.add(run.learn(parallel, batch))
+            for step, batch in enumerate(batches):
+                losses.add(run.learner.step(batch, step, step))
         with Calls() as asked:
             losses.means(3, run.folder)
     waiting = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "item"}
@@ -123,7 +128,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: Path, tmp_path: 
                 # A posterior of no width: the noise, which each part draws for itself, plays no part.
                 posterior = run.network.nodes["render"].generator.posterior
                 posterior.weight[2:], posterior.bias[2:] = 0, -20
-            values = run.learn(run.parallel(), run.batches[0])
+            values = run.learner.step(run.batches[0], 0, 0)
             gradients.append([values, *(weight.grad for weight in run.network.parameters())])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-3, atol=1e-2)
@@ -146,14 +151,14 @@ def test_stopped_and_resumed_is_the_same_curve(scenes: Path, tmp_path: Path) -> 
 
 def test_a_signal_saves_and_the_run_goes_on(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(tiny(scenes, tmp_path, name="whole"))
-    learn = Trainer.learn
+    step = Learner.step
 
-    def struck(self: Trainer, *arguments) -> torch.Tensor:
-        if self.step == 2:
+    def struck(self: Learner, batch: Batch, number: int, position: float) -> torch.Tensor:
+        if number == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return learn(self, *arguments)
+        return step(self, batch, number, position)
 
-    monkeypatch.setattr(Trainer, "learn", struck)
+    monkeypatch.setattr(Learner, "step", struck)
     with pytest.raises(Interrupted, match="step 3 by SIGTERM"):
         train(tiny(scenes, tmp_path, name="struck"))
     monkeypatch.undo()
@@ -165,14 +170,14 @@ def test_a_signal_saves_and_the_run_goes_on(scenes: Path, tmp_path: Path, monkey
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = Trainer.learn
+    step = Learner.step
 
-    def poisoned(self: Trainer, *arguments) -> torch.Tensor:
-        if self.step == 4:
+    def poisoned(self: Learner, batch: Batch, number: int, position: float) -> torch.Tensor:
+        if number == 4:
             next(self.network.parameters()).data.fill_(float("nan"))
-        return learn(self, *arguments)
+        return step(self, batch, number, position)
 
-    monkeypatch.setattr(Trainer, "learn", poisoned)
+    monkeypatch.setattr(Learner, "step", poisoned)
     config = tiny(scenes, tmp_path)
     with pytest.raises(TrainingError, match="not finite at step 5.*checkpoint.pt"):
         train(replace(config, evaluation=replace(config.evaluation, save_every=1, log_every=100)))
@@ -185,7 +190,7 @@ def test_bfloat16_follows_the_gradient_of_float32(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradients = []
-    monkeypatch.setattr("gqn.training.trainer.update_ema", lambda ema, network, decay: gradients.append(flat(network)))
+    monkeypatch.setattr("gqn.training.learner.update_ema", lambda ema, network, decay: gradients.append(flat(network)))
 
     def flat(network: torch.nn.Module) -> torch.Tensor:
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])

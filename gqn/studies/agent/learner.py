@@ -25,7 +25,7 @@ from gqn.studies.agent.environment import (
 from gqn.studies.runner import StudyError
 from gqn.training import checkpoint
 from gqn.training.config import check_options
-from gqn.training.trainer import computes_in_bfloat16
+from gqn.training.setup import computes_in_bfloat16
 
 # Base classes that are there only where the extra is.
 FeaturesExtractor: Any = extra("stable_baselines3.common.torch_layers", "agent").BaseFeaturesExtractor

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn.core.camera import SHEPARD_METZLER, camera_vector
+from gqn.core.camera import camera_vector
 from gqn.core.extras import MissingExtra
 from gqn.data.batches import Scenes, TrainingBatches
 from gqn.data.convert import convert
@@ -26,8 +26,7 @@ from gqn.data.shards import Job, convert_file
 from gqn.data.tfrecord import decode_example, fill_frame, read_records, write_records
 from gqn.studies.benchmarks.timing import CPU, Step, fastest
 from gqn.training.config import PRESETS
-from gqn.training.setup import flat_network
-from gqn.training.trainer import computes_in_bfloat16
+from gqn.training.setup import computes_in_bfloat16
 
 QUICK = PRESETS["quick"].training  # the fastest preset, which asks most of its batches
 
@@ -193,9 +192,8 @@ def rate_of_loading(scenes: Scenes, options: Data) -> float:
 
 def steps_a_second(batches: TrainingBatches, options: Data) -> float:
     """Return the training steps a second of the preset `quick`, on a batch that is there already."""
-    network = flat_network(PRESETS["quick"].model, options.size, SHEPARD_METZLER).to(memory_format=torch.channels_last)
     # The fewest context views: the least work, so the most batches a second.
     fewest = batches.context_views[0]
     batch = next(batches[step] for step in range(100) if batches[step].context.cameras.shape[1] == fewest)
-    step = Step(network, batch, bfloat16=computes_in_bfloat16("auto", CPU))
+    step = Step(PRESETS["quick"], batch, bfloat16=computes_in_bfloat16("auto", CPU))
     return 1 / fastest(step.learn, options.repeats)

@@ -13,10 +13,9 @@ import torch
 from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import Processes, processes
 from gqn.core.files import write_json
-from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, operations
+from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, operations, random_batch
 from gqn.training.config import PRESETS
-from gqn.training.setup import flat_network
-from gqn.training.trainer import resolved
+from gqn.training.setup import flat_network, resolved
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
     """
     config = PRESETS[preset]
     settings = config.training
-    once, each = operations(config.model, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
+    once, each = operations(config, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
     weights = sum(weight.numel() for weight in flat_network(config.model, options.pixels, SHEPARD_METZLER).parameters())
     rows = []
     for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
@@ -133,16 +132,12 @@ def measured(task: Task, count: int = 1) -> dict[str, float]:
 def measure(task: Task, out: Path) -> None:
     """Write the seconds and the memory of a task's steps, as a process of its own."""
     torch.set_num_threads(1)
-    sizes = replace(
-        PRESETS["small"].model,
-        generation_steps=task.length,
-        activation_checkpointing=task.activation_checkpointing,
-    )
+    small = PRESETS["small"]
+    sizes = replace(small.model, generation_steps=task.length, activation_checkpointing=task.activation_checkpointing)
     with processes("cpu") as group:
         before = resident("VmRSS")
-        work = Work(task.pixels, task.scenes, 3, PRESETS["small"].training.queries)
-        step = Step.of(sizes, work, group.device, bfloat16=True)
-        step.objective = group.parallel(step.objective)
+        batch = random_batch(Work(task.pixels, task.scenes, 3, small.training.queries))
+        step = Step(replace(small, model=sizes), batch, group, bfloat16=True)
         seconds = fastest(step.learn, task.repeats, group.device)
         memory = resident("VmHWM") - before
         if group.leads:

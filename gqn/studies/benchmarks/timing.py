@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn.core.camera import SHEPARD_METZLER
+from gqn.core.distributed import Processes
 from gqn.core.views import Batch, Views
-from gqn.models.gqn import GenerativeQueryNetwork
-from gqn.training.config import ModelConfig
-from gqn.training.objective import Objective
+from gqn.data.batches import FLAT
+from gqn.training.config import Config
+from gqn.training.learner import Learner
 from gqn.training.setup import flat_network
 
 CPU = torch.device("cpu")
+ALONE = Processes(0, 1, CPU)
 
 
 class Work(NamedTuple):
@@ -38,54 +40,29 @@ def random_batch(work: Work) -> Batch:
 
 
 class Step:
-    """A training step (forward, backward, optimizer), and a prior sample of each of its scenes.
+    """The trainer's own step of an untrained flat network, on one batch, and a prior sample of each of its scenes.
 
     Args:
-        network: What learns.
-        batch: What it learns from.
+        config: A preset, or what differs from one.
+        batch: The scenes to learn from.
+        group: The processes that share them.
         bfloat16: Compute in bfloat16.
-        loss: Of a batch; by default the one that training takes, of the network.
     """
 
-    def __init__(
-        self,
-        network: GenerativeQueryNetwork,
-        batch: Batch,
-        device: torch.device = CPU,
-        *,
-        bfloat16: bool = False,
-        loss: Callable[[Batch], Tensor] | None = None,
-    ) -> None:
-        self.network, self.device, self.bfloat16 = network.to(device), device, bfloat16
-        self.objective: nn.Module = Objective(network)
-        self.loss = loss or self.mean_loss
-        self.optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-        self.batch = batch.to(device)
-
-    @classmethod
-    def of(cls, sizes: ModelConfig, work: Work, device: torch.device = CPU, *, bfloat16: bool = False) -> "Step":
-        """Return the step of an untrained network on random frames."""
+    def __init__(self, config: Config, batch: Batch, group: Processes = ALONE, *, bfloat16: bool = False) -> None:
         torch.manual_seed(0)
-        network = flat_network(sizes, work.pixels, SHEPARD_METZLER).to(memory_format=torch.channels_last)
-        return cls(network, random_batch(work), device, bfloat16=bfloat16)
-
-    def mean_loss(self, batch: Batch) -> Tensor:
-        """Return the loss of the task that renders."""
-        losses, _ = self.objective(batch)
-        ((learned, _, _),) = losses.values()
-        return learned
+        network = flat_network(config.model, batch.query.frames.shape[-1], SHEPARD_METZLER)
+        self.network = network.to(group.device).to(memory_format=torch.channels_last)
+        self.learner = Learner(self.network, FLAT, config, group, bfloat16=bfloat16)
+        self.batch, self.device = batch.to(group.device), group.device
 
     def learn(self) -> None:
-        """Take the step."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss = self.loss(self.batch)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        """Take the step, the first of the schedules each time."""
+        self.learner.step(self.batch, 0, 0)
 
     def sample(self) -> None:
         """Draw one prior sample of a query of each scene."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.learner.bfloat16):
             self.network.sample(self.batch.senses, self.batch.query.cameras[:, :1])
 
     def operations(self) -> int:
@@ -95,9 +72,12 @@ class Step:
         return counter.get_total_flops()
 
 
-def operations(sizes: ModelConfig, work: Work) -> tuple[int, int]:
-    """Return the operations of a training step: once, on weights that it composes, and for each scene."""
-    one, two = (Step.of(sizes, work._replace(scenes=scenes), bfloat16=True).operations() for scenes in (1, 2))
+def operations(config: Config, work: Work) -> tuple[int, int]:
+    """Return the operations of a training step: once, on the weights, and for each scene."""
+    config = replace(config, compile=False)
+    one, two = (
+        Step(config, random_batch(work._replace(scenes=scenes)), bfloat16=True).operations() for scenes in (1, 2)
+    )
     return 2 * one - two, two - one
 
 

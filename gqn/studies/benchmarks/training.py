@@ -11,15 +11,14 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gqn.core.camera import SHEPARD_METZLER
-from gqn.core.distributed import processes
+from gqn.core.distributed import Processes, processes
 from gqn.core.views import Batch
 from gqn.models.generator import Generator
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.losses import log_likelihood
 from gqn.studies.benchmarks.timing import Step, Work, fastest, operations, random_batch, seconds
-from gqn.training.config import PRESETS, ModelConfig
-from gqn.training.setup import flat_network
-from gqn.training.trainer import computes_in_bfloat16
+from gqn.training.config import PRESETS, Config
+from gqn.training.setup import computes_in_bfloat16, flat_network
 
 Literal = Callable[[Generator, Tensor, Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
 
@@ -74,36 +73,42 @@ def time_training(options: Train, literal: Literal) -> dict[str, Any]:
     for shared in (False, True):
         name = "shared cores" if shared else "a core for each step"
         sizes = replace(PRESETS["paper"].model, generation_steps=8, latent=64, shared_cores=shared)
-        report["published_sizes"][name] = row = published(sizes, options, literal, device, bfloat16, rates)
+        config = replace(PRESETS["paper"], model=sizes)
+        report["published_sizes"][name] = row = published(config, options, literal, group, bfloat16, rates)
         print(f"{name}: {row}", flush=True)
     report["presets"] = {}
     for name in options.presets:
-        report["presets"][name] = row = preset(name, options, device, bfloat16, rates)
+        report["presets"][name] = row = preset(name, options, group, bfloat16, rates)
         print(f"preset {name}: {row}", flush=True)
     return report
 
 
 def published(
-    sizes: ModelConfig,
+    config: Config,
     options: Train,
     literal: Literal,
-    device: torch.device,
+    group: Processes,
     bfloat16: bool,
     rates: dict[str, int],
 ) -> dict[str, Any]:
     """Return the figures of a step at published sizes, and of the literal generator's."""
-    work = Work(64, options.batch, options.context, 1)
-    ours = Step.of(sizes, work, device, bfloat16=bfloat16)
+    batch, device = random_batch(Work(64, options.batch, options.context, 1)), group.device
+    ours = Step(config, batch, group, bfloat16=bfloat16)
     flops, taken = ours.operations(), fastest(ours.learn, options.repeats, device)
-    torch.manual_seed(0)
-    network = flat_network(sizes, work.pixels, SHEPARD_METZLER)
-    plain = Step(network, random_batch(work), device, loss=lambda batch: literal_loss(network, literal, batch))
+    network = flat_network(config.model, 64, SHEPARD_METZLER).to(device)
+    optimizer, there = torch.optim.AdamW(network.parameters(), fused=True), batch.to(device)
+
+    def plain() -> None:
+        optimizer.zero_grad()
+        literal_loss(network, literal, there).backward()
+        optimizer.step()
+
     return {
         "seconds_a_scene": round(taken / options.batch, 4),
         "gflop_a_scene": round(flops / 1e9 / options.batch, 1),
         "share_of_convolution_rate": round(flops / 1e9 / taken / rates["convolution"], 3),
         "share_of_time": shares(ours),
-        "literal_float32_seconds_a_scene": round(fastest(plain.learn, options.repeats, device) / options.batch, 4),
+        "literal_float32_seconds_a_scene": round(fastest(plain, options.repeats, device) / options.batch, 4),
         "seconds_a_prior_sample": round(fastest(ours.sample, options.repeats, device) / options.batch, 4),
     }
 
@@ -119,16 +124,16 @@ def literal_loss(network: GenerativeQueryNetwork, literal: Literal, batch: Batch
     return kl.sum(dim=-1).mean() - log_likelihood(frames, mean, 0.7).mean()
 
 
-def preset(name: str, options: Train, device: torch.device, bfloat16: bool, rates: dict[str, int]) -> dict[str, Any]:
+def preset(name: str, options: Train, group: Processes, bfloat16: bool, rates: dict[str, int]) -> dict[str, Any]:
     """Return the figures of a preset's step, compiled too where that is asked for."""
     config = PRESETS[name]
     settings, pixels = config.training, 32 if name == "quick" else 64
     # A mean number of context views, and few scenes of a batch that is meant for GPUs.
     scenes = options.batch if name in ("paper", "best") else settings.batch
     work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
-    step = Step.of(config.model, work, device, bfloat16=bfloat16)
-    taken = fastest(step.learn, options.repeats, device)
-    once, each = operations(config.model, work)
+    step = Step(config, random_batch(work), group, bfloat16=bfloat16)
+    taken = fastest(step.learn, options.repeats, group.device)
+    once, each = operations(config, work)
     scale = settings.batch / work.scenes
     row: dict[str, Any] = {
         "pixels": pixels,
@@ -141,11 +146,10 @@ def preset(name: str, options: Train, device: torch.device, bfloat16: bool, rate
         "hours": round(scale * taken * settings.steps / 3600, 2),
     }
     if name in options.compile:
-        compiled = Step.of(config.model, work, device, bfloat16=bfloat16)
-        compiled.objective.compile()
-        first = seconds(compiled.learn, device)
+        compiled = Step(replace(config, compile=True), random_batch(work), group, bfloat16=bfloat16)
+        first = seconds(compiled.learn, group.device)
         row["compiled"] = {
-            "seconds_a_step": round(scale * fastest(compiled.learn, options.repeats, device), 3),
+            "seconds_a_step": round(scale * fastest(compiled.learn, options.repeats, group.device), 3),
             "first_step_seconds": round(first, 1),
         }
     return row

@@ -32,7 +32,7 @@ from gqn.studies.transfer.workbench import (
     some_views,
 )
 from gqn.training import checkpoint
-from gqn.training.trainer import computes_in_bfloat16
+from gqn.training.setup import computes_in_bfloat16
 
 COSTLY = ("grasp",)  # tasks whose answers are carried out by physics: for the last answers and few scenes only
 VIEWS_SEED = 0  # which views of the held-out scenes are shown
