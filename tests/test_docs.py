@@ -178,7 +178,7 @@ def test_options_of_the_trainer_that_the_pages_name_exist() -> None:
     options = {
         name for key, value in to_dict(Config()).items() for name in (value if isinstance(value, dict) else [key])
     }
-    options |= {"resume", "dry_run", "help", "no_cache"}
+    options |= {"resume", "dry_run", "help"} | {f"no_{name}" for name in options}
     for page in [*PAGES, *RESULTS]:
         for block in blocks(page):
             for command in re.findall(r"run-gqn\.py((?:\\\n|[^\n#&;])*)", block.text):
@@ -197,3 +197,17 @@ def test_names_of_the_library_that_the_pages_name_exist() -> None:
     named = {name for page in [*PAGES, *RESULTS] for name in re.findall(r"`(gqn\.[\w.]+)", page.read_text())}
     for name in named:
         assert pydoc.locate(name.rstrip(".")) is not None, name
+
+
+def test_the_walk_along_a_batch_names_each_function_once() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    walk = page.partition("## A walk")[2].partition("\n## ")[0]
+    names = re.findall(r"`(gqn\.[\w.]+)`", walk)
+    assert len(names) > 20
+    assert len(names) == len(set(names))
+
+
+def test_files_that_the_pages_send_a_reader_to_exist() -> None:
+    for page in PAGES:
+        for path in re.findall(r"`((?:gqn|tests|scripts|results|diagrams)/[\w./-]*)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{page}: {path}"
