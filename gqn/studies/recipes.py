@@ -72,7 +72,8 @@ class Experiment:
             raise Error("evaluation is the study's, for all recipes alike")
         if preset not in PRESETS:
             raise Error(f"preset {preset!r}: there are {', '.join(PRESETS)}")
-        return from_dict(merged(to_dict(PRESETS[preset]), {**changes, "evaluation": self.evaluation}))
+        config = from_dict(merged(to_dict(PRESETS[preset]), {**changes, "evaluation": self.evaluation}))
+        return replace(config, model=config.model.with_channels())
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

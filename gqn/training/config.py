@@ -18,8 +18,8 @@ class ModelConfig:
 
     representation: Literal["pyramid", "tower", "pool", "volume", "nearest"] = "pool"
     """Representation network; a volume knows how cameras see (not in the paper), `nearest` is the one before it."""
-    representation_channels: int = 256
-    """Channels of the representation r; of a volume, channels of each cell."""
+    representation_channels: int | None = None
+    """Channels of the representation r; of a volume, of each cell. Not given: 256; of volume 8, of nearest 32."""
     aggregate: Literal["sum", "mean"] = "sum"
     """Way in which the context views' representations become one; the paper sums."""
     normalise: bool = False
@@ -46,6 +46,11 @@ class ModelConfig:
     """Cells of a volume along an edge, a multiple of 4."""
     activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
+
+    def with_channels(self) -> "ModelConfig":
+        """Return the same with the channels of the representation spelled out."""
+        usual = {"volume": 8, "nearest": 32}.get(self.representation, 256)
+        return replace(self, representation_channels=self.representation_channels or usual)
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,11 @@ class Config:
             ("warmup_steps", t.warmup_steps >= 0, "0 or more"),
             ("weight_decay", t.weight_decay >= 0, "0 or more"),
             ("max_grad_norm", t.max_grad_norm >= 0, "0 or more"),
-            ("representation_channels", m.representation_channels > 0, "at least 1"),
+            (
+                "representation_channels",
+                m.representation_channels is None or m.representation_channels > 0,
+                "at least 1",
+            ),
             ("hidden", m.hidden > 0, "at least 1"),
             ("canvas", m.canvas > 0, "at least 1"),
             ("latent", m.latent > 0, "at least 1"),
@@ -247,7 +256,6 @@ SMALL = replace(
     model=replace(
         PAPER.model,
         representation="volume",
-        representation_channels=8,
         aggregate="mean",
         hidden=64,
         canvas=64,

@@ -83,7 +83,7 @@ def build(
 
 def check_resumed(config: Config, folder: Path, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
     """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
-    before, now = ModelConfig(**saved["config"]["model"]), config.model
+    before, now = ModelConfig(**saved["config"]["model"]), config.model.with_channels()
     if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
         raise TrainingError(f"{folder} holds a network of other sizes: leave the model's options as they were")
     frames = [
@@ -131,7 +131,7 @@ def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = No
     Raises:
         TrainingError: where neither the options nor the geometry say what a volume must know.
     """
-    options = asdict(model)
+    options = asdict(model.with_channels())
     lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
     side = options.pop("side")
     if model.representation in ("volume", "nearest"):
@@ -146,7 +146,7 @@ def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = No
         if not volume.keys() >= {"field_of_view", "radius"}:
             raise TrainingError(
                 "the dataset's description says neither the cameras' field of view nor where its world lies: give "
-                "--field-of-view and --radius, or take --representation tower --representation-channels 256"
+                "--field-of-view and --radius, or take --representation tower"
             )
         if model.representation == "nearest":  # its cube lies round the origin
             del volume["centre"]
@@ -167,7 +167,8 @@ def resolved(config: Config, name: str, group: Processes) -> Config:
             file=sys.stderr,
         )
     training = replace(config.training.with_schedules(), batch=share * group.count)
-    return replace(config, name=name, data=str(Path(config.data).resolve()) if config.data else "", training=training)
+    data = str(Path(config.data).resolve()) if config.data else ""
+    return replace(config, name=name, data=data, model=config.model.with_channels(), training=training)
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:

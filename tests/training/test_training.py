@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import processes
 from gqn.core.signals import Interrupted
 from gqn.core.views import Batch
@@ -26,6 +27,7 @@ from gqn.training.config import PRESETS, Config, GraphConfig, from_dict, to_dict
 from gqn.training.folder import TrainingError
 from gqn.training.learner import Learner
 from gqn.training.losses import Losses
+from gqn.training.setup import check_resumed, flat_network
 from gqn.training.trainer import Trainer, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -290,6 +292,27 @@ def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) 
         train(config, resume=True)
     with pytest.raises(TrainingError, match="other sizes"):
         train(replace(config, model=replace(config.model, hidden=4)), resume=True)
+
+
+@pytest.mark.parametrize(("representation", "channels"), [("tower", 256), ("volume", 8), ("nearest", 32)])
+def test_a_representation_has_channels_of_its_own(representation: str, channels: int) -> None:
+    quick = PRESETS["quick"].model
+    for preset in ("quick", "paper"):
+        asked = replace(PRESETS[preset].model, representation=representation)
+        assert asked.with_channels().representation_channels == channels
+    small = replace(quick, representation=representation, hidden=8, canvas=8, side=4)
+    network = flat_network(small, 16, SHEPARD_METZLER)
+    assert network.spec["vision"].options["channels"] == channels
+    other = flat_network(replace(small, representation_channels=4), 16, SHEPARD_METZLER)
+    assert other.spec["vision"].options["channels"] == 4
+
+
+def test_a_run_whose_channels_were_spelled_out_is_resumed_by_a_preset_that_leaves_them_open() -> None:
+    quick = PRESETS["quick"]
+    saved = {"config": to_dict(replace(quick, model=replace(quick.model, representation_channels=8))), "graph": {}}
+    check_resumed(quick, Path("run"), saved, None)
+    with pytest.raises(TrainingError, match="a network of other sizes"):
+        check_resumed(replace(quick, model=replace(quick.model, representation="pool")), Path("run"), saved, None)
 
 
 def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
