@@ -1,5 +1,6 @@
 """Errors of predictions beside their baselines, their intervals over scenes, and the calibration."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,27 +102,27 @@ def in_figures(errors: Tensor, seed: int) -> dict[str, Any]:
     }
 
 
-def mean_with_interval(
-    values: Tensor | Array, seed: int, *, level: float = 0.95, resamples: int = 1000
-) -> dict[str, Any]:
-    """Return the mean over scenes (n,) and its percentile bootstrap interval, none for a single scene."""
+def bootstrap_interval(
+    samples: Sequence[Array], statistic: Callable[..., Any], seed: int, *, resamples: int = 1000, **options: Any
+) -> list[float]:
+    """Return the percentile bootstrap interval of 95 % of a statistic; options: those of `scipy.stats.bootstrap`."""
+    found = extra("scipy.stats").bootstrap(
+        samples,
+        statistic,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        **options,
+    )
+    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
+
+
+def mean_with_interval(values: Tensor | Array, seed: int) -> dict[str, Any]:
+    """Return the mean over scenes (n,) and its bootstrap interval, none for a single scene."""
     sample = np.asarray(values, np.float64)
     result: dict[str, Any] = {"mean": float(sample.mean())}
     if len(sample) > 1:
-        interval = (
-            extra("scipy.stats")
-            .bootstrap(
-                (sample,),
-                np.mean,
-                confidence_level=level,
-                n_resamples=resamples,
-                method="percentile",
-                batch=100,
-                rng=np.random.default_rng(seed),
-            )
-            .confidence_interval
-        )
-        result[f"interval_{round(100 * level)}"] = [float(interval.low), float(interval.high)]
+        result["interval_95"] = bootstrap_interval([sample], np.mean, seed, batch=100)
     return result
 
 
@@ -189,24 +190,15 @@ def calibration_in_figures(rows: dict[str, Tensor], seed: int) -> dict[str, Any]
     }
 
 
-def correlation_with_interval(a: Tensor, b: Tensor, seed: int, *, level: float = 0.95, resamples: int = 1000) -> Any:
+def correlation_with_interval(a: Tensor, b: Tensor, seed: int) -> Any:
     """Return Spearman's correlation over scenes (n,) with its bootstrap interval; None where a sample is constant."""
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     value = rank_correlation(first, second)
     if np.isnan(value):
         return None
-    interval = (
-        extra("scipy.stats")
-        .bootstrap(
-            (first, second),
-            lambda x, y: np.nan_to_num(rank_correlation(x, y)),  # a resample of equal scenes has none
-            confidence_level=level,
-            n_resamples=resamples,
-            method="percentile",
-            paired=True,
-            vectorized=False,
-            rng=np.random.default_rng(seed),
-        )
-        .confidence_interval
-    )
-    return {"value": value, f"interval_{round(100 * level)}": [float(interval.low), float(interval.high)]}
+
+    def correlation(x: Array, y: Array) -> float:
+        return np.nan_to_num(rank_correlation(x, y))  # a resample of equal scenes has none
+
+    interval = bootstrap_interval([first, second], correlation, seed, paired=True, vectorized=False)
+    return {"value": value, "interval_95": interval}

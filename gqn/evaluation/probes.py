@@ -15,7 +15,7 @@ from gqn.data.batches import FRAMES, Scenes, context_views, pieces
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
-from gqn.evaluation.metrics import mean_with_interval, measures, shares
+from gqn.evaluation.metrics import bootstrap_interval, mean_with_interval, measures, shares
 from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
 from gqn.evaluation.subject import NO_OBJECTS, Findings, Subject
 from gqn.figures import curves as charts
@@ -142,11 +142,7 @@ def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Arra
 
     result: dict[str, Any] = {"value": explained(error, whole)}
     if len(test) > 1:
-        interval = extra("scipy.stats").bootstrap(
-            (error, whole), explained, n_resamples=1000, method="percentile", paired=True, vectorized=False,
-            rng=np.random.default_rng(seed),
-        ).confidence_interval  # fmt: skip
-        result["interval_95"] = [float(interval.low), float(interval.high)]
+        result["interval_95"] = bootstrap_interval([error, whole], explained, seed, paired=True, vectorized=False)
     return result
 
 

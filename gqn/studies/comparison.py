@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.core.extras import extra
+from gqn.evaluation.metrics import bootstrap_interval
 
 Array = NDArray[np.float64]
 
@@ -105,8 +106,6 @@ def _interval(
     if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
         value = float(statistic(*samples))
         return value, value
-    interval = extra("scipy.stats").bootstrap(
-        samples, statistic, n_resamples=RESAMPLES, method="percentile", paired=paired, vectorized=vectorized,
-        rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return float(interval.low), float(interval.high)
+    options = {"paired": paired, "vectorized": vectorized}
+    low, high = bootstrap_interval(samples, statistic, 0, resamples=RESAMPLES, **options)
+    return low, high

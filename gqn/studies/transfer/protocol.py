@@ -1,8 +1,6 @@
 """The transfer study: how many steps, or labelled scenes, a task costs under each condition."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gqn.core.errors import unknown
+from gqn.core.modes import evaluating
 from gqn.data.task_scenes import TaskScenes
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.arm import TASKS
@@ -177,15 +176,6 @@ class Exam:
             "possible": len(possible) / count,
             "median_error_cm": 100 * float(np.median(possible)) if len(possible) else None,
         }
-
-
-@contextmanager
-def evaluating(graph: RecursiveGQN) -> Iterator[None]:
-    """Put a graph into evaluation mode until the block ends."""
-    training = graph.training
-    graph.eval()
-    yield
-    graph.train(training)
 
 
 @dataclass
