@@ -82,6 +82,9 @@ def camera_vector(recorded: Tensor | ArrayLike) -> Tensor:
 
     Returns:
         (..., 7), x, y, z, sin yaw, cos yaw, sin pitch, cos pitch, in the order of DeepMind's reader.
+
+    Raises:
+        Error: for arrays of another shape.
     """
     recorded = _numbers(recorded, CAMERA_RECORDED, CAMERA_NUMBERS)
     if recorded.shape[-1] == CAMERA_NUMBERS:
@@ -99,6 +102,9 @@ def recorded_camera(vector: Tensor | ArrayLike) -> Tensor:
 
     Returns:
         (..., 5): x, y, z in world units, yaw and pitch in radians, in (-pi, pi].
+
+    Raises:
+        Error: for arrays of another shape.
     """
     vector = _numbers(vector, CAMERA_NUMBERS)
     position, sin_yaw, cos_yaw, sin_pitch, cos_pitch = vector.split([3, 1, 1, 1, 1], dim=-1)
@@ -154,6 +160,9 @@ def look_at(position: ArrayLike, target: ArrayLike) -> Array:
 
     Returns:
         (..., 5): x, y, z in world units, yaw and pitch in radians.
+
+    Raises:
+        Error: for arrays of another shape.
     """
     position, target = np.broadcast_arrays(_places(position), _places(target))
     d = target - position

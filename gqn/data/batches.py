@@ -165,6 +165,9 @@ def evaluation_batches(
 
     Yields:
         Batches with their number and, as a control, the same queries under a shuffled context.
+
+    Raises:
+        ValueError: where scenes lack the data or have too few observations.
     """
     total = len(scenes) if limit is None else min(limit, len(scenes))
     for numbers in pieces(total, batch)[rank::processes]:

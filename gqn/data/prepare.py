@@ -19,6 +19,9 @@ def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, worker
 
     Returns:
         The dataset's folder, ready to train on; its name says what it holds.
+
+    Raises:
+        DatasetError: where the folder holds another dataset or another run is at work there.
     """
     folder = generate(
         "shepard_metzler_5_parts",

@@ -44,6 +44,9 @@ def predictions(
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        GraphError: where the network does not fit the batch.
     """
     torch.manual_seed(seed)
     ((task, query),) = batch.tasks.items()

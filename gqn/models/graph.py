@@ -64,7 +64,14 @@ class RecursiveGQN(nn.Module):
 
     @classmethod
     def from_dict(cls, values: Any) -> "RecursiveGQN":
-        """Return the untrained graph of plain values as `to_dict` gives them. Raises GraphError."""
+        """Return the untrained graph of plain values.
+
+        Args:
+            values: nodes by name, by section, as `to_dict` gives them.
+
+        Raises:
+            GraphError: where they are no graph.
+        """
         graph = RecursiveGQN()
         spec = from_plain(values)
         for name in spec:
@@ -78,7 +85,14 @@ class RecursiveGQN(nn.Module):
 
     @classmethod
     def from_file(cls, path: str | Path) -> "RecursiveGQN":
-        """Return the untrained graph of a YAML or JSON file. Raises GraphError, which names the file."""
+        """Return the untrained graph of a file.
+
+        Args:
+            path: a YAML or JSON file as `to_file` writes it.
+
+        Raises:
+            GraphError: where the file cannot be read or holds no graph; it names the file.
+        """
         values = read_graph_file(path)
         try:
             return cls.from_dict(values)
@@ -150,14 +164,30 @@ class RecursiveGQN(nn.Module):
     # Editing
 
     def attach(self, name: str, *inputs: str) -> None:
-        """Let a representation or a task read further nodes; a representation gets an encoder for each."""
+        """Let a representation or a task read further nodes; a representation gets an encoder for each.
+
+        Args:
+            name: of the representation or task.
+            inputs: names of the senses and representations that it is to read too.
+
+        Raises:
+            GraphError: where there is no such node, it is read already, or it does not fit.
+        """
         node = self._node(name)
         if again := [key for key in inputs if key in node.inputs]:
             raise GraphError(f"'{name}' reads {listed(again)} already")
         self._settle({**self.spec, name: replace(node, inputs=(*node.inputs, *inputs))})
 
     def detach(self, name: str, *inputs: str) -> None:
-        """Let a representation or a task no longer read some nodes; a representation loses their encoders."""
+        """Let a representation or a task no longer read some nodes; a representation loses their encoders.
+
+        Args:
+            name: of the representation or task.
+            inputs: names of nodes that it reads.
+
+        Raises:
+            GraphError: where it does not read them, or nothing would be left to read.
+        """
         node = self._node(name)
         if unread := [key for key in inputs if key not in node.inputs]:
             raise GraphError(f"'{name}' does not read {listed(unread)}; it reads {listed(node.inputs)}")
@@ -166,8 +196,14 @@ class RecursiveGQN(nn.Module):
     def replace(self, name: str, network: str = "", **options: Any) -> None:
         """Give a node another network or other options, and new weights in any case; its place in the graph stays.
 
-        network: none for the node's own, whose options stay where no others are given. The shapes of the data (frame,
-        pose, target, query) stay in any case where no others are given. Who reads the node must find the same shape.
+        Args:
+            name: of the node.
+            network: its new encoder or head; none for its own, whose options stay where no others are given.
+            options: the new network's. The shapes of the data (frame, pose, target, query) stay in any case where no
+                others are given.
+
+        Raises:
+            GraphError: where the node is tied to another, or does not give those who read it the same shape.
         """
         node = self._node(name)
         if node.tied_to:
@@ -179,7 +215,14 @@ class RecursiveGQN(nn.Module):
         self._settle({**self.spec, name: node}, anew=name)
 
     def remove(self, *names: str) -> None:
-        """Remove nodes that no other node needs."""
+        """Remove nodes that no other node needs.
+
+        Args:
+            names: of the nodes.
+
+        Raises:
+            GraphError: where there is no such node, or one that stays needs it.
+        """
         for name in names:
             self._node(name)
         for key, node in self.spec.items():
@@ -189,7 +232,15 @@ class RecursiveGQN(nn.Module):
         self._settle({key: node for key, node in self.spec.items() if key not in names})
 
     def rename(self, old: str, new: str) -> None:
-        """Give a node another name, wherever it is named."""
+        """Give a node another name, wherever it is named.
+
+        Args:
+            old: its name.
+            new: a name that no node has.
+
+        Raises:
+            GraphError: where there is no such node, or the new name is taken or no name of a node.
+        """
         self._node(old)
         self._check_free(new)
 
@@ -208,11 +259,24 @@ class RecursiveGQN(nn.Module):
 
         A node that is frozen together with all that it reads runs without autograd, and a frozen sense can be encoded
         beforehand (`encode_views`).
+
+        Args:
+            names: of nodes; all where none is named.
+
+        Raises:
+            GraphError: where there is no such node.
         """
         self._freeze(names, True)
 
     def unfreeze(self, *names: str) -> None:
-        """Let nodes learn again, all where none is named."""
+        """Let nodes learn again.
+
+        Args:
+            names: of nodes; all where none is named.
+
+        Raises:
+            GraphError: where there is no such node.
+        """
         self._freeze(names, False)
 
     def _freeze(self, names: Iterable[str], frozen: bool) -> None:
@@ -307,6 +371,9 @@ class RecursiveGQN(nn.Module):
         Args:
             batch: observations by sense, and of each task that is asked the queries and the targets.
 
+        Returns:
+            An `Answer` of each task: mean (b, q, ...), KL (b, q, L) in nats, and distribution.
+
         Raises:
             GraphError: where views do not have the shapes of their node.
         """
@@ -331,7 +398,10 @@ class RecursiveGQN(nn.Module):
             task: name of the task; not needed where there is one.
 
         Returns:
-            (samples, b, q, ...).
+            (samples, b, q, ...); of `render`, pixel values of about 0 to 1.
+
+        Raises:
+            GraphError: where there is no such task, or views and queries do not have the shapes of their nodes.
         """
         task = task or self._only("task")
         if self._node(task).kind != "task" or samples < 1:
@@ -355,6 +425,9 @@ class RecursiveGQN(nn.Module):
             senses: context views by sense; or the views alone, where there is one sense. A scene without views, but
                 with a batch axis, gets zeros.
             name: of a sense or a representation; not needed where there is one sense.
+
+        Raises:
+            GraphError: where there is no such node, or views do not have the shapes of their node.
         """
         senses, name = self._by_sense(senses), name or self._only("sense")
         if not senses or self._node(name).kind == "task":

@@ -69,6 +69,9 @@ class Head(nn.Module):
             query: (b, q, k).
             r: (b, c, h, w).
             target: (b, q, ...), where a posterior may see it.
+
+        Returns:
+            An `Answer`: mean (b, q, ...), KL (b, q, L) in nats, and distribution.
         """
         raise NotImplementedError
 

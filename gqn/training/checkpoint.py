@@ -103,7 +103,7 @@ def shipped(name: str) -> Path:
 
 @checked
 def load(path: str | Path) -> RecursiveGQN:
-    """Load a trained network.
+    """Return a trained network.
 
     Args:
         path: a run's folder, a checkpoint, or a name of `WEIGHTS`.

@@ -66,14 +66,15 @@ def train(
         config: every option of the run.
         network: in place of the one that `config` describes; it is trained as it stands, frozen nodes as they are.
         scenes, held_out: in place of the dataset that `config.data` names.
-        resume: go on with the run in the folder, on the same curve as if it had not stopped; or from a checkpoint's
-            file that lies there in place of its last.
+        resume: true to go on with the run in the folder, on the same curve as if it had not stopped; or a checkpoint's
+            file in that folder, to go on from it in place of the last.
 
     Returns:
         The run's folder.
 
     Raises:
-        Error: with one line for the user.
+        Error: for an option, a dataset, a checkpoint or a loss that cannot be used; one line for the user.
+        Interrupted: at SIGTERM or Ctrl-C, after it saved.
     """
     with processes(config.device) as group, run_folder(config, group, resume=bool(resume)) as folder:
         trainer = Trainer(config, folder, group, network=network, scenes=scenes, held_out=held_out, resume=resume)
