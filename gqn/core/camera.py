@@ -60,7 +60,7 @@ ROOMS = Geometry(
     yaw_sign=1,
 )
 MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cameras_inside=True, yaw_sign=1)
-JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.7)
+JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.6)
 
 
 def turned(recorded: Tensor, yaw_sign: int) -> Tensor:

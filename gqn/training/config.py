@@ -263,12 +263,13 @@ SMALL = replace(
         generation_steps=4,
         shared_cores=True,
         kernel=3,
+        side=32,
     ),
     training=replace(
         PAPER.training,
         steps=2_400,
-        batch=8,
-        queries=3,
+        batch=4,
+        queries=5,
         context_views=(3, 5),
         optimizer="muon",
         residual_weights=True,
@@ -286,7 +287,8 @@ SMALL = replace(
 QUICK = replace(
     SMALL,
     preset="quick",
-    training=replace(SMALL.training, steps=3_000, minutes=15.0),
+    model=replace(SMALL.model, side=24),
+    training=replace(SMALL.training, steps=3_000, minutes=15.0, batch=8, queries=3),
     evaluation=replace(SMALL.evaluation, eval_every=500, save_every=250, log_every=20),
 )
 # The paper's budget by our recipe; nobody has spent it yet.
