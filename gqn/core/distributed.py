@@ -1,9 +1,11 @@
 """One process or many: torchrun's environment, the rank, sums over ranks. On one process all of it does nothing."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -93,10 +95,23 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, place)
         return
+    # Its functions take the group that there is when it is imported for a default, and would keep it: imported by the
+    # first DistributedDataParallel, they let the group's threads outlive it, into Python's end, which they may abort.
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         yield Processes(distributed.get_rank(), count, place)
         # gloo aborts a process that still talks to one that has left.
         distributed.barrier()
+    except BaseException as error:
+        _forget_frames(error)  # what a traceback holds would keep the group too
+        raise
     finally:
         distributed.destroy_process_group()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions held that an error, or one before it, has left."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
