@@ -16,6 +16,7 @@ from .data.labels import scene_labels as scene_labels
 from .data.prepare import made_scenes as made_scenes
 from .evaluation.report import assess as assess
 from .evaluation.subject import Options as Options
+from .figures.predictions import animation as animation
 from .figures.predictions import canvases as canvases
 from .figures.predictions import flight as flight
 from .figures.predictions import predictions as predictions

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 
+from gqn.core.extras import import_own
 from gqn.evaluation.report import assess
 from gqn.evaluation.subject import Options
 
@@ -31,11 +32,14 @@ class Arguments:
     """Folder for what is found. By default evaluation/ in the run's folder."""
     device: str = "auto"
     """cpu, cuda, or auto for CUDA where there is one."""
+    import_: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules to import first, which add heads or senses of your own."""
     options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
+    import_own(arguments.import_)
     run = arguments.checkpoint.parent if arguments.checkpoint.suffix == ".pt" else arguments.checkpoint
     output = arguments.output or run / "evaluation"
     print(assess(arguments.checkpoint, arguments.dataset, output, arguments.options, arguments.device))

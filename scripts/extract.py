@@ -11,10 +11,12 @@ quiet_imports(__name__)
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from gqn.core.errors import Error
+from gqn.core.extras import import_own
 from gqn.training.checkpoint import extract
 
 
@@ -28,10 +30,13 @@ class Options:
     """Nodes to take, by default all; a flat network has vision and render."""
     half: bool = False
     """Half precision: half the size."""
+    import_: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules to import first, which add heads or senses of your own."""
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
+    import_own(options.import_)
     if options.file.suffix != ".pt":
         raise Error(f"{options.file}: a checkpoint's name ends in .pt")
     extract(options.run, options.file, options.nodes, half=options.half)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gqn.core.camera import CAMERA_RECORDED, camera_vector
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 
 
@@ -100,7 +101,14 @@ class Batch:
     senses: Mapping[str, Views]
     tasks: Mapping[str, Views]
 
+    def __post_init__(self) -> None:
+        for part in ("senses", "tasks"):
+            views = getattr(self, part)
+            if not isinstance(views, Mapping) or not all(isinstance(value, Views) for value in views.values()):
+                raise Error(f"a batch's {part} are {type(views).__name__}: Views by name are wanted")
+
     @classmethod
+    @checked
     def of(cls, context: Views, query: Views) -> "Batch":
         """Return the batch of a flat network: `context` for its sense `vision`, `query` for its task `render`."""
         return cls({"vision": context}, {"render": query})

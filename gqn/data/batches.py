@@ -140,6 +140,7 @@ class EvaluationBatch(NamedTuple):
         return EvaluationBatch(self.first, self.batch.shown(views), self.shuffled.shown(views))
 
 
+@checked
 def evaluation_batches(
     scenes: Scenes,
     asked: Asked = FLAT,
@@ -151,7 +152,7 @@ def evaluation_batches(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[EvaluationBatch]:
-    """Yield the first `limit` scenes in order, each with observations that depend on the seed and the scene alone.
+    """Return the first `limit` scenes in order, each with observations that depend on the seed and the scene alone.
 
     Args:
         scenes: held-out scenes.
@@ -163,15 +164,17 @@ def evaluation_batches(
         rank: of this process.
         processes: how many there are; the batches are dealt to them in turn.
 
-    Yields:
-        Batches with their number and, as a control, the same queries under a shuffled context.
+    Returns:
+        An iterator over batches with their number and, as a control, the same queries under a shuffled context.
 
     Raises:
-        ValueError: where scenes lack the data or have too few observations.
+        Error: where scenes lack the data or have too few observations.
     """
+    if batch < 1 or (limit is not None and limit < 1):
+        raise Error(f"batches of {batch} scenes, {limit} at most: must be 1 or more")
     total = len(scenes) if limit is None else min(limit, len(scenes))
-    for numbers in pieces(total, batch)[rank::processes]:
-        yield evaluation_batch(scenes, asked, numbers, total, context=context, seed=seed)
+    shares = pieces(total, batch)[rank::processes]
+    return (evaluation_batch(scenes, asked, numbers, total, context=context, seed=seed) for numbers in shares)
 
 
 def evaluation_batch(

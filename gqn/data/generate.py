@@ -6,6 +6,7 @@ holds the twins of the test scenes, where they are asked for: the same but for w
 """
 
 import json
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
@@ -96,7 +97,8 @@ def generate(
         "test_scenes": test_scenes,
         "options": asdict(drawn),
     }
-    description = json.loads(json.dumps(description))  # as it will be read: lists, not tuples
+    # As it will be read: lists, not tuples, and no numbers of numpy's.
+    description = json.loads(json.dumps(description, default=operator.methodcaller("item")))
     claim(folder, description)
     counts = {**dict(zip(SPLITS, (scenes, test_scenes), strict=True)), **({TWINS: test_scenes} if twins else {})}
     files = [file for split, count in counts.items() for file in _files(folder, drawn, seed, split, count)]

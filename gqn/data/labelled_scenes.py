@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
+from gqn.core.checked import checked
 from gqn.core.errors import Error
 from gqn.data.batches import FRAMES
 from gqn.data.dataset import SceneDataset
@@ -31,11 +32,12 @@ class LabelledScenes:
         Error: where there are too few labels.
     """
 
+    @checked
     def __init__(self, scenes: SceneDataset, labels: Sequence[Mapping[str, Any]] = ()) -> None:
-        if labels and len(labels) <= max(scenes.numbers):
+        if len(labels) and len(labels) <= max(scenes.numbers, default=0):
             raise Error(f"labels of {len(labels)} scenes for a split of more: give those of every scene")
         self.scenes = scenes
-        self.labels = [labels[number] for number in scenes.numbers] if labels else []
+        self.labels = [labels[number] for number in scenes.numbers] if len(labels) else []
 
     def __len__(self) -> int:
         return len(self.scenes)

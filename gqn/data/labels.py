@@ -42,9 +42,11 @@ def scene_labels(
             raise DatasetError(
                 f"{path}: not there: only scenes drawn by scripts/generate-scenes.py have labels"
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}: damaged ({error}): remove it and draw the scenes again") from error
-        if not isinstance(entries, list) or len(entries) != file.records:
+        if not isinstance(entries, list):
+            raise DatasetError(f"{path}: damaged (no list of entries): remove it and draw the scenes again")
+        if len(entries) != file.records:
             raise DatasetError(f"{path}: {len(entries)} entries for {file.records} records of {file.name}")
         labels += entries
     return labels

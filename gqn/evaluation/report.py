@@ -191,7 +191,7 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
         for name, picture in drawings.items():
             if isinstance(picture, Tensor):
                 with whole_file(folder / f"{name}.gif") as file:
-                    plots.animation(file, picture)
+                    file.write(plots.animation(picture))
                 continue
             with whole_file(folder / f"{name}.png") as file:
                 picture.savefig(file, format="png")

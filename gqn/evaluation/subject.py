@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from gqn.core.checked import fits
 from gqn.core.distributed import Processes
 from gqn.data.batches import Asked, EvaluationBatch, evaluation_batch, pieces
 from gqn.data.labelled_scenes import LabelledScenes
@@ -17,7 +18,7 @@ from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
 from gqn.scenes.family import Family
 from gqn.scenes.shepard_metzler import ShepardMetzler
-from gqn.training.config import check_options
+from gqn.training.config import check_options, check_types
 from gqn.training.validation import shared_out
 
 # Plain values for the report, and pictures by name: a figure, or the frames (n, c, h, w) of one that moves.
@@ -55,12 +56,17 @@ class Options:
     """Seed of the views and the noise."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         checks = [
             ("context", 1 <= self.context <= self.most_context, "from 1 to most-context"),
             ("samples", self.samples > 1, "at least 2"),
             ("draws", self.draws > 0, "at least 1"),
             ("fewer_draws", self.fewer_draws > 0, "at least 1"),
-            ("importance", all(k > 0 and self.draws % k == 0 for k in self.importance), "divisors of draws"),
+            (
+                "importance",
+                all(fits(k, int) and k > 0 and self.draws % k == 0 for k in self.importance),
+                "divisors of draws",
+            ),
             ("trials", self.trials > 1, "at least 2"),
             ("probe_scenes", self.probe_scenes > 9, "at least 10"),
             ("limit", self.limit is None or self.limit > 0, "at least 1"),

@@ -1,19 +1,22 @@
 """Pictures of predictions."""
 
-from typing import IO, Any, NamedTuple, cast
+from base64 import b64encode
+from io import BytesIO
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
 from gqn.core.camera import axes, camera_vector, orbit
 from gqn.core.checked import checked
+from gqn.core.errors import Error
 from gqn.core.figure import Figure
 from gqn.core.modes import evaluating
-from gqn.core.views import Batch, Views
+from gqn.core.views import Batch, Views, tensor_of
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Render
 
@@ -127,21 +130,29 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
 @torch.no_grad()
 @checked
 def flight(
-    network: RecursiveGQN, context: Views, recorded: Tensor, *, task: str = "", samples: int = 8, seed: int = 0
+    network: RecursiveGQN,
+    context: Views,
+    recorded: Tensor | ArrayLike,
+    *,
+    task: str = "",
+    samples: int = 8,
+    seed: int = 0,
 ) -> Tensor:
     """Return mean and standard deviation, times SPREAD, of prior samples along a flight past one scene.
 
     Args:
         context: context views of the scene, (1, m, ...).
-        recorded: cameras of the flight, (frames, 5).
+        recorded: cameras of the flight, (frames, 5), as `gqn.orbit` gives them; or their 7 numbers.
         task: the task that renders, where there are others.
-        samples: prior samples at each camera.
+        samples: prior samples at each camera, 2 or more.
         seed: of the latents.
 
     Returns:
         (2, frames, c, h, w).
     """
     torch.manual_seed(seed)
+    if samples < 2:
+        raise Error(f"a flight of {samples} samples has no standard deviation: take 2 or more")
     cameras = camera_vector(recorded).to(context.cameras)[None]
     with evaluating(network):
         imagined = network.sample(context, cameras, samples, task)[:, 0]
@@ -181,12 +192,38 @@ def strip(rows: dict[str, Tensor]) -> Figure:
     return figure
 
 
-def animation(file: IO[bytes], frames: Tensor, *, enlarged: int = 4, milliseconds: int = 100) -> None:
-    """Write frames (n, c, h, w) as a GIF that runs for ever."""
-    pictures = (255 * frames.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+class Animation(bytes):
+    """A GIF's bytes, which a notebook shows as they are."""
+
+    def _repr_html_(self) -> str:
+        return f'<img src="data:image/gif;base64,{b64encode(self).decode()}">'
+
+
+@checked
+def animation(frames: Tensor | ArrayLike, *, enlarged: int = 4, milliseconds: int = 100) -> Animation:
+    """Return frames as a GIF that runs for ever: a notebook shows it, and a file takes it by `write_bytes`.
+
+    Args:
+        frames: (n, 3, h, w), floating point of 0 to 1, such as a row of `flight`; or bytes of 0 to 255.
+        enlarged: pixels to a side of the picture for each of the frames'.
+        milliseconds: that a frame stays.
+
+    Returns:
+        The file's bytes.
+    """
+    frames = frames if isinstance(frames, Tensor) else tensor_of("frames", frames)
+    if frames.dim() != 4 or frames.shape[1] != 3 or not len(frames):
+        raise Error(f"an animation of frames {tuple(frames.shape)}: (frames, 3, height, width) are wanted")
+    if min(enlarged, milliseconds) < 1:
+        raise Error(f"an animation enlarged {enlarged} times, {milliseconds} ms a frame: must be 1 or more")
+    if frames.dtype != torch.uint8:
+        frames = (255 * frames.float().clamp(0, 1)).round().byte()
+    pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
     size = (enlarged * pictures.shape[2], enlarged * pictures.shape[1])
     images = [Image.fromarray(picture).resize(size, Image.Resampling.NEAREST) for picture in pictures]
+    file = BytesIO()
     images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+    return Animation(file.getvalue())
 
 
 def curves(history: list[dict[str, Any]]) -> Figure:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from gqn.core.camera import CAMERA_NUMBERS, CAMERA_RECORDED, camera_vector
 from gqn.core.checked import checked
-from gqn.core.views import Batch, EncodedViews, Views
+from gqn.core.views import Batch, EncodedViews, Views, tensor_of
 from gqn.models import diagram
 from gqn.models.fusion import Fusion, Value
 from gqn.models.graph_file import read_graph_file, write_graph_file
@@ -174,6 +176,8 @@ class RecursiveGQN(nn.Module):
             GraphError: where there is no such node, it is read already, or it does not fit.
         """
         node = self._node(name)
+        for key in inputs:
+            self._node(key)
         if again := [key for key in inputs if key in node.inputs]:
             raise GraphError(f"'{name}' reads {listed(again)} already")
         self._settle({**self.spec, name: replace(node, inputs=(*node.inputs, *inputs))})
@@ -284,11 +288,13 @@ class RecursiveGQN(nn.Module):
         self._settle({k: replace(node, frozen=frozen) if k in owners else node for k, node in self.spec.items()})
 
     def _node(self, name: str) -> Node:
-        if name not in self.spec:
+        if not isinstance(name, str) or name not in self.spec:
             raise GraphError(f"no node '{name}'; there are {listed(self.spec)}")
         return self.spec[name]
 
     def _check_free(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise GraphError(f"a node's name is {name!r:.60}: a word is wanted")
         if name in self.spec:
             raise GraphError(f"there is a node '{name}' already: choose another name, or replace or rename that one")
         if not re.fullmatch(r"[\w+-]+", name) or hasattr(nn.ModuleDict(), name):
@@ -377,6 +383,8 @@ class RecursiveGQN(nn.Module):
         Raises:
             GraphError: where views do not have the shapes of their node.
         """
+        if not isinstance(batch, Batch):  # which torch.compile looks through, as it does not through `checked`
+            raise GraphError(f"a Batch is wanted, not {type(batch).__name__}")
         memory: Memory = {}
         answers = {}
         for name, views in batch.tasks.items():
@@ -388,12 +396,14 @@ class RecursiveGQN(nn.Module):
 
     @checked
     @torch.no_grad()
-    def sample(self, senses: Mapping[str, Views] | Views, query: Tensor, samples: int = 1, task: str = "") -> Tensor:
+    def sample(
+        self, senses: Mapping[str, Views] | Views, query: Tensor | ArrayLike, samples: int = 1, task: str = ""
+    ) -> Tensor:
         """Return answers to queries without sight of a target; of `render`, mean frames under latents of the prior.
 
         Args:
             senses: context views by sense; or the views alone, where there is one sense.
-            query: (b, q, k), for `render` the cameras.
+            query: (b, q, k), for `render` the cameras, by their 7 numbers or as recorded.
             samples: how many answers to each query.
             task: name of the task; not needed where there is one.
 
@@ -407,6 +417,10 @@ class RecursiveGQN(nn.Module):
         if self._node(task).kind != "task" or samples < 1:
             raise GraphError(f"{samples} samples of '{task}': 1 or more of a task are wanted")
         numbers = self._node(task).options["query"]
+        if not isinstance(query, Tensor):
+            query = tensor_of("queries", query).to(next(self.parameters()).device)
+        if (self._node(task).network, numbers) == ("render", CAMERA_NUMBERS) and query.shape[-1:] == (CAMERA_RECORDED,):
+            query = camera_vector(query)
         if query.dim() != 3 or query.shape[2] != numbers or not query.is_floating_point():
             raise GraphError(
                 f"queries {tuple(query.shape)} of {query.dtype}: (scenes, queries, {numbers}) numbers are wanted"

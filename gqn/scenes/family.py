@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gqn.core.camera import Geometry
+from gqn.core.checked import check_type, fits
 from gqn.core.display import Rectangle
 from gqn.core.errors import Error
 from gqn.scenes.render import World, render
@@ -58,17 +59,25 @@ class Family(ABC):
     ground: ClassVar[float | None] = 0.0  # world units, height of the floor; None where there is none
 
     def __post_init__(self) -> None:
+        kinds = {
+            option: kind for option, kind in get_type_hints(type(self)).items() if get_origin(kind) is not ClassVar
+        }
+        for option, kind in kinds.items():
+            if isinstance(getattr(self, option), list):  # as a dataset's description has it
+                object.__setattr__(self, option, tuple(getattr(self, option)))
+            if get_origin(kind) is not Literal:  # whose choices are told below
+                check_type(option, getattr(self, option), kind)
         self.at_least(1, "size", "views", "samples")
         if "touch" in self.senses and not self.hand:
             raise Error("senses: this family holds no objects to touch")
-        for option, kind in get_type_hints(type(self)).items():
+        for option, kind in kinds.items():
             several = get_origin(kind) is tuple
             choices = get_args(get_args(kind)[0] if several else kind)
             if get_origin(get_args(kind)[0] if several else kind) is not Literal:
                 continue
             chosen = getattr(self, option)
             for value in chosen if several else [chosen]:
-                if value not in choices:
+                if not fits(value, Literal[choices]):
                     raise Error(f"{option} is {value!r}, must be one of {', '.join(map(str, choices))}")
 
     @property

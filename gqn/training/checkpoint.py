@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def resumable(path: str | Path) -> dict[str, Any]:
     contents = read(path)
     if missing := {"network", "optimizer", "seconds"} - contents.keys():
         raise CheckpointError(
-            f"{path} holds weights alone, without {min(missing)}: begin another run by --start {path}"
+            f"{path} holds weights alone, without {min(missing)}: begin another run by --start {quote(str(path))}"
         )
     return contents
 
@@ -132,7 +133,7 @@ def network_of(contents: dict[str, Any]) -> RecursiveGQN:
         modules = contents["config"].get("graph", {}).get("modules", ())
         if not modules:
             raise
-        named = " ".join(map(str, modules))
+        named = " ".join(quote(str(module)) for module in modules)
         raise GraphError(f"{error}; it was trained with --import {named}: import that first") from error
 
 

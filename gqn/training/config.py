@@ -192,8 +192,7 @@ class Config:
             if isinstance(value := getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
         for part in (self, self.model, self.graph, self.training, self.evaluation):
-            for option, kind in get_type_hints(type(part)).items():
-                check_type(f"--{option.replace('_', '-')}", getattr(part, option), kind)
+            check_types(part)
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -240,6 +239,12 @@ class Config:
             ("log_every", e.log_every > 0, "at least 1"),
         ]
         check_options(checks)
+
+
+def check_types(options: Any) -> None:
+    """Raise Error for the first option of a dataclass that is not of its type."""
+    for option, kind in get_type_hints(type(options)).items():
+        check_type(f"--{option.replace('_', '-')}", getattr(options, option), kind)
 
 
 def check_options(checks: Iterable[tuple[str, bool, str]]) -> None:

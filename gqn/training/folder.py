@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from gqn.core.distributed import Processes
 from gqn.core.errors import Error
@@ -55,7 +56,9 @@ def _claimed(config: Config, resume: bool) -> Iterator[Path]:
                 f"{folder}: another run is at work there: wait until it ends, or give another --name"
             ) from None
         if not resume and (folder / checkpoint.FILE).exists():
-            raise TrainingError(f"{folder} exists: --resume {folder} goes on with it, another --name makes another run")
+            raise TrainingError(
+                f"{folder} exists: --resume {quote(str(folder))} goes on with it, another --name makes another run"
+            )
         try:
             yield folder
         finally:

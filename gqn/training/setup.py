@@ -15,7 +15,7 @@ from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
-from gqn.models.nodes import GraphError, below, data_of, listed
+from gqn.models.nodes import GraphError, listed
 from gqn.training import checkpoint
 from gqn.training.config import Config, ModelConfig
 from gqn.training.folder import TrainingError
@@ -108,16 +108,6 @@ def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
             why = "it and all that it reads are frozen" if name in graph.spec else "there is no such task"
             raise GraphError(f"task '{name}' can't be trained, {why}; there are {listed(learning)}")
     return [name for name in learning if not wanted or name in wanted]
-
-
-def asked_by(network: RecursiveGQN, tasks: list[str]) -> Asked:
-    """Return the data of some tasks and of the senses that they read."""
-    spec = network.spec
-    read = set().union(*(below(spec, task) for task in tasks))
-    return Asked(
-        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
-        {name: data_of(name, spec[name]) for name in tasks},
-    )
 
 
 def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = None) -> GenerativeQueryNetwork:

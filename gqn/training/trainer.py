@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -33,7 +34,6 @@ from gqn.training.losses import Losses
 from gqn.training.nodes import encode_scenes
 from gqn.training.objects import object_gain
 from gqn.training.setup import (
-    asked_by,
     build,
     chosen_tasks,
     computes_in_bfloat16,
@@ -42,7 +42,7 @@ from gqn.training.setup import (
     open_twins,
     resolved,
 )
-from gqn.training.validation import evaluate, mean_image, rendering, scalars
+from gqn.training.validation import asked_by, evaluate, mean_image, rendering, scalars
 
 GIVEN = "given"  # where a configuration names a graph's file or a dataset, that a notebook gave it instead
 
@@ -341,7 +341,8 @@ class Trainer:
             if self.step > self.saved_step and losses.sum.isfinite().all():
                 self.save()
             why = "another process of the run ended" if lost else str(error)
-            kept = f"; step {self.saved_step} is saved: --resume {self.folder} goes on" if self.saved_step else ""
+            goes_on = f"; step {self.saved_step} is saved: --resume {quote(str(self.folder))} goes on"
+            kept = goes_on if self.saved_step else ""
             raise TrainingError(f"{why}{kept}") from error
 
     def save(self, name: str = checkpoint.FILE) -> None:

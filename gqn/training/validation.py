@@ -9,10 +9,12 @@ from tqdm import tqdm
 
 from gqn.core.checked import checked
 from gqn.core.distributed import Processes
+from gqn.core.errors import Error
 from gqn.core.modes import evaluating
 from gqn.data.batches import FRAMES, Asked, EvaluationBatch, Scenes, evaluation_batches
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Answer, Head, Render, negative_elbo
+from gqn.models.nodes import below, data_of
 
 Piece = TypeVar("Piece")
 
@@ -58,17 +60,28 @@ def rendering(network: RecursiveGQN, asked: Asked) -> list[str]:
     return [name for name, data in asked.tasks.items() if data == FRAMES and isinstance(head_of(network, name), Render)]
 
 
+def asked_by(network: RecursiveGQN, tasks: Sequence[str]) -> Asked:
+    """Return the data of some tasks and of the senses that they read."""
+    spec = network.spec
+    read = set().union(*(below(spec, task) for task in tasks))
+    return Asked(
+        {name: data_of(name, node) for name, node in spec.items() if node.kind == "sense" and name in read},
+        {name: data_of(name, spec[name]) for name in tasks},
+    )
+
+
+@checked
 @torch.no_grad()
 def evaluate(
     network: RecursiveGQN,
     scenes: Scenes,
-    asked: Asked,
-    baseline: Tensor | None,
+    asked: Asked | None = None,
+    baseline: Tensor | None = None,
     *,
-    context: int,
-    samples: int,
-    seed: int,
-    processes: Processes,
+    context: int = 3,
+    samples: int = 8,
+    seed: int = 0,
+    processes: Processes | None = None,
     limit: int | None = None,
     batch: int = 32,
 ) -> dict[str, dict[str, Any] | None]:
@@ -87,20 +100,32 @@ def evaluate(
     Args:
         network: the network, put in evaluation mode meanwhile.
         scenes: held-out scenes.
-        asked: the data of the network's senses and tasks.
-        baseline: mean image of the training scenes, (3, h, w), pixel values of 0 to 1; None where no task renders.
+        asked: the data of the network's senses and tasks; by default of all of them.
+        baseline: mean image of the training scenes, (3, h, w), pixel values of 0 to 1; by default of `scenes`.
         context: context views of a scene.
         samples: prior samples of the mean.
         seed: of the views and the latents.
-        processes: the group that shares the work (`gqn.core.distributed.processes`).
+        processes: the group that shares the work (`gqn.core.distributed.processes`); by default this process alone,
+            on the network's device.
         limit: most scenes; all by default.
         batch: scenes at a time.
 
     Returns:
         Plain values by task, the same on all processes; likelihoods in nats, PSNR in dB, other errors of pixel values
         of 0 to 1.
+
+    Raises:
+        Error: where the scenes lack data that the network reads, or have too few views.
     """
+    if min(samples, batch, context) < 1 or (limit is not None and limit < 1):
+        raise Error(f"{samples} samples, {context} context views, {batch} scenes at a time: must be 1 or more of each")
+    if asked is None:
+        asked = asked_by(network, [name for name, node in network.spec.items() if node.kind == "task"])
+    if processes is None:
+        processes = Processes(0, 1, next(network.parameters()).device)
     names, images = list(asked.tasks), rendering(network, asked)
+    if images and baseline is None:
+        baseline = mean_image(scenes)
     # One row of sums a task, of the same length on a process that gets no batch at all.
     sums = torch.zeros(len(names), 5 + len(ERRORS) * len(PREDICTED), dtype=torch.float64, device=processes.device)
     batches = evaluation_batches(
