@@ -16,7 +16,8 @@ BUCKET = "gqn-dataset"
 class StoreServer(ThreadingHTTPServer):
     """Serves `root`; `requests` are the ranges that were asked of each file; `budget` bytes it sends before it breaks.
 
-    `corrupt` names files of which one byte arrives changed; `lists` is whether it lists its folders.
+    `corrupt` names files of which one byte arrives changed, `stalls` those of which only the half arrives, and
+    `endless` files and folders that never end; `lists` is whether it lists its folders.
     """
 
     daemon_threads = True
@@ -27,6 +28,9 @@ class StoreServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, int]] = []
         self.budget = 10**12
         self.corrupt: set[str] = set()
+        self.stalls: set[str] = set()
+        self.endless: set[str] = set()
+        self.stalled = threading.Event()
         self.lists = True
         self.address = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -75,6 +79,13 @@ class Handler(BaseHTTPRequestHandler):
         return {"kind": "storage#objects", "items": items}
 
     def send_file(self, path: Path) -> None:
+        if path.name in self.server.endless:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.close_connection = True
+            while self.command == "GET":
+                self.wfile.write(2**20 * b" ")
         if path.is_dir() and self.server.lists:
             links = "".join(f'<a href="{file.name}">{file.name}</a>' for file in path.iterdir())
             self.send(200, links.encode(), "text/html")
@@ -106,6 +117,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         sent = data[: self.server.budget] if md5 else data
+        if Path(urllib.parse.urlsplit(self.path).path).name in self.server.stalls:
+            self.wfile.write(sent[: len(sent) // 2])
+            self.wfile.flush()
+            self.server.stalled.set()
+            threading.Event().wait()
         self.wfile.write(sent)
         if md5:
             self.server.budget -= len(sent)

@@ -80,7 +80,7 @@ def calls(scenes: Path, folder: Path) -> list[tuple[Callable[..., Any], dict[str
         ),
         (network.encode, {"senses": context}),
         (network.sample, {"senses": context, "query": query.cameras, "samples": 1}),
-        (gqn.predictions, {"network": network, "batch": batch, "shuffled": batch, "samples": 1}),
+        (gqn.predictions, {"network": network, "batch": batch, "shuffled": batch, "samples": 1, "seed": 0}),
         (gqn.canvases, {"network": network, "batch": batch, "seed": 0}),
         (
             gqn.flight,
@@ -89,7 +89,10 @@ def calls(scenes: Path, folder: Path) -> list[tuple[Callable[..., Any], dict[str
         (gqn.animation, {"frames": torch.rand(2, 3, 4, 4), "enlarged": 2, "milliseconds": 50}),
         (network.forward, {"batch": batch}),
         (gqn.Batch.of, {"context": context, "query": query}),
-        (gqn.evaluate, {"network": network, "scenes": gqn_scenes(dataset), "context": 2, "samples": 1, "limit": 2}),
+        (
+            gqn.evaluate,
+            {"network": network, "scenes": gqn_scenes(dataset), "context": 2, "samples": 1, "limit": 2, "seed": 0},
+        ),
         (
             gqn.evaluation_batches,
             {"scenes": gqn_scenes(dataset), "batch": 2, "context": 2, "seed": 0, "limit": 3},
@@ -129,6 +132,7 @@ WRONG = [
         -1,
         0,
         1,
+        2**70,
         2.5,
         float("nan"),
         float("inf"),

@@ -91,6 +91,8 @@ class TrainingBatches(Dataset[Batch]):
     ) -> None:
         if batch % processes:
             raise Error(f"a batch of {batch} scenes does not divide by {processes} processes")
+        if seed < 0:
+            raise Error(f"a seed of {seed}: must be 0 or more")
         check_data(scenes, asked, context_views[1], queries, "--context-views")
         self.scenes, self.asked, self.context_views, self.queries = scenes, asked, context_views, queries
         self.batch, self.seed, self.rank, self.processes = batch, seed, rank, processes
@@ -172,6 +174,8 @@ def evaluation_batches(
     """
     if batch < 1 or (limit is not None and limit < 1):
         raise Error(f"batches of {batch} scenes, {limit} at most: must be 1 or more")
+    if seed < 0:
+        raise Error(f"a seed of {seed}: must be 0 or more")
     total = len(scenes) if limit is None else min(limit, len(scenes))
     shares = pieces(total, batch)[rank::processes]
     return (evaluation_batch(scenes, asked, numbers, total, context=context, seed=seed) for numbers in shares)

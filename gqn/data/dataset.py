@@ -8,12 +8,13 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from shlex import quote
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -273,6 +274,13 @@ def _command(path: Path) -> str:
     return f"sh data.sh {quote(str(dataset.parent))} BATCH {quote(dataset.name)}"
 
 
+class _Mapped(NamedTuple):
+    """A shard that is mapped into memory."""
+
+    opened: os.stat_result  # of its file, when it was mapped
+    tensors: dict[str, Tensor]
+
+
 class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
     """Scenes of one split of a converted dataset, read from its shards as they are asked for: a dataset of torch's.
 
@@ -320,7 +328,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         order = np.random.default_rng(0).permutation(self._starts[-1])
         # In the order of the records, so that neighbours come from the same shard.
         self._chosen = np.sort(order[: ceil(fraction * len(order))]) if fraction < 1 else None
-        self._open: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+        self._open: OrderedDict[str, _Mapped] = OrderedDict()
 
     def __len__(self) -> int:
         return self._starts[-1] if self._chosen is None else len(self._chosen)
@@ -404,11 +412,19 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         return index if self._chosen is None else int(self._chosen[index])
 
     def _load(self, shard: Shard) -> dict[str, Tensor]:
+        path = self.folder / shard.name
         if shard.name in self._open:
             self._open.move_to_end(shard.name)
-            return self._open[shard.name]
-        path = self.folder / shard.name
+            opened, tensors = self._open[shard.name]
+            with suppress(FileNotFoundError):  # what is mapped stays, whatever its name leads to now
+                now = path.stat()
+                if os.path.samestat(now, opened) and now.st_size < opened.st_size:  # to read on is a bus error
+                    raise DatasetError(
+                        f"{path}: became shorter while it was in use: remove it and run: {_command(path)}"
+                    )
+            return tensors
         try:
+            opened = path.stat()
             tensors = torch.load(path, mmap=True, weights_only=True)
             shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         except FileNotFoundError:
@@ -427,7 +443,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         }
         if jpegs is None or shapes != expected or jpegs != (torch.uint8, (int(tensors["offsets"][-1]),)):
             raise DatasetError(f"{path}: holds {shapes}, not what its index says: remove it and run: {_command(path)}")
-        self._open[shard.name] = tensors
+        self._open[shard.name] = _Mapped(opened, tensors)
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)
         return tensors

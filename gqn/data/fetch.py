@@ -23,6 +23,7 @@ BLOCK = 2**23  # bytes of one request
 TRIES = 4  # of a request
 WAIT = 1.0  # seconds before the second try, twice as many before each one after
 LONGEST = 2**20  # bytes of a description
+LONGEST_LISTING = 2**26  # bytes of what a web server lists, or sends in place of a part of it
 Answer = TypeVar("Answer")
 
 
@@ -58,6 +59,7 @@ class Store:
 
         self.address, self.dataset, self.stop = f"{source.rstrip('/')}/{dataset}", dataset, Event()
         self._tries = TRIES
+        self._largest = 0  # bytes of what is fetched
         try:
             if source.startswith(("gs://", "gcs://")):
                 # Or gcsfs asks of which kind a bucket is, and that needs credentials, which a public bucket does not.
@@ -67,7 +69,9 @@ class Store:
                 self._files, self._root = GCSFileSystem(token="anon"), self.address.partition("://")[2]
                 self._tries = 1  # it has a patience of its own
             else:
-                self._files, self._root = fsspec.url_to_fs(self.address)
+                web = source.startswith(("http://", "https://"))
+                settings = {"client_kwargs": {"response_class": self._response()}, "skip_instance_cache": True}
+                self._files, self._root = fsspec.url_to_fs(self.address, **(settings if web else {}))
         except ImportError as error:
             raise DatasetError(f"{source}: {error}: pip install -e '.[fetch]'") from error
         except ValueError as error:
@@ -140,6 +144,7 @@ class Store:
                 raise DatasetError(f"{remote.path}: arrives damaged: {wrong}: try again later, or another source")
 
     def _append_rest(self, remote: Remote, aside: Path) -> None:
+        self._largest = max(self._largest, remote.size)
         with aside.open("ab") as file:
             if file.tell() > remote.size:
                 file.truncate(0)
@@ -159,13 +164,35 @@ class Store:
                 raise Stopped
             try:
                 return self._answer(question)
-            except (FileNotFoundError, Stopped):
+            except (FileNotFoundError, Stopped, DatasetError):
                 raise
             except Exception as error:  # each kind of store has errors of its own
                 if attempt == self._tries - 1:
                     raise DatasetError(f"{path}: no answer ({type(error).__name__}: {error})") from error
             self.stop.wait(WAIT * 2**attempt)
         raise AssertionError
+
+    def _response(self) -> type:
+        """Answers of a web server that end where no more is wanted, whatever it sends."""
+        from aiohttp import ClientResponse
+
+        store = self
+
+        class Response(ClientResponse):
+            async def read(self) -> bytes:
+                if self._body is None:
+                    most, body = max(store._largest, LONGEST_LISTING), bytearray()
+                    async for piece in self.content.iter_any():
+                        body += piece
+                        if len(body) > most:
+                            self.close()
+                            raise DatasetError(
+                                f"{self.url}: more than {most} bytes come: no such file, or no end of it"
+                            )
+                    self._body = bytes(body)
+                return self._body
+
+        return Response
 
     def _beginning(self, path: str) -> bytes:
         """Return a description's first bytes: one more than are allowed, so that a longer file is noticed."""

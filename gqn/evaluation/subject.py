@@ -71,7 +71,7 @@ class Options:
             ("probe_scenes", self.probe_scenes > 9, "at least 10"),
             ("limit", self.limit is None or self.limit > 0, "at least 1"),
             ("batch", self.batch > 0, "at least 1"),
-            ("seed", self.seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
         ]
         check_options(checks)
 

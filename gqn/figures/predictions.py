@@ -51,7 +51,7 @@ def predictions(
     Raises:
         GraphError: where the network does not fit the batch.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
     ((task, query),) = batch.tasks.items()
     with evaluating(network):
         imagined = network.sample(batch.senses, query.cameras, samples, task)[:, :, 0]
@@ -113,7 +113,7 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
     Returns:
         A matplotlib figure, one row a scene.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
     ((task, query),) = batch.tasks.items()
     with evaluating(network):
         r = network.encode(batch.senses, *network.spec[task].inputs)
@@ -150,7 +150,7 @@ def flight(
     Returns:
         (2, frames, c, h, w).
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
     if samples < 2:
         raise Error(f"a flight of {samples} samples has no standard deviation: take 2 or more")
     cameras = camera_vector(recorded).to(context.cameras)[None]

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gqn.core.errors import Error
+from gqn.core.noise import seed_noise
 from gqn.core.views import Views
 from gqn.data.batches import FLAT, FRAMES, Scenes, evaluation_batches
 
@@ -18,10 +20,10 @@ DIFFERENCE = 10 / 255  # of a pixel in any channel, from which on a scene and it
 
 
 def check_twins(scenes: Scenes, twins: Scenes) -> None:
-    """Raise ValueError unless the first and the last scene have the cameras of their twins."""
+    """Raise Error unless the first and the last scene have the cameras of their twins."""
     ends = {0, len(scenes) - 1} if len(scenes) == len(twins) else set()
     if not ends or any(not torch.equal(_cameras(scenes, end), _cameras(twins, end)) for end in ends):
-        raise ValueError("the twins are of other scenes: remove twins/ and torch/twins, and draw and convert them anew")
+        raise Error("the twins are of other scenes: remove twins/ and torch/twins, and draw and convert them anew")
 
 
 def _cameras(scenes: Scenes, number: int) -> Tensor:
@@ -81,7 +83,7 @@ def object_gain(
         and twin differ, of which `pixels` is the mean share. `scenes`: how many have such pixels.
 
     Raises:
-        ValueError: Where scenes have too few views or the twins are of other scenes.
+        Error: Where scenes have too few views or the twins are of other scenes.
     """
     check_twins(scenes, twins)
     rows = []
@@ -95,7 +97,7 @@ def object_gain(
         truth, twin = own.query.frames[:, 0], other.query.frames[:, 0]
         found = []
         for views in (own.context, other.context):
-            torch.manual_seed(seed * 1_000_003 + item.first)
+            seed_noise(seed, item.first)
             found.append(errors_where_different(sample(views, own.query.cameras)[:, 0].float(), truth, twin))
         share = ((truth - twin).abs() > DIFFERENCE).any(dim=1).float().mean(dim=(1, 2))
         rows.append(torch.cat([*found, share[:, None]], dim=-1))

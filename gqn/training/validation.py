@@ -11,6 +11,7 @@ from gqn.core.checked import checked
 from gqn.core.distributed import Processes
 from gqn.core.errors import Error
 from gqn.core.modes import evaluating
+from gqn.core.noise import seed_noise
 from gqn.data.batches import FRAMES, Asked, EvaluationBatch, Scenes, evaluation_batches
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Answer, Head, Render, negative_elbo
@@ -140,7 +141,7 @@ def evaluate(
     )
     with evaluating(network):
         for item in batches:
-            torch.manual_seed(seed * 1_000_003 + item.first)
+            seed_noise(seed, item.first)
             item = item.to(processes.device)
             answers = network(item.batch)
             predicted = {
@@ -225,7 +226,7 @@ def shared_out(
     numbers = range(processes.rank, len(pieces), processes.count)
     try:
         for number in tqdm(numbers, desc=title, disable=not processes.leads):
-            torch.manual_seed(seed * 1_000_003 + number)
+            seed_noise(seed, number)
             mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
     except Exception as error:
         failure = error  # the others wait for what this process has

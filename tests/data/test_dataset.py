@@ -234,6 +234,22 @@ def test_a_damaged_shard_is_named(converted: Path, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "trapped").exists()
 
 
+def test_a_shard_that_is_cut_off_while_it_is_mapped_is_named(converted: Path) -> None:
+    """To read past its end would kill the process by SIGBUS."""
+    scenes = SceneDataset(converted, "train")
+    scenes.scene(0)
+    shard = min((converted / "torch/train").glob("*.pt"))
+    whole = shard.read_bytes()
+    shard.rename(shard.with_suffix(".old"))
+    scenes.scene(0)  # what is mapped stays
+    shard.write_bytes(whole)
+    again = SceneDataset(converted, "train")
+    again.scene(0)
+    os.truncate(shard, 100)
+    with pytest.raises(DatasetError, match=f"{shard}: became shorter while it was in use"):
+        again.scene(0)
+
+
 def test_a_dataset_is_known_by_its_description_or_its_name(tmp_path: Path) -> None:
     assert dataset_info("anywhere/mazes") is DATASETS["mazes"]
     own = tmp_path / "jaco"

@@ -239,3 +239,37 @@ def test_data_sh_fetches_through_a_kill(server: StoreServer, tmp_path: Path) -> 
     assert not list((tmp_path / "here").rglob("*.tfrecord*"))
     conversion = json.loads((tmp_path / "here/small/torch/conversion.json").read_text())
     assert conversion["splits"]["train"]["files"] == 39
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "train", "1-of-3.tfrecord"])
+def test_a_server_that_sends_no_end_is_refused(
+    server: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would fill the memory."""
+    monkeypatch.setattr(fetching, "LONGEST_LISTING", 2**22)
+    server.endless.add(name)
+    began = time.monotonic()
+    with pytest.raises(DatasetError, match=rf"{name}: (more than \d+ bytes come|the server does not tell its size)"):
+        fetched(tmp_path / "here", server.address)
+    assert time.monotonic() - began < 30
+    assert not list((tmp_path / "here").rglob("*.tfrecord"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_body_ends_it_in_seconds(
+    server: StoreServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    server.stalls.add("2-of-3.tfrecord")
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "here"), "small", "--batch", "4", "--workers", "1"]
+    command += ["--fetch", "--source", server.address]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen(command, env=environment(), **pipes)
+    assert server.stalled.wait(90)
+    run.send_signal(number)
+    _, told = run.communicate(timeout=20)
+    assert run.returncode == 128 + number
+    assert told.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"
+    assert "Traceback" not in told
+    server.stalls.clear()
+    fetched(tmp_path / "here", server.address)
+    assert numbers(tmp_path / "here") == list(range(45))

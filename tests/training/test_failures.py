@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from gqn.training.config import PRESETS, Config
 from gqn.training.folder import TrainingError, run_folder
 from gqn.training.history import read_history, sound
 from gqn.training.logs import Logs
+from gqn.training.nodes import mapped
 
 SCRIPT = REPOSITORY / "run-gqn.py"
 TINY = [
@@ -284,8 +286,144 @@ def test_a_head_of_ones_own_is_reached_by_name_and_never_from_the_run(scenes: Pa
     again = begun(scenes, tmp_path, "--resume=runs/run", "--steps=2")
     assert "no head 'plain'" in (line := last_line(again))
     assert line.endswith("it was trained with --import mine: import that first")
-    for modules, status in (([], 1), (["--import", "mine"], 0), (["--import", "nothing"], 1)):
-        draw = [sys.executable, str(REPOSITORY / "scripts/visualise.py"), "runs/run", "run.svg", *modules]
+    for script, modules, status in (
+        (["visualise.py", "runs/run", "run.svg"], [], 1),
+        (["visualise.py", "runs/run", "run.svg"], ["--import", "mine"], 0),
+        (["visualise.py", "runs/run", "run.svg"], ["--import", "nothing"], 1),
+        (["extract.py", "runs/run", "run.pt"], ["--import", "mine"], 0),
+        (["evaluate.py", "runs/run", str(scenes)], ["--import", "mine"], 1),
+    ):
+        draw = [sys.executable, str(REPOSITORY / "scripts" / script[0]), *script[1:], *modules]
         drawn = subprocess.run(draw, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=90)
         assert drawn.returncode == status, drawn.stderr
         assert "Traceback" not in drawn.stderr
+    assert "an evaluation examines a sense of frames and one task that renders" in drawn.stderr  # it has been read
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_leaves_nothing_half_written(scenes: Path, tmp_path: Path) -> None:
+    """A disk of 300 kB, which a checkpoint does not fit on."""
+    mount = f"mount -t tmpfs -o size=300k none '{tmp_path}'"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("may not mount a disk here")
+    train = [sys.executable, str(SCRIPT), f"--data={scenes}", *TINY, "--steps=2", f"--runs={tmp_path}", "--name=run"]
+    script = f"{mount} && \"$@\"; status=$?; ls -A '{tmp_path}/run'; exit $status"
+    run = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", *train],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-1] == (
+        f"run-gqn: [Errno 28] No space left on device: '{tmp_path}/run/checkpoint.pt'"
+    )
+    assert "config.json" in run.stdout
+    assert "checkpoint.pt" not in run.stdout
+
+
+def test_a_disk_without_room_for_what_frozen_senses_see_is_named(tmp_path: Path) -> None:
+    """To write past what the disk has would be a bus error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="to encode scenes beforehand; --no-cache does not") as error:
+            mapped((1000, 1000), torch.float32, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.filename == str(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert mapped((10, 10), torch.float32, tmp_path).sum() == 0
+
+
+def test_a_command_that_is_printed_quotes_every_part(tmp_path: Path) -> None:
+    config = Config(runs=str(tmp_path / "my runs"), name="$run")
+    with run_folder(config, ALONE, resume=False) as folder:
+        (folder / checkpoint.FILE).write_bytes(b"")
+    with (
+        pytest.raises(TrainingError, match=re.escape(f"--resume '{tmp_path}/my runs/$run' goes on")),
+        run_folder(config, ALONE, resume=False),
+    ):
+        pass
+    checkpoint.extract("shepard-metzler-5-small", folder / "weights.pt")
+    with pytest.raises(Error, match=re.escape(f"--start '{folder}/weights.pt'")):
+        checkpoint.resumable(folder / "weights.pt")
+    with pytest.raises(Error, match=re.escape(f"sh data.sh '{tmp_path}/my runs' BATCH '$data'")):
+        gqn.SceneDataset(tmp_path / "my runs/$data", "train")
+
+
+def tiny(scenes: Path, runs: Path, **options: object) -> Config:
+    quick = PRESETS["quick"]
+    return dataclasses.replace(
+        quick,
+        data=str(scenes),
+        runs=str(runs),
+        device="cpu",
+        precision="float32",
+        model=dataclasses.replace(
+            quick.model, representation="pool", representation_channels=8, hidden=8, canvas=8, generation_steps=2
+        ),
+        training=dataclasses.replace(quick.training, steps=1, batch=2, minutes=0.0),
+        evaluation=dataclasses.replace(quick.evaluation, eval_scenes=1, samples=1),
+        **options,
+    )
+
+
+def test_to_compile_without_a_compiler_is_refused_in_one_line(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(TrainingError, match=r"^--compile needs a C\+\+ compiler"):
+        gqn.train(tiny(scenes, tmp_path / "runs", compile=True))
+    assert not list((tmp_path / "runs").iterdir())  # its name is free again
+
+
+def test_a_seed_may_be_as_large_as_the_options_say(scenes: Path, tmp_path: Path) -> None:
+    gqn.train(tiny(scenes, tmp_path, seed=2**63 - 1))
+    with pytest.raises(Error, match=r"--seed must be from 0 to less than 2\*\*63"):
+        tiny(scenes, tmp_path, seed=2**63)
+
+
+@pytest.mark.parametrize(
+    ("raised", "wanted", "said"),
+    [
+        (PermissionError(13, "Permission denied"), Error, "can't be opened: Permission denied"),
+        (OSError(24, "Too many open files"), Error, "can't be opened: Too many open files"),
+        (OSError(116, "Stale file handle"), Error, "can't be opened: Stale file handle"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError, "DefaultCPUAllocator"),
+        (RuntimeError("PytorchStreamReader failed"), Error, "damaged shard"),
+    ],
+)
+def test_a_shard_that_is_not_damaged_is_not_called_so(
+    scenes: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, wanted: type[Exception], said: str
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise raised
+
+    dataset = gqn.SceneDataset(scenes, "train")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(wanted, match=said) as error:
+        dataset.scene(0)
+    assert ("remove it" in str(error.value)) == ("damaged" in said)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "left", [1, [2]]])
+def test_labels_that_nothing_can_learn_from_are_named(scenes: Path, value: object) -> None:
+    dataset = gqn.SceneDataset(scenes, "test")
+    labelled = gqn.LabelledScenes(dataset, [{"x": 1.0}, {"x": value}, {"x": None}, {}, {"x": 2}])
+    assert labelled.answer("x", 0) == 1
+    assert labelled.answer("x", 2) is None
+    with pytest.raises(Error, match=r"^data 'x' of scene 1 are (no numbers|not finite)"):
+        labelled.answer("x", 1)
+
+
+@pytest.mark.parametrize("text", ["5", "{}", "null", "[" * 100_000, "[1, 2", "\xff"])
+def test_labels_that_are_damaged_are_named(scenes: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "test").mkdir()
+    path = tmp_path / "test/1-of-1.labels.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Error, match=f"^{path}: damaged") as error:
+        gqn.scene_labels(scenes, "test", records=tmp_path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,59 @@
+"""The front door of scripts: what is for the user is one line and a status, and a bug is a traceback."""
+
+import signal
+
+import pytest
+import torch
+
+from gqn.core.command import command
+from gqn.core.errors import Error, unknown
+from gqn.core.signals import Interrupted
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Error("--data x: no such folder"), "--data x: no such folder"),
+        (PermissionError(13, "Permission denied", "shard.pt"), "[Errno 13] Permission denied: 'shard.pt'"),
+        (MemoryError("Unable to allocate 3 TiB"), "Unable to allocate 3 TiB: ask for less at once"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory\nat x"), "ask for less at once"),
+    ],
+)
+def test_an_error_for_the_user_is_one_line(error: Exception, said: str) -> None:
+    with pytest.raises(SystemExit, match=r"^[^\n]*$") as end, command():
+        raise error
+    assert said in str(end.value)
+
+
+@pytest.mark.parametrize(
+    "bug", [ValueError("a bug"), RuntimeError("a bug"), KeyError("a bug"), OSError("without a file")]
+)
+def test_a_bug_is_a_traceback(bug: Exception) -> None:
+    with pytest.raises(type(bug)) as end, command():
+        raise bug
+    assert end.value is bug
+
+
+def test_memory_that_torch_does_not_get_is_told_apart_from_a_bug() -> None:
+    with pytest.raises(SystemExit, match="ask for less at once"), command():
+        torch.empty(2**46)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_and_its_status(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals, status: int
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as end, command("run again"):
+        signal.raise_signal(number)
+    assert end.value.code == status
+    assert capsys.readouterr().err.endswith(": interrupted; run again\n")
+    assert signal.getsignal(number) is before
+    with pytest.raises(SystemExit) as end, command("--resume"):
+        raise Interrupted(number, 7)
+    assert end.value.code == status
+
+
+def test_a_name_that_there_is_not_gets_the_nearest_one() -> None:
+    assert unknown("colour", "gren", ["red", "green"]) == "no colour 'gren', did you mean 'green'? only red, green"
+    assert unknown("colour", "x", ["red", "green"]) == "no colour 'x', only red, green"

@@ -1,0 +1,42 @@
+"""A run that is killed in the middle of a save or an evaluation goes on to the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import REPOSITORY
+
+from gqn.training import checkpoint
+from gqn.training.history import read_history
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def test_eight_kills_in_saves_and_evaluations_cost_nothing(scenes: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "tests/kill_training_process.py", str(scenes), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+    assert len(json.loads(run.stdout)) == 8
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for file in (checkpoint.FILE, checkpoint.EVALUATED):
+        one, other = checkpoint.resumable(killed / file), checkpoint.resumable(undisturbed / file)
+        assert one["step"] == other["step"] == 4
+        for part in ("network", "ema", "optimizer", "graph"):
+            assert same(one[part], other[part]), f"{file}: {part}"
+    assert [{**report, "seconds": 0} for report in read_history(killed)] == [
+        {**report, "seconds": 0} for report in read_history(undisturbed)
+    ]
+    assert {path.name for path in killed.iterdir()} == {path.name for path in undisturbed.iterdir()}
