@@ -24,7 +24,7 @@ REPLACE, SAVE = os.replace, torch.save
 EVALUATE = trainer.evaluate
 
 
-def die(*_: object) -> NoReturn:
+def die(*_: object, **__: object) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 

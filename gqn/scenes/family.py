@@ -18,6 +18,7 @@ from gqn.scenes.senses import PROBES, SENSORS, depth_and_normals, random_probes,
 Array = NDArray[np.float64]
 Labels = dict[str, Any]
 Drawn = TypeVar("Drawn")
+MOST = 100_000  # pixels, views or rays: what no memory holds
 Sense = Literal["depth", "normals", "touch"]
 
 
@@ -68,6 +69,9 @@ class Family(ABC):
             if get_origin(kind) is not Literal:  # whose choices are told below
                 check_type(option, getattr(self, option), kind)
         self.at_least(1, "size", "views", "samples")
+        for option in ("size", "views", "samples"):
+            if getattr(self, option) > MOST:
+                raise Error(f"{option} is {getattr(self, option)}, must be at most {MOST}")
         if "touch" in self.senses and not self.hand:
             raise Error("senses: this family holds no objects to touch")
         for option, kind in kinds.items():
