@@ -13,6 +13,7 @@ from .data.dataset import SceneDataset as SceneDataset
 from .data.generate import generate as generate
 from .data.labelled_scenes import LabelledScenes as LabelledScenes
 from .data.labels import scene_labels as scene_labels
+from .data.own_scenes import write_scenes as write_scenes
 from .data.prepare import made_scenes as made_scenes
 from .evaluation.report import assess as assess
 from .evaluation.subject import Options as Options

@@ -17,10 +17,11 @@ import time
 import traceback
 from pathlib import Path
 
+import posed_scenes
 import torch
 
 import gqn
-from gqn.data import foreign, survey  # noqa: F401  # imported once, not in every process
+from gqn.data import foreign, own_formats, survey  # noqa: F401  # imported once, not in every process
 from gqn.evaluation import report  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,7 @@ LINES = {
     "scripts/generate-scenes.py": [["shepard_metzler_5_parts", "new", "--scenes", "2", "--seed", "0", "--size", "8"]],
     "scripts/tfrecord-converter.py": [["data", "scenes", "--batch", "2", "--workers", "1"]],
     "scripts/import-conversion.py": [["theirs", "imported"]],
+    "scripts/import-scenes.py": [["photos", "from-photos", "--size", "16"]],
     "scripts/inspect-dataset.py": [["data/scenes"]],
     "scripts/contact-sheet.py": [["shepard_metzler_5_parts", "sheet.png", "--scenes", "1", "--size", "8"]],
     "scripts/visualise.py": [["graph.yaml", "graph.svg"], ["runs/run", "run.png", "--node", "vision"]],
@@ -193,6 +195,8 @@ def prepare(folder: Path) -> None:
     )
     Path("theirs/train").mkdir(parents=True)
     torch.save([(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.zeros(2, 5))], "theirs/train/1.pt")
+    frames, cameras = posed_scenes.drawn()
+    posed_scenes.nerfstudio(Path("photos"), frames, posed_scenes.matrices(cameras))
     for name in ("broken.yaml", "broken.pt", "broken.png"):
         Path(name).write_bytes(os.urandom(300))
     for name, more in (("run", []), ("graph", ["--graph", "graph.yaml"])):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from posed_scenes import drawn, matrices, nerfstudio
 
 import gqn
 from gqn.training.config import Config, to_dict
@@ -70,7 +71,7 @@ def to_run(page: Path) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkout in which few scenes are drawn and two networks have trained for two steps."""
+    """Return a checkout in which few scenes and photographs are drawn and two networks have trained for two steps."""
     place = tmp_path_factory.mktemp("checkout")
     for name in ("gqn", "scripts", "run-gqn.py", "data.sh", "gpu.sh"):
         (place / name).symlink_to(ROOT / name)
@@ -84,6 +85,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = {"name": name, "test_scenes": 8, "size": size, "workers": 1, "progress": False}
         folder = gqn.generate("shepard_metzler_5_parts", place / "data", 12, 0, **options)
         gqn.convert(folder, 100, workers=1, progress=False)
+    frames, cameras = drawn(views=30)
+    nerfstudio(place / "photos", frames, matrices(cameras))
     for preset, name in (("quick", "shepard_metzler_5_parts_32"), ("small", "sm5_64")):
         base = gqn.PRESETS[preset]
         config = replace(

@@ -181,6 +181,29 @@ def axes(recorded: ArrayLike) -> tuple[Array, Array, Array]:
     return forward, right, np.cross(right, forward)
 
 
+def levelled(position: ArrayLike, forward: ArrayLike, right: ArrayLike) -> tuple[Array, Array]:
+    """Return recorded cameras (..., 5) of their axes, and by how much each rolls about its own, (...).
+
+    Args:
+        position: (..., 3), world units.
+        forward: (..., 3) unit vectors in which the cameras look.
+        right: (..., 3) unit vectors along the rows of their frames.
+
+    Returns:
+        The cameras without their roll, and the roll in radians: how far `right` is turned upward out of the horizontal.
+    """
+    position, forward, right = (_places(part) for part in (position, forward, right))
+    flat = np.hypot(forward[..., 0], forward[..., 1])
+    # A camera that looks straight up or down has no yaw of its own: its rows say it, and it does not roll.
+    yaw = np.where(
+        flat > 1e-6, np.arctan2(-forward[..., 1], forward[..., 0]), np.arctan2(-right[..., 0], -right[..., 1])
+    )
+    pitch = np.arctan2(forward[..., 2], flat)
+    cameras = np.concatenate([position, yaw[..., None], pitch[..., None]], axis=-1)
+    _, level, up = axes(cameras)
+    return cameras, np.arctan2((right * up).sum(axis=-1), (right * level).sum(axis=-1))
+
+
 @checked
 def orbit(distance: float, elevation: float, count: int, start: float = 0.0) -> Array:
     """Return recorded cameras evenly round the z axis that look at the origin.

@@ -144,7 +144,7 @@ def _scene(file: Path, number: int, scene: Any) -> tuple[list[bytes], NDArray[np
 def scene_of(scene: Any) -> tuple[list[bytes], NDArray[np.float32]]:
     """Return JPEGs and cameras (views, 5) of another converter's scene. Raises DatasetError for an unknown kind."""
     frames, cameras = map(_array, scene)
-    recorded = _recorded(cameras)
+    recorded = recorded_of(cameras)
     if frames.dtype == object:
         jpegs = frames.ravel().tolist()
         if not all(isinstance(jpeg, bytes) and jpeg.startswith(b"\xff\xd8") for jpeg in jpegs):
@@ -167,7 +167,7 @@ def _array(part: Any) -> NDArray[Any]:
     return np.asarray(part)
 
 
-def _recorded(cameras: NDArray[Any]) -> NDArray[np.float32]:
+def recorded_of(cameras: NDArray[Any]) -> NDArray[np.float32]:
     """Return cameras (views, 5) of 5 or 7 numbers, after axes of length 1. Raises DatasetError for other numbers."""
     while cameras.ndim > 2 and len(cameras) == 1:
         cameras = cameras[0]
