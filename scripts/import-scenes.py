@@ -48,7 +48,8 @@ def main() -> None:
     told = json.loads((folder / "dataset.json").read_text())
     for scene in told["scenes"]:
         left = f", {scene['views_left_out']} views left out" if scene["views_left_out"] else ""
-        print(f"{scene['split']} {scene['name']}: {scene['records']} records of {told['views']} views{left}")
+        records = " and ".join(f"{count} to {split}" for split, count in scene["records"].items())
+        print(f"{scene['name']}: records of {told['views']} views, {records}{left}")
     for what, pictures in told["pictures"].items():
         print(f"{pictures} pictures: {what}")
     print(f"field of view {told['geometry']['field_of_view']:.4g} degrees; all that was done is in dataset.json")

@@ -81,12 +81,12 @@ def import_scenes(
     (kind,) = kinds
     scenes: dict[str, list[PosedScene]] = {split: [] for split in SPLITS}
     for split, folder in found:
-        for part, scene in READERS[kind](folder).items():
-            scenes[part if split == "train" else split].append(scene._replace(name=folder.resolve().name))
-            if scene.lenses is not None and field_of_view is not None:
-                raise DatasetError(f"{folder} says its lenses itself: leave out field_of_view (--field-of-view)")
+        scene = READERS[kind](folder)._replace(name=folder.resolve().name)
+        scenes[split].append(scene if split == "train" else scene._replace(test=None))
+        if scene.lenses is not None and field_of_view is not None:
+            raise DatasetError(f"{folder} says its lenses itself: leave out field_of_view (--field-of-view)")
     if test_every is not None:
-        if scenes["test"]:
+        if scenes["test"] or any(scene.test is not None for scene in scenes["train"]):
             raise DatasetError(f"{source} says itself what is for testing: leave out test_every (--test-every)")
         scenes = _set_aside(scenes["train"], test_every)
     if up is None:
@@ -103,15 +103,7 @@ def _set_aside(scenes: list[PosedScene], every: int) -> dict[str, list[PosedScen
     if len(scenes) > 1:
         rest = [scene for number, scene in enumerate(scenes) if number % every]
         return {"train": rest, "test": scenes[::every]}
-    aside = np.arange(count) % every == 0
-    return {"train": [_part(scenes[0], ~aside)], "test": [_part(scenes[0], aside)]}
-
-
-def _part(scene: PosedScene, chosen: NDArray[np.bool_]) -> PosedScene:
-    """Return some pictures of a scene."""
-    frames = [frame for frame, this in zip(scene.frames, chosen, strict=True) if this]
-    lenses = scene.lenses and [lens for lens, this in zip(scene.lenses, chosen, strict=True) if this]
-    return PosedScene(frames, scene.cameras[chosen], lenses, scene.name)
+    return {"train": [scenes[0]._replace(test=(np.arange(count) % every == 0).tolist())], "test": []}
 
 
 def _folders(source: Path) -> list[tuple[str, Path]]:
@@ -149,23 +141,28 @@ def _format(folder: Path) -> str:
     return formats[0] if formats else ""
 
 
-def _nerfstudio(folder: Path) -> dict[str, PosedScene]:
+def _nerfstudio(folder: Path) -> PosedScene:
     path = folder / "transforms.json"
     scene, fields = _transforms(path)
     names = [str(frame["file_path"]) for frame in fields["frames"]]
     held = fields.get("test_filenames") or []
     if not isinstance(held, list) or not all(name in names for name in held):
         raise DatasetError(f"{path}: test_filenames are not all among its frames")
-    aside = np.array([name in held for name in names])
-    if not aside.any():
-        return {"train": scene}
-    return {"train": _part(scene, ~aside), "test": _part(scene, aside)}
+    return scene._replace(test=[name in held for name in names]) if held else scene
 
 
-def _blender(folder: Path) -> dict[str, PosedScene]:
+def _blender(folder: Path) -> PosedScene:
     """Return the pictures of transforms_train.json and of transforms_test.json; those of `val` are left out."""
-    paths = {split: folder / f"transforms_{split}.json" for split in SPLITS}
-    return {split: _transforms(path)[0] for split, path in paths.items() if path.exists()}
+    seen, _ = _transforms(folder / "transforms_train.json")
+    if not (path := folder / "transforms_test.json").exists():
+        return seen
+    unseen, _ = _transforms(path)
+    return PosedScene(
+        [*seen.frames, *unseen.frames],
+        np.concatenate([seen.cameras, unseen.cameras]),
+        [*seen.lenses, *unseen.lenses] if seen.lenses and unseen.lenses else None,
+        test=[False] * len(seen.frames) + [True] * len(unseen.frames),
+    )
 
 
 def _transforms(path: Path) -> tuple[PosedScene, Fields]:
@@ -188,7 +185,7 @@ def _picture(folder: Path, name: str) -> Path:
     return path if path.suffix or path.exists() else path.with_name(f"{path.name}.png")
 
 
-def _table(folder: Path) -> dict[str, PosedScene]:
+def _table(folder: Path) -> PosedScene:
     path = folder / "poses.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -212,7 +209,7 @@ def _table(folder: Path) -> dict[str, PosedScene]:
         with naming(f"{path}: line {number}"):
             cameras.append([_number(line, name) for name in POSE])
     fields = [{name: value for name, value in line.items() if value != ""} for _, line in lines]
-    return {"train": _scene(path, [folder / line["file"] for _, line in lines], np.array(cameras), fields)}
+    return _scene(path, [folder / line["file"] for _, line in lines], np.array(cameras), fields)
 
 
 def _model(folder: Path) -> Path | None:
@@ -228,7 +225,7 @@ def _model(folder: Path) -> Path | None:
     return None
 
 
-def _colmap(folder: Path) -> dict[str, PosedScene]:
+def _colmap(folder: Path) -> PosedScene:
     path = _model(folder)
     assert path is not None
     other = path.with_name(f"images{path.suffix}")
@@ -244,7 +241,7 @@ def _colmap(folder: Path) -> dict[str, PosedScene]:
     place = folder / "images" if (folder / "images").is_dir() else folder
     cameras = np.stack([_camera_to_world(*pose) for _, pose, _ in images])
     files = [place / name for name, _, _ in images]
-    return {"train": _scene(other, files, cameras, [lenses[lens] for _, _, lens in images])}
+    return _scene(other, files, cameras, [lenses[lens] for _, _, lens in images])
 
 
 Pose = tuple[Sequence[float], Sequence[float]]  # quaternion, w first, and shift, of world to camera
@@ -401,8 +398,8 @@ def _number(fields: Fields, name: str, default: float | None = None) -> float:
     return number
 
 
-#: By format, what reads a scene's folder: its pictures by split.
-READERS: dict[str, Callable[[Path], dict[str, PosedScene]]] = {
+#: By format, what reads a scene's folder.
+READERS: dict[str, Callable[[Path], PosedScene]] = {
     "nerfstudio": _nerfstudio,
     "Blender": _blender,
     "COLMAP": _colmap,

@@ -174,7 +174,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DatasetError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        if isinstance(error, PermissionError | IsADirectoryError):
+        if isinstance(error, PermissionError):
             raise
         raise DatasetError(f"no whole PNG or JPEG ({str(error).splitlines()[0]})") from error
 

@@ -46,12 +46,14 @@ class PosedScene(NamedTuple):
         matrices (views, 3, 4) or (views, 4, 4).
     lenses: of each frame; None where all have one field of view.
     name: by which errors and `dataset.json` call the scene.
+    test: whether each view is for testing; None where all are for the split in which the scene is given.
     """
 
     frames: Any
     cameras: Any
     lenses: Sequence[Lens] | None = None
     name: str = ""
+    test: Sequence[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class _Posed:
     cameras: Array  # (views, 5), there
     rolls: Array  # (views,), radians
     turns: Array  # (views,), those by which the pictures are turned back
+    parts: dict[str, list[int]]  # its views by split
 
     def view(self, number: int) -> str:
         """Return what an error calls a view."""
@@ -79,20 +82,18 @@ class _Placed:
     scene: _Posed
     centre: Array  # (3,), in its own world turned to z up
     radius: float
-    records: tuple[range, ...]
+    records: dict[str, list[list[int]]]  # the views of each, by split
 
     def cameras(self) -> Array:
         """Return its cameras (views, 5) in the cube of -1 to 1."""
         return np.concatenate([(self.scene.cameras[:, :3] - self.centre) / self.radius, self.scene.cameras[:, 3:]], 1)
 
-    def told(self, split: str) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """Return what `dataset.json` says of the scene."""
-        taken = sum(map(len, self.records))
+        taken = sum(len(views) for records in self.records.values() for views in records)
         return {
             "name": self.scene.name,
-            "split": split,
-            "records": len(self.records),
-            "views": taken,
+            "records": {split: len(records) for split, records in self.records.items()},
             "views_left_out": len(self.scene.frames) - taken,
             "rotation": self.scene.rotation.tolist(),
             "centre": (self.scene.rotation.T @ self.centre).tolist(),
@@ -152,22 +153,22 @@ def write_scenes(
     options = (field_of_view, up, convention, level)
     _check_options(scenes, size, views, centre, radius, up, background)
     posed = [
-        (split, _posed(scene, f"{split} scene {number} (from 0)", *options))
+        _posed(scene, split, f"{split} scene {number} (from 0)", *options)
         for split, given in zip(SPLITS, (scenes, test_scenes), strict=True)
         for number, scene in enumerate(given)
     ]
-    reach = min(lens.reach(turn) for _, s in posed for lens, turn in zip(s.lenses, s.turns, strict=True))
-    edges = [2 * reach * min(lens.focal_x, lens.focal_y) for _, scene in posed for lens in scene.lenses]
+    reach = min(lens.reach(turn) for s in posed for lens, turn in zip(s.lenses, s.turns, strict=True))
+    edges = [2 * reach * min(lens.focal_x, lens.focal_y) for scene in posed for lens in scene.lenses]
     size = max(1, round(min(edges))) if size is None else int(size)
     if min(edges) < size - 0.5:
-        smallest = [s.view(n) for _, s in posed for n in range(len(s.frames))][int(np.argmin(edges))]
+        smallest = [s.view(n) for s in posed for n in range(len(s.frames))][int(np.argmin(edges))]
         raise DatasetError(
             f"{smallest}: the square that all pictures show has {min(edges):.0f} pixels in it, not {size}: ask for a "
             "smaller size, or leave the picture out"
         )
-    views = min(len(scene.frames) for _, scene in posed) if views is None else int(views)
-    placed = [(split, _placed(scene, views, reach, centre, radius)) for split, scene in posed]
-    inside = any((np.abs(place.cameras()[:, :3]).max(axis=1) < 1).any() for _, place in placed)
+    views = min(len(part) for s in posed for part in s.parts.values()) if views is None else int(views)
+    placed = [_placed(scene, views, reach, centre, radius) for scene in posed]
+    inside = any((np.abs(place.cameras()[:, :3]).max(axis=1) < 1).any() for place in placed)
     geometry = Geometry(float(np.rad2deg(2 * np.arctan(reach))), cameras_inside=inside)
     made_of = _digest(placed, [asdict(geometry), size, views, *map(int, background)])
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -179,7 +180,7 @@ def write_scenes(
     try:
         description = {"name": given_name(directory), "pixels": size, "views": views, "geometry": asdict(geometry)}
         done = _write_records(aside, placed, reach, size, background, progress)
-        description |= {"made_of": made_of, "pictures": done, "scenes": [p.told(split) for split, p in placed]}
+        description |= {"made_of": made_of, "pictures": done, "scenes": [place.told() for place in placed]}
         write_json(aside / "dataset.json", description)
         convert(aside, SCENES_PER_FILE, workers=1, progress=False)
         aside.rename(directory)
@@ -217,6 +218,7 @@ def _check_options(
 
 def _posed(
     given: Any,
+    split: str,
     name: str,
     field_of_view: float | None,
     up: Sequence[float] | Literal["fit"],
@@ -238,9 +240,10 @@ def _posed(
         of_lenses = isinstance(lenses, list | tuple) and all(isinstance(lens, Lens) for lens in lenses)
         if lenses is not None and not (of_lenses and len(lenses) == len(position)):
             raise DatasetError("lenses are wanted as a Lens for each frame")
+        parts = _parts(scene.test, split, len(position))
         rotation = _turn_to_z(_fitted_up(forward, right) if isinstance(up, str) else up)
     cameras, rolls = levelled(position @ rotation.T, forward @ rotation.T, right @ rotation.T)
-    posed = _Posed(name, scene.frames, [], rotation, cameras, rolls, rolls * level)
+    posed = _Posed(name, scene.frames, [], rotation, cameras, rolls, rolls * level, parts)
     for number, frame in enumerate(scene.frames):
         with naming(posed.view(number)):
             width, height = picture_size(frame)
@@ -262,6 +265,16 @@ def _posed(
                 )
         posed.lenses.append(lens)
     return posed
+
+
+def _parts(test: Any, split: str, views: int) -> dict[str, list[int]]:
+    """Return the numbers of a scene's views by split."""
+    if test is None:
+        return {split: list(range(views))}
+    if np.shape(test) != (views,) or np.asarray(test).dtype != bool:
+        raise DatasetError("test is wanted as True or False for each frame")
+    parts = {name: np.flatnonzero(np.asarray(test) == (name == "test")).tolist() for name in SPLITS}
+    return {name: part for name, part in parts.items() if part}
 
 
 def _length(frames: Any) -> int:
@@ -318,16 +331,20 @@ def _turn_to_z(up: ArrayLike) -> Array:
 
 def _placed(scene: _Posed, views: int, reach: float, centre: Sequence[float] | None, radius: float | None) -> _Placed:
     """Return a scene in its cube and in records of `views` views. Raises DatasetError."""
-    count = len(scene.frames) // views
-    if not count:
-        raise DatasetError(f"{scene.name}: {len(scene.frames)} views, not {views}: ask for fewer, or leave it out")
+    records: dict[str, list[list[int]]] = {}
+    for split, part in scene.parts.items():
+        count = len(part) // views
+        if not count:
+            raise DatasetError(
+                f"{scene.name}: {len(part)} views to {split}, not {views}: ask for fewer (--views), or leave it out"
+            )
+        records[split] = [part[number::count][:views] for number in range(count)]
     if centre is None or radius is None:
         with naming(scene.name):
             middle, half = _looked_at(scene.cameras, reach)
     else:
         middle, half = scene.rotation @ np.asarray(centre, np.float64), radius
-    parts = tuple(range(len(scene.frames))[part::count][:views] for part in range(count))
-    placed = _Placed(scene, middle, float(half), parts)
+    placed = _Placed(scene, middle, float(half), records)
     with np.errstate(over="ignore"):
         if not np.isfinite(placed.cameras().astype(np.float32)).all():
             raise DatasetError(f"{scene.name}: in a cube of radius {half:g} a camera is too far away for a number")
@@ -350,11 +367,11 @@ def _looked_at(cameras: Array, reach: float) -> tuple[Array, float]:
     )
 
 
-def _digest(placed: Sequence[tuple[str, _Placed]], options: Any) -> str:
+def _digest(placed: Sequence[_Placed], options: Any) -> str:
     """Return a checksum of all that a dataset is made of."""
     digest = sha256(repr(options).encode())
-    for split, place in placed:
-        digest.update(repr((place.told(split), place.scene.lenses, place.records)).encode())
+    for place in placed:
+        digest.update(repr((place.told(), place.scene.lenses, place.records)).encode())
         digest.update(place.cameras().tobytes() + place.scene.turns.tobytes())
         for frame in place.scene.frames:
             if is_file(frame):
@@ -374,7 +391,7 @@ def _made_of(directory: Path) -> str | None:
 
 def _write_records(
     folder: Path,
-    placed: Sequence[tuple[str, _Placed]],
+    placed: Sequence[_Placed],
     reach: float,
     size: int,
     background: Sequence[int],
@@ -382,9 +399,10 @@ def _write_records(
 ) -> dict[str, int]:
     """Write the record files, and return how many pictures were converted in which way."""
     done: Counter[str] = Counter()
-    with tqdm(total=sum(len(p.records) for _, p in placed), unit="scene", disable=not progress) as bar:
+    total = sum(len(records) for place in placed for records in place.records.values())
+    with tqdm(total=total, unit="scene", disable=not progress) as bar:
         for split in SPLITS:
-            parts = [(place, views) for of, place in placed if of == split for views in place.records]
+            parts = [(place, views) for place in placed for views in place.records.get(split, [])]
             files = [parts[start : start + SCENES_PER_FILE] for start in range(0, len(parts), SCENES_PER_FILE)]
             for number, file in enumerate(files, 1):
                 path = folder / split / record_file_name(number, len(files))
@@ -395,7 +413,7 @@ def _write_records(
 
 def _record(
     place: _Placed,
-    views: range,
+    views: list[int],
     reach: float,
     size: int,
     background: Sequence[int],
@@ -410,4 +428,4 @@ def _record(
         done.update([*read, *squaring])
         jpegs.append(encode_jpeg(frame, quality=100, subsampling="444"))
     bar.update()
-    return encode_scene(jpegs, place.cameras()[list(views)].astype(np.float32))
+    return encode_scene(jpegs, place.cameras()[views].astype(np.float32))

@@ -68,15 +68,24 @@ def test_a_model_of_colmaps_in_any_world_comes_back_by_what_is_told(tmp_path: Pa
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_is_set_aside_of_a_scene_lies_in_the_same_world(tmp_path: Path, split: str) -> None:
+    """Up and cube are fitted to all of its cameras: with those of a part alone it would lie elsewhere."""
+    frames, cameras = drawn(views=12)
+    theirs = moved(matrices(cameras, roll=0.05), ROTATION, 3.0, (4.0, -2.0, 1.0))
+    source = posed.nerfstudio(tmp_path / "theirs", frames, theirs)
+    folder = import_scenes(source, tmp_path / "mine", test_every=2, up="fit", level=True, progress=False)
+    ours, expected = come_back(folder, split), theirs[split == "train" :: 2]
+    np.testing.assert_allclose(ours[:, :3, 2:], expected[:, :3, 2:], atol=1e-5)  # all but the roll
+
+
 def test_blenders_test_pictures_are_for_testing(tmp_path: Path) -> None:
     frames, cameras = drawn(views=10)
     posed.blender(tmp_path / "lego", frames[:6], matrices(cameras[:6]))
     source = posed.blender(tmp_path / "lego", frames[6:], matrices(cameras[6:]), split="test")
     folder = import_scenes(source, tmp_path / "mine", **CUBE)
-    assert [(s["split"], s["views"], s["views_left_out"]) for s in told(folder)["scenes"]] == [
-        ("train", 4, 2),
-        ("test", 4, 0),
-    ]
+    (said,) = told(folder)["scenes"]
+    assert (said["records"], said["views_left_out"]) == ({"train": 1, "test": 1}, 2)
     np.testing.assert_array_equal(SceneDataset(folder, "test").scene(0)[0].numpy(), as_written(frames[6:]))
     with pytest.raises(DatasetError, match="says itself what is for testing"):
         import_scenes(source, tmp_path / "other", test_every=2, **CUBE)
@@ -146,7 +155,10 @@ def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     source = posed.nerfstudio(tmp_path / "desk", frames, matrices(cameras, roll=0.01))
     run_script(monkeypatch, str(source), str(tmp_path / "mine"), "--size=16", "--level", "--test-every=3")
     out = capsys.readouterr().out.splitlines()
-    assert out[:2] == ["train desk: 2 records of 2 views", "test desk: 1 records of 2 views"]
+    assert out[:2] == [
+        "desk: records of 2 views, 2 to train and 1 to test",
+        "6 pictures: cropped to a square about the optical centre",
+    ]
     assert out[-1] == str(tmp_path / "mine")
     assert "6 pictures: turned upright about the optical centre" in out
     with pytest.raises(SystemExit) as stopped:
@@ -285,7 +297,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "not 64: ask for a smaller size": (nerfstudio, {"size": 64}),
     "its cameras look at no common place": (apart, {"centre": None, "radius": None}),
     "the rows of all its pictures are parallel": (in_line, {}),
-    "6 views, not 7: ask for fewer": (nerfstudio, {"views": 7}),
+    "6 views to train, not 7: ask for fewer": (nerfstudio, {"views": 7}),
     "its Exif says that it is shown turned": (lambda f: pictured(f, rotated_by_exif), {}),
     "a picture of mode CMYK": (
         lambda f: pictured(f, lambda p: Image.new("CMYK", (SIZE, SIZE)).save(p, format="JPEG")),
@@ -341,6 +353,7 @@ REFUSED_ARRAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "background is (0, 0, 300)": ((FRAMES, CAMERAS), {"background": (0, 0, 300)}),
     "size is 0, must be 1 or more": ((FRAMES, CAMERAS), {"size": 0}),
     "lenses are wanted as a Lens for each frame": ((FRAMES, CAMERAS, [Lens(SIZE, SIZE, FOCAL, FOCAL, 16, 16)] * 5), {}),
+    "test is wanted as True or False for each frame": ((FRAMES, CAMERAS, None, "", [True]), {}),
     "in a cube of radius 1e-300 a camera is too far away for a number": ((FRAMES, CAMERAS), {"radius": 1e-300}),
 }
 
