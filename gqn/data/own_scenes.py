@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from numbers import Integral
 from pathlib import Path
-from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -173,19 +173,17 @@ def write_scenes(
     made_of = _digest(placed, [asdict(geometry), size, views, *map(int, background)])
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         if _made_of(directory) == made_of:
-            return directory
+            return directory  # made before
         raise DatasetError(f"{directory} holds another dataset or other files: choose another name or folder")
-    aside = directory.absolute().with_name(f"{given_name(directory)}.partial")
-    rmtree(aside, ignore_errors=True)
-    try:
-        description = {"name": given_name(directory), "pixels": size, "views": views, "geometry": asdict(geometry)}
+    directory.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory.absolute().parent, prefix=f".{given_name(directory)}.") as beside:
+        aside = Path(beside) / given_name(directory)
+        description = {"name": aside.name, "pixels": size, "views": views, "geometry": asdict(geometry)}
         done = _write_records(aside, placed, reach, size, background, progress)
         description |= {"made_of": made_of, "pictures": done, "scenes": [place.told() for place in placed]}
         write_json(aside / "dataset.json", description)
         convert(aside, SCENES_PER_FILE, workers=1, progress=False)
         aside.rename(directory)
-    finally:
-        rmtree(aside, ignore_errors=True)
     return directory
 
 
