@@ -130,14 +130,15 @@ def _panels(u: Array, v: Array) -> Array:
 
 
 def _weave(u: Array, v: Array) -> Array:
-    """Bricks that lie and stand by turns, each of its own shade."""
-    column, row = np.floor(4 * u), np.floor(4 * v)
-    lying = (column + row) % 2 == 0
+    """Bricks in a herringbone, each of its own shade."""
+    column, row = np.floor(8 * u).astype(int), np.floor(8 * v).astype(int)
+    part = (column - row) % 4  # first and second half of a lying brick, lower and upper of a standing one
+    lying = part < 2
+    left, upper = (column - (part == 1)) % 8, (row - (part == 2)) % 8
+    along = np.where(lying, (8 * u - left) % 8, (8 * v - upper) % 8) / 2
     across = np.where(lying, (8 * v) % 1, (8 * u) % 1)
-    along = np.where(lying, (4 * u) % 1, (4 * v) % 1)
-    half = np.where(lying, np.floor(8 * v), np.floor(8 * u)) % 2
-    shade = (column * 5 + row * 3 + half * 7) % 8 / 8
-    joint = (np.abs(across - 0.5) > 0.42) | (np.abs(along - 0.5) > 0.46)
+    shade = (left * 5 + upper * 3 + lying * 2) % 8 / 8
+    joint = (np.abs(across - 0.5) > 0.45) | (np.abs(along - 0.5) > 0.475)
     return _grey(np.where(joint, 0.58, 0.78 + 0.22 * shade) * _skirting(v))
 
 
@@ -154,30 +155,41 @@ def _stucco(u: Array, v: Array) -> Array:
     return _grey(np.where(_grooves(u, v, 16, 0.25, 9), 0.78, level) * _skirting(v))
 
 
+def _hexagons(u: Array, v: Array, count: int) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+    """How far from the middle of a cell of `count` by `count`, in cells, every other row shifted; column and row."""
+    row = np.floor(count * v).astype(int)
+    shifted = count * u + 0.5 * (row % 2)
+    return np.hypot(shifted % 1 - 0.5, (count * v) % 1 - 0.5), np.floor(shifted).astype(int) % count, row
+
+
 def _spots(u: Array, v: Array) -> Array:
-    """Bright flakes on a darker ground."""
-    return _grey(0.72 + 0.14 * (_noise(0.9, seed=10) - 0.5) + 0.24 * (_noise(0.7, seed=11) > 0.66))
+    """Rows of round spots, some of them bright."""
+    away, column, row = _hexagons(u, v, 8)
+    light = np.random.default_rng(10).random((8, 8))[row, column]
+    return _grey(0.76 + 0.06 * (_noise(0.9, seed=10) - 0.5) + (away < 0.42) * np.where(light > 0.7, 0.2, 0.06 * light))
 
 
 def _rays(u: Array, v: Array) -> Array:
-    """Broad bright stripes with soft edges."""
-    return _grey(
-        0.86 + 0.1 * np.sin(2 * np.pi * (u + v)) * np.sin(2 * np.pi * (2 * u - v)) + 0.04 * _noise(1.0, seed=12)
-    )
+    """A broad bright stripe along v between slabs with fine joints."""
+    stripe = np.abs(u - 0.5) < 0.16
+    joint = (4 * v + 0.5 * stripe) % 1 < 0.06
+    return _grey(0.8 + 0.16 * stripe - 0.05 * joint + 0.04 * (_noise(1.0, seed=12) - 0.5))
 
 
 def _scales(u: Array, v: Array) -> Array:
-    """Rows of small arcs."""
-    row = np.floor(12 * v)
-    away = np.hypot((12 * u + 0.5 * (row % 2)) % 1 - 0.5, (12 * v) % 1)
-    return _grey(0.86 - 0.12 * (np.abs(away - 0.6) < 0.12) + 0.08 * (_noise(1.0, seed=13) - 0.5))
+    """Rows of small arcs, a few of them dark."""
+    row = np.floor(12 * v).astype(int)
+    shifted = 6 * u + 0.5 * (row % 2)
+    arc = np.hypot(shifted % 1 - 0.5, (12 * v) % 1 / 2)
+    shade = np.random.default_rng(13).random((12, 6))[row, np.floor(shifted).astype(int) % 6]
+    return _grey(0.88 - 0.1 * (shade > 0.8) * (arc < 0.4) + 0.05 * shade - 0.06 * (np.abs(arc - 0.45) < 0.07))
 
 
 def _honeycomb(u: Array, v: Array) -> Array:
-    """Dark blotches and fine cells."""
-    row = np.floor(8 * v)
-    away = np.hypot((8 * u + 0.5 * (row % 2)) % 1 - 0.5, (8 * v) % 1 - 0.5)
-    return _grey(0.92 - 0.07 * (away > 0.5) - 0.18 * (_noise(1.1, seed=14) > 0.68))
+    """Fine cells, some of them dark."""
+    away, column, row = _hexagons(u, v, 8)
+    dark = np.random.default_rng(14).random((8, 8))[row, column] > 0.86
+    return _grey(0.92 - 0.07 * (away > 0.5) - 0.22 * (dark & (away < 0.5)) + 0.06 * (_noise(1.1, seed=14) - 0.5))
 
 
 def _marble(u: Array, v: Array) -> Array:
