@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from gqn.core.camera import CAMERA_RECORDED, JACO, MAZES, ROOMS, SHEPARD_METZLER, Geometry, turned
 from gqn.core.checked import checked
-from gqn.core.display import MAZES_DISPLAY, Rectangle
+from gqn.core.display import MAZES_DISPLAY, Rectangle, mask
 from gqn.core.errors import Error, NoSuchItem, of_memory
 from gqn.core.files import given_name, write_json
 from gqn.data.tfrecord import Damage, fill_frame
@@ -281,6 +281,11 @@ class _Mapped(NamedTuple):
     tensors: dict[str, Tensor]
 
 
+def brought_to(pictures: Tensor, size: int) -> Tensor:
+    """Return pictures (n, c, h, w) of floating point at another size, (n, c, size, size), as DeepMind's reader does."""
+    return interpolate(pictures, (size, size), mode="bilinear", align_corners=True)
+
+
 class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
     """Scenes of one split of a converted dataset, read from its shards as they are asked for: a dataset of torch's.
 
@@ -300,6 +305,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         further: shapes of the observations of further senses, by name.
         geometry: lens and cube of the world; None where the dataset does not say.
         display: where a head-up display covers the frames (`gqn.core.display.mask`).
+        covered: (h, w), which pixels of the frames it touches; None where there is no display.
 
     Raises:
         DatasetError: at once or by the scene, where a folder, an index or a shard is missing or damaged.
@@ -323,6 +329,10 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         self.name, self.views, self.further = index.dataset, index.views, index.tensors
         self.geometry, self.display = index.geometry, index.display
         self.pixels, self._recorded_pixels = size or index.pixels, index.pixels
+        self.covered: Tensor | None = None
+        if self.display:
+            touched = torch.from_numpy(mask(self.display, index.pixels)).float()
+            self.covered = brought_to(touched[None, None], self.pixels)[0, 0] > 0
         self._shards = [shard for file in index.files for shard in file.shards]
         self._starts = list(accumulate((shard.count for shard in self._shards), initial=0))
         order = np.random.default_rng(0).permutation(self._starts[-1])
@@ -381,7 +391,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
             raise self._damaged(self._shards[number]) from error
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
-            pictures = interpolate(pictures.float(), (self.pixels, self.pixels), mode="bilinear", align_corners=True)
+            pictures = brought_to(pictures.float(), self.pixels)
         cameras = shard["cameras"][row][chosen]
         return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
 

@@ -20,7 +20,8 @@ AXES = {"depth": lambda depth: depth.unsqueeze(1), "normals": lambda normals: no
 class LabelledScenes:
     """Scenes of a dataset as networks ask for them: frames, observations of further senses, and answers from labels.
 
-    Frames, depth and normals are from the cameras' poses, touch from those of its probes.
+    Frames, depth and normals are from the cameras' poses, touch from those of its probes. Frames are black where a
+    head-up display covers them: it belongs to no scene, so no network learns it and no measure counts it.
 
     Args:
         scenes: the dataset.
@@ -56,7 +57,10 @@ class LabelledScenes:
         places = list(chosen)
         if data == FRAMES:
             frames, cameras = self.scenes.scene(scene, places)
-            return frames.float() / 255, camera_vector(cameras)
+            frames = frames.float() / 255
+            if self.scenes.covered is not None:
+                frames = frames.masked_fill(self.scenes.covered, 0)
+            return frames, camera_vector(cameras)
         probes = f"{data}{CAMERAS}"
         own = probes in self.scenes.further
         poses = self.scenes.sensed(scene, probes)[places] if own else self.scenes.scene(scene, places)[1]

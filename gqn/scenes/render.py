@@ -144,6 +144,24 @@ def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
     return near
 
 
+def on_tiles(
+    world: World, hits: Hits, size: int, chosen: NDArray[np.intp] | slice = slice(None)
+) -> tuple[Array, Array, Array]:
+    """Return where on the tiles of patterns the chosen pixels of frames of `size` look, and the extent of a pixel there.
+
+    To the right, down, and the extent: (n,) each, in tiles.
+    """
+    # Extent of the surface in a pixel, the mean of an ellipse's axes: it grows with the distance and the slant.
+    pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
+    extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
+    extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
+    x, y, z = (hits.point[chosen] - world.tile_origin).T
+    # Texture coordinates run along a wall and down it; on a flat surface along x and y.
+    facing_x, _, flat = np.abs(hits.normal[chosen].T) > 0.7
+    width, height = world.tile
+    return np.where(facing_x, y, x) / width, np.where(flat, y, -z) / height, extent / min(width, height)
+
+
 def surface_colours(world: World, hits: Hits, size: int) -> Array:
     """Return colours (n, 3) in [0, 1] of the surfaces that the pixels of frames of `size` see, patterns included."""
     geom = hits.geom.reshape(-1)[hits.pixels]
@@ -156,16 +174,8 @@ def surface_colours(world: World, hits: Hits, size: int) -> Array:
         textured[number] = names.index(name)
     pattern = textured[geom]
     chosen: NDArray[np.intp] | slice = slice(None) if (textured >= 0).all() else np.flatnonzero(pattern >= 0)
-    # Extent of the surface in a pixel, the mean of an ellipse's axes: it grows with the distance and the slant.
-    pixel = 2 * np.tan(np.deg2rad(world.field_of_view) / 2) / size
-    extent = pixel * hits.depth.reshape(-1)[hits.pixels][chosen]
-    extent /= np.sqrt(np.maximum(np.abs(hits.headlight[chosen]), 0.05))
-    x, y, z = (hits.point[chosen] - world.tile_origin).T
-    # Texture coordinates run along a wall and down it; on a flat surface along x and y.
-    facing_x, _, flat = np.abs(hits.normal[chosen].T) > 0.7
-    u, v = np.where(facing_x, y, x), np.where(flat, y, -z)
-    across, down = (TILE / side for side in world.tile)
-    colours[chosen] *= look_up(tuple(names), pattern[chosen], across * u, down * v, max(across, down) * extent)
+    u, v, extent = on_tiles(world, hits, size, chosen)
+    colours[chosen] *= look_up(tuple(names), pattern[chosen], TILE * u, TILE * v, TILE * extent)
     return colours
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,14 @@ ROOMS_SEEN = (
         (
             ("cylinder", (0.15, 0.9, 0.92), (0.195, 0.064, 0.03)),
             ("triangle", (0.9, 0.6, 0.2), (0.21, -0.066, 0.294)),
-            ("sphere", (0.85, 0.7, 0.2), (0.08, -0.6, 0.25)),
+            ("sphere", (0.9, 0.75, 0.2), (0.06, -0.4, -0.4)),
         ),
     ),
     Sight("stucco", CRIMSON, YELLOW, (("triangle", (0.06, 0.09, 0.78), (0.215, 0.335, -0.287)),)),
 )
 
 
-def fit_room(frames: Frames, cameras: Array, sight: Sight, rounds: int = 2, trials: int = 160) -> Fit:
+def fit_room(frames: Frames, cameras: Array, sight: Sight, rounds: int = 3, trials: int = 160) -> Fit:
     """Return a room fitted to the frames by drawing it: lamp, colours, and each object's place, size, turn and colour.
 
     Args:
@@ -74,7 +75,8 @@ def fit_room(frames: Frames, cameras: Array, sight: Sight, rounds: int = 2, tria
     for number, (_, colour, where) in enumerate(sight.objects):
         parts[f"place {number}"] = np.array([*where, 0.3])
         parts[f"colour {number}"] = np.array(colour)
-    scale = {"lamp": 0.5, "light": 0.15, "colours": 0.1, "place": 0.08, "colour": 0.12}
+    place = np.array([0.03, 0.06, 0.06, 0.3])  # of the size, x, y and the turn
+    scale: dict[str, Any] = {"lamp": 0.5, "light": 0.15, "colours": 0.1, "place": place, "colour": 0.12}
 
     def world(state: dict[str, Array]) -> World:
         solids = []

@@ -54,7 +54,7 @@ def told_apart(fits: list[Fit]) -> dict[str, Any]:
     data, truth, scene = [], [], []
     for number, fit in enumerate(fits):
         rows = fit.counted.all(axis=1)
-        for genuine, frames in ((1, fit.genuine), (0, _compressed(fit.drawn))):
+        for genuine, frames in ((1, fit.genuine), (0, compressed(fit.drawn))):
             values, names = features(frames[:, rows])
             data.append(values)
             truth += [genuine] * len(frames)
@@ -76,5 +76,6 @@ def told_apart(fits: list[Fit]) -> dict[str, Any]:
     }
 
 
-def _compressed(frames: Frames) -> Frames:
+def compressed(frames: Frames) -> Frames:
+    """Return frames (n, h, w, 3) as the JPEGs of the datasets give them back."""
     return np.stack([decode_jpeg(encode_jpeg(frame)).transpose(1, 2, 0) for frame in frames])
