@@ -147,7 +147,7 @@ def _near_shadow(world: World, points: Array) -> NDArray[np.bool_]:
 def on_tiles(
     world: World, hits: Hits, size: int, chosen: NDArray[np.intp] | slice = slice(None)
 ) -> tuple[Array, Array, Array]:
-    """Return where on the tiles of patterns the chosen pixels of frames of `size` look, and the extent of a pixel there.
+    """Return where on the tiles of patterns chosen pixels of frames of `size` look, and the extent of a pixel there.
 
     To the right, down, and the extent: (n,) each, in tiles.
     """
