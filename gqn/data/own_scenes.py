@@ -41,7 +41,8 @@ class PosedScene(NamedTuple):
     """Frames of one scene and the cameras that took them.
 
     - frames: (views, h, w, c), (views, c, h, w) or a sequence of pictures of any sizes: arrays, or paths of PNG and
-      JPEG files. Pixels are uint8, uint16 or floats of 0 to 1; one channel is grey, the second or the fourth one is alpha.
+      JPEG files. Pixels are uint8, uint16 or floats of 0 to 1;
+      one channel is grey, the second or the fourth one is alpha.
     - cameras: (views, 5), x, y, z, yaw and pitch as `gqn.camera_vector` takes them; (views, 7); or camera-to-world
       matrices (views, 3, 4) or (views, 4, 4).
     - lenses: of each frame; None where all have one field of view.
