@@ -58,3 +58,18 @@ def test_a_resumed_run_takes_the_same_steps() -> None:
         one.step()
     for weight, other in zip(weights, others, strict=True):
         assert torch.equal(weight, other)
+
+
+def test_a_weight_without_a_gradient_comes_to_rest() -> None:
+    """Its momentum ends at zero, not among the smallest numbers, with which a step takes many times as long."""
+    weight = nn.Parameter(torch.zeros(4, 6))
+    optimizer = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    for _ in range(1_200):
+        optimizer.step()
+        weight.grad = torch.zeros(4, 6)
+        weight.grad[0] = 1e-3  # of another part of the same matrix it goes on
+    momentum = optimizer.state[weight]["momentum"]
+    assert not momentum[1:].any()
+    assert momentum[0].all()
+    assert torch.isfinite(weight).all()
