@@ -167,8 +167,7 @@ class Picture(Head):
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         frames = promote(self.grow(r))[:, None].expand(-1, query.shape[1], -1, -1, -1)
-        sigma = torch.tensor(self.sigma, device=frames.device)
-        return Answer(frames, no_latents(query), PixelNormal(frames, sigma))
+        return Answer(frames, no_latents(query), PixelNormal(frames, frames.new_full((), self.sigma)))
 
     def floor(self) -> float:
         return likelihood_floor(self.sigma, self.pixels)

@@ -379,7 +379,7 @@ def cell_centres(volume: Volume, like: Tensor) -> Tensor:
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:
     """Return the centre of a volume, (3,)."""
-    return torch.tensor(volume.centre, device=like.device, dtype=like.dtype)
+    return torch.stack([like.new_full((), along) for along in volume.centre])  # no copy, for which CUDA would wait
 
 
 def half_width(field_of_view: float) -> float:
