@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gqn.core.errors import Error
 
 GONE = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")  # in torch's errors
+LOCAL = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # of torchrun: this process among those of its machine
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         device: "cpu", "cuda", or "auto" for CUDA where there is one. NCCL joins CUDA devices, gloo CPUs.
 
     Raises:
-        Error: for another device, and for CUDA where there is none.
+        Error: for another device, for CUDA where there is none or fewer than processes, and where some processes are
+            on CUDA and others are not.
     """
     if device not in ("cpu", "cuda", "auto"):
         raise Error(f"--device {device}: must be cpu, cuda or auto")
@@ -88,7 +90,12 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and not torch.cuda.is_available():
         raise Error("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local, here = (int(os.environ.get(name, default)) for name, default in LOCAL.items())
+    if cuda and here > (found := torch.cuda.device_count()):
+        raise Error(
+            f"--device {device}: {here} processes on this machine, where PyTorch finds {found} CUDA device(s): start "
+            f"{found} (torchrun --nproc-per-node {found}), or take --device cpu"
+        )
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(place)
@@ -98,7 +105,13 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     # Its functions take the group that there is when it is imported for a default, and would keep it: imported by the
     # first DistributedDataParallel, they let the group's threads outlive it, into Python's end, which they may abort.
     import_module("torch.distributed.nn.functional")
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    store, rank, _ = next(iter(distributed.rendezvous("env://")))
+    store.set(f"device {rank}", place.type)
+    if len({store.get(f"device {one}") for one in range(count)}) > 1:  # NCCL and gloo would wait for each other
+        raise Error(f"--device {device}: some processes find CUDA and others do not: take --device cpu for all of them")
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo", store=store, rank=rank, world_size=count, device_id=place if cuda else None
+    )
     try:
         yield Processes(distributed.get_rank(), count, place)
         # gloo aborts a process that still talks to one that has left.

@@ -170,6 +170,29 @@ def test_a_worker_that_is_killed_costs_a_line_and_nothing_learned(scenes: Path, 
     assert line.endswith(f"step {step} is saved: --resume runs/run goes on")
 
 
+def test_a_process_that_is_killed_ends_the_others_which_say_so(scenes: Path, tmp_path: Path) -> None:
+    """And torchrun tells which one it was."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    options = ["--steps=100000", "--name=run", "--save-every=100000", "--eval-every=100000", "--log-every=1"]
+    command = [*torchrun, str(SCRIPT), f"--data={scenes}", *TINY, *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen(command, cwd=tmp_path, env=environment(), **pipes)  # type: ignore[call-overload]
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    waited(lambda: list(tmp_path.glob("runs/run/events*")), seconds=180)
+    time.sleep(5)
+    (second,) = (
+        pid for pid in children.read_text().split() if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    )
+    os.kill(int(second), signal.SIGKILL)
+    began = time.monotonic()
+    _, told = run.communicate(timeout=60)
+    assert time.monotonic() - began < 60
+    assert run.returncode
+    assert re.search(r"run-gqn: another process of the run ended; step \d+ is saved: --resume runs/run goes on", told)
+    assert checkpoint.read(tmp_path / "runs/run")["step"] > 0
+    assert re.search(r"rank +: 1 \(local_rank: 1\)\n +exitcode +: -9", told), told
+
+
 def test_a_signal_ends_an_evaluation_at_once_and_it_is_made_up_for(scenes: Path, tmp_path: Path) -> None:
     run = begun(scenes, tmp_path, "--steps=2", "--name=run", "--samples=100000", "--eval-scenes=5")
     waited((tmp_path / "runs/run/checkpoint.pt").exists)
