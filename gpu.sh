@@ -2,12 +2,18 @@
 # Train on every CUDA device of this machine, or of several machines, else on the CPU.
 #
 #   sh gpu.sh DATASET_DIR [options of run-gqn.py]
+#   sh gpu.sh --check DATASET_DIR [options of scripts/benchmark.py check]    try what needs a device, see docs/gpus.md
 #
 # Several machines: run it on each, with NNODES (how many), NODE_RANK (0, 1, ...) and MASTER_ADDR (address of machine 0);
 # MASTER_PORT if 29500 is taken.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-usage="usage: sh gpu.sh DATASET_DIR [options of run-gqn.py]"
+usage="usage: sh gpu.sh [--check] DATASET_DIR [options]"
+check=
+if [ "${1:-}" = --check ]; then
+    check=yes
+    shift
+fi
 if [ $# -lt 1 ]; then
     echo "$usage" >&2
     exit 2
@@ -24,6 +30,9 @@ elif [ -x "$here/.venv/bin/python" ]; then
     python=$here/.venv/bin/python
 else
     python=python3
+fi
+if [ -n "$check" ]; then
+    exec "$python" "$here/scripts/benchmark.py" check --data "$data" "$@"
 fi
 devices=$("$python" -c 'import torch; print(torch.cuda.device_count())')
 if [ "$devices" -eq 0 ]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what the library does on this machine: python scripts/benchmark.py {train,scaling,scenes,arm,data} --help."""
+"""Measure what the library does here: python scripts/benchmark.py {train,scaling,check,scenes,arm,data} --help."""
 
 from gqn.core.command import command, quiet_imports
 
@@ -17,6 +17,7 @@ from gqn.core.errors import Error
 from gqn.core.files import write_json
 from gqn.core.provenance import provenance
 from gqn.scenes import FAMILIES
+from gqn.studies.benchmarks.check import Check, check_device
 from gqn.studies.benchmarks.data import Data, time_data
 from gqn.studies.benchmarks.scaling import Scaling, measure_scaling
 from gqn.studies.benchmarks.training import Train, time_training
@@ -24,14 +25,23 @@ from gqn.studies.benchmarks.worlds import Arm, Scenes, count_successes, time_sce
 from gqn.training.config import PRESETS, check_options
 
 # The literal generator is the tests' reference; it is no part of the library.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
 from reference import literal_generator
 
 TENSORFLOW_RATE = Path(__file__).with_name("tensorflow_rate.py")
-COMMANDS: dict[str, Any] = {"train": Train, "scaling": Scaling, "scenes": Scenes, "arm": Arm, "data": Data}
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "scaling": Scaling,
+    "check": Check,
+    "scenes": Scenes,
+    "arm": Arm,
+    "data": Data,
+}
 MEASUREMENTS: dict[type, Any] = {
     Train: lambda options: time_training(options, literal_generator),
     Scaling: measure_scaling,
+    Check: lambda options: check_device(options, REPOSITORY),
     Scenes: time_scenes,
     Arm: count_successes,
     Data: lambda options: time_data(options, TENSORFLOW_RATE),
@@ -46,6 +56,8 @@ def main() -> None:
     report = {"provenance": about, **MEASUREMENTS[type(options)](options)}
     if options.output:
         write_json(options.output, report)
+    if report.get("failed"):
+        raise Error(f"{', '.join(report['failed'])} failed: {options.output} says why")
 
 
 def check(options: Any) -> None:

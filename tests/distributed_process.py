@@ -1,4 +1,4 @@
-"""Gradients and an evaluation, by one process or by each of several that torchrun starts: python THIS DATASET OUT."""
+"""Gradients and an evaluation, by one process or each that torchrun starts: python THIS DATASET OUT DEVICE."""
 
 import json
 import sys
@@ -15,8 +15,9 @@ from gqn.models.losses import log_likelihood
 from gqn.training.validation import evaluate, mean_image
 
 
-def main(dataset: str, out: str) -> None:
-    with processes("cpu") as group:
+def main(dataset: str, out: str, device: str) -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    with processes(device) as group:
         torch.manual_seed(0)
         network = GenerativeQueryNetwork(
             pixels=16, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2, shared_cores=True
@@ -25,7 +26,7 @@ def main(dataset: str, out: str) -> None:
             # A posterior of no width: the noise, which each process draws for itself, plays no part.
             network.generator.posterior.weight[2:] = 0
             network.generator.posterior.bias[2:] = -60
-        parallel = group.parallel(network)
+        parallel = group.parallel(network.to(group.device))
         batches = TrainingBatches(
             LabelledScenes(SceneDataset(dataset, "train")),
             batch=4,
@@ -35,7 +36,7 @@ def main(dataset: str, out: str) -> None:
             rank=group.rank,
             processes=group.count,
         )
-        batch = batches[0]
+        batch = batches[0].to(group.device)
         prediction = parallel(batch)["render"]
         # The KL of so narrow a posterior would drown the rest in rounding.
         loss = 1e-3 * prediction.kl.sum(dim=-1).mean() - log_likelihood(batch.query.frames, prediction.mean, 0.7).mean()

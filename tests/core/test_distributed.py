@@ -18,9 +18,9 @@ from gqn.core.errors import Error
 SCRIPT = Path(__file__).parents[1] / "distributed_process.py"
 
 
-def results(launcher: list[str], dataset: Path, out: Path) -> dict[str, Any]:
+def results(launcher: list[str], dataset: Path, out: Path, device: str) -> dict[str, Any]:
     environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(SCRIPT), str(dataset), str(out)]
+    command = [*launcher, str(SCRIPT), str(dataset), str(out), device]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
@@ -84,11 +84,14 @@ def test_processes_of_which_only_some_find_a_device_are_refused(
         pass
 
 
-def test_two_processes_equal_one(scenes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_two_processes_equal_one(scenes: Path, tmp_path: Path, device: str) -> None:
     """Gradients of a joint batch, and the evaluation of 5 scenes, which 2 processes can't halve."""
-    one = results([sys.executable], scenes, tmp_path / "one.json")
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device")
+    one = results([sys.executable], scenes, tmp_path / "one.json", device)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    two = results(torchrun, scenes, tmp_path / "two.json")
+    two = results(torchrun, scenes, tmp_path / "two.json", device)
     assert one["gradients"].keys() == two["gradients"].keys()
     for name, gradient in one["gradients"].items():
         scale = max(np.abs(gradient).max(), 1e-6)

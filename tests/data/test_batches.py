@@ -119,7 +119,7 @@ def test_evaluation_views_do_not_depend_on_the_batch_size() -> None:
     assert torch.equal(whole, halves)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_batches_reach_the_device_from_pinned_memory() -> None:
     (batch,) = received(range(5, 6), workers=2, pin_memory=True)
     assert batch.context.frames.is_pinned()

@@ -30,6 +30,8 @@ class Scaling:
     """Steps L of the generator, of which the memory is measured."""
     pixels: int = 64
     """Height and width of the frames."""
+    device: str = "cpu"
+    """cpu or cuda, of what is measured; two processes need two CUDA devices."""
     gpu_tflops: float = 200.0
     """Assumed rate of one GPU, in TFLOP/s: half of what an H100 gives in a large bfloat16 product."""
     link_gbytes: float = 150.0
@@ -49,22 +51,21 @@ class Task:
     length: int
     activation_checkpointing: bool
     repeats: int
+    device: str
 
 
 def measure_scaling(options: Scaling) -> dict[str, Any]:
     """Return the figures of many processes and large batches."""
-    settings = PRESETS["small"].training
-    task = Task(options.pixels, settings.batch // 2, PRESETS["small"].model.generation_steps, False, options.repeats)
-    one, two = measured(task), measured(task, count=2)
-    report: dict[str, Any] = {
-        "two_processes": {
-            "scenes_a_process": task.scenes,
-            "seconds_alone": round(one["seconds"], 3),
-            "seconds_of_two": round(two["seconds"], 3),
-            "efficiency": round(one["seconds"] / two["seconds"], 3),
-        },
-        "memory_megabytes": [],
-    }
+    small = PRESETS["small"]
+    task = Task(
+        options.pixels,
+        small.training.batch // 2,
+        small.model.generation_steps,
+        activation_checkpointing=False,
+        repeats=options.repeats,
+        device=options.device,
+    )
+    report: dict[str, Any] = {"two_processes": two_processes(task), "memory_megabytes": []}
     print(f"two processes, one thread each: {report['two_processes']}", flush=True)
     for again in (False, True):
         for scenes, length in [
@@ -80,6 +81,17 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
     report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
     print(json.dumps(report["computed"], indent=2))
     return report
+
+
+def two_processes(task: Task) -> dict[str, float]:
+    """Return what a second process costs: each works on the same number of scenes as one alone."""
+    one, two = (measured(task, count)["seconds"] for count in (1, 2))
+    return {
+        "scenes_a_process": task.scenes,
+        "seconds_alone": round(one, 3),
+        "seconds_of_two": round(two, 3),
+        "efficiency": round(one / two, 3),
+    }
 
 
 def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
@@ -134,12 +146,12 @@ def measure(task: Task, out: Path) -> None:
     torch.set_num_threads(1)
     small = PRESETS["small"]
     sizes = replace(small.model, generation_steps=task.length, activation_checkpointing=task.activation_checkpointing)
-    with processes("cpu") as group:
-        before = resident("VmRSS")
+    with processes(task.device) as group:
+        cuda, before = group.device.type == "cuda", resident("VmRSS")
         batch = random_batch(Work(task.pixels, task.scenes, 3, small.training.queries))
         step = Step(replace(small, model=sizes), batch, group, bfloat16=True)
         seconds = fastest(step.learn, task.repeats, group.device)
-        memory = resident("VmHWM") - before
+        memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else resident("VmHWM") - before
         if group.leads:
             write_json(out, {"seconds": seconds, "megabytes": round(memory)})
 
