@@ -134,7 +134,7 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
 def test_check_tries_every_piece_on_a_cpu_too(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "check.json"
     quick = PRESETS["quick"]
-    tiny = replace(quick.model, hidden=8, canvas=8, generation_steps=2)
+    tiny = replace(quick.model, hidden=8, canvas=8, side=8, generation_steps=2)
     monkeypatch.setitem(PRESETS, "quick", replace(quick, model=tiny, training=replace(quick.training, batch=2)))
     small = ("--minutes", "0.1", "--repeats", "1", "--presets", "quick", "--compile", "--batches", "1", "2")
     monkeypatch.setenv("PYTHONPATH", str(SCRIPT.parents[1]))

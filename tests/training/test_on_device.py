@@ -43,7 +43,9 @@ def tiny(preset: str, scenes: Path, runs: Path, device: str, steps: int) -> Conf
         name="run",
         device=device,
         workers=1,
-        model=dataclasses.replace(config.model, representation_channels=8, hidden=8, canvas=8, generation_steps=2),
+        model=dataclasses.replace(
+            config.model, representation_channels=8, hidden=8, canvas=8, side=8, generation_steps=2
+        ),
         training=dataclasses.replace(config.training, steps=steps, batch=4, minutes=0.0),
         evaluation=dataclasses.replace(config.evaluation, eval_scenes=5, samples=2),
     )
@@ -66,15 +68,15 @@ def test_a_step_with_its_backward_pass_waits_for_nothing(
 ) -> None:
     with processes(device) as group:
         run = Trainer(tiny(preset, scenes, tmp_path, device, 3), tmp_path / "run", group)
-        parallel, losses = run.parallel(), Losses(group, run.names)
+        learner, losses = run.learner, Losses(group, run.learner.names)
         pinned = device == "cuda"
         batches = [run.batches[step].pin_memory() if pinned else run.batches[step] for step in range(3)]
-        losses.add(run.learn(parallel, batches[0].to(group.device)))
+        losses.add(learner.step(batches[0].to(group.device), 0, 0))
         if pinned:
             torch.cuda.set_sync_debug_mode("error")
         try:
-            for batch in batches[1:]:
-                losses.add(run.learn(parallel, batch.to(group.device)))
+            for step, batch in enumerate(batches[1:], start=1):
+                losses.add(learner.step(batch.to(group.device), step, step))
         finally:
             if pinned:
                 torch.cuda.set_sync_debug_mode("default")

@@ -25,7 +25,9 @@ def tiny(preset: str, folder: Path, data: str = "", **training: object) -> Confi
         runs=str(folder),
         device="cpu",
         precision="bfloat16",
-        model=replace(config.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2),
+        model=replace(
+            config.model, representation_channels=8, hidden=8, canvas=8, side=8, latent=2, generation_steps=2
+        ),
         training=replace(config.training, batch=4, steps=10, **training),
         evaluation=replace(config.evaluation, eval_context_views=3),
     )
@@ -33,10 +35,11 @@ def tiny(preset: str, folder: Path, data: str = "", **training: object) -> Confi
 
 def moved(run: Trainer) -> None:
     """Bring what a run learns to the fake device, as it would be there from its start."""
-    for network in (run.network, run.ema):
+    learner = run.learner
+    for network in (learner.network, learner.ema):
         to_cuda(network)
-    run.group = replace(run.group, device=CUDA)
-    (parameters,) = run.optimizer.param_groups
+    learner.group = replace(learner.group, device=CUDA)
+    (parameters,) = learner.optimizer.param_groups
     parameters["params"] = [weight for weight in run.network.parameters() if weight.requires_grad]
 
 
@@ -58,14 +61,15 @@ def no_backward(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 
 def stepped(run: Trainer, networks: list[nn.Module], monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> Tensor:
     """What so many steps of a run return, from the batches' way to the device to the sum of what is logged."""
-    batches, objective = [run.batches[step] for step in range(steps)], run.parallel()
+    batches, learner = [run.batches[step] for step in range(steps)], run.learner
     networks.append(run.network)
     with fake_cuda(monkeypatch) as fake:
         moved(run)
-        losses = Losses(run.group, run.names)
-        for batch in batches:
-            losses.add(run.learn(objective, faked(batch, fake).to(run.group.device)))
-        assert devices(losses.sum, run.optimizer.state, *run.ema.parameters(), *run.ema.buffers()) <= allowed(run)
+        losses = Losses(learner.group, learner.names)
+        for step, batch in enumerate(batches):
+            losses.add(learner.step(faked(batch, fake).to(CUDA), step, step))
+        learned = [*learner.ema.parameters(), *learner.ema.buffers()]
+        assert devices(losses.sum, learner.optimizer.state, *learned) <= allowed(run)
         return losses.sum
 
 
@@ -97,9 +101,9 @@ def test_reading_the_losses_waits_as_it_should(
 ) -> None:
     """So a step that read them would be refused above."""
     run = Trainer(tiny("paper", tmp_path, str(scenes)), tmp_path / "run", ALONE)
-    learn = run.learn
+    step = run.learner.step
     for wrong in (lambda values: values.tolist(), lambda values: values.cpu(), lambda values: values + torch.ones(4)):
-        monkeypatch.setattr(run, "learn", lambda *given, wrong=wrong: wrong(learn(*given)))
+        monkeypatch.setattr(run.learner, "step", lambda *given, wrong=wrong: wrong(step(*given)))
         with pytest.raises(WAITS):
             stepped(run, no_backward, monkeypatch, steps=1)
 
@@ -109,7 +113,7 @@ def test_a_run_takes_what_the_device_is_fast_with(
 ) -> None:
     """One kernel for Adam, bfloat16, channels last, TF32 for what stays in float32."""
     run = Trainer(tiny("paper", tmp_path, str(scenes)), tmp_path / "run", ALONE)
-    assert run.optimizer.defaults["fused"]
+    assert run.learner.optimizer.defaults["fused"]
     assert torch.get_float32_matmul_precision() == "high"
     assert torch.backends.cudnn.allow_tf32
     kinds: list[tuple[torch.dtype, bool]] = []
