@@ -421,6 +421,14 @@ def test_gpu_sh_starts_a_process_for_each_device(tmp_path: Path, environment: di
     assert f"2 CUDA device(s) on each of {environment.get('NNODES', 1)} machine(s)" in done.stderr
 
 
+def test_gpu_sh_checks_the_device(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    done = run(["sh", str(ROOT / "gpu.sh"), "--check", str(tmp_path), "--minutes", "1"], PYTHON=str(python))
+    assert done.stdout == f"{ROOT}/scripts/benchmark.py check --data {tmp_path} --minutes 1\n"
+
+
 def test_gpu_sh_names_what_several_machines_need(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 2\n")
