@@ -126,7 +126,12 @@ def speed(options: Check) -> dict[str, Any]:
 def killed_and_resumed(options: Check, repository: Path, runs: Path) -> dict[str, Any]:
     """Train preset `small`, kill it as soon as it has saved, let it go on to its end; return its evaluations."""
     command = [sys.executable, str(repository / "run-gqn.py")]
-    begin = [*command, *training(options, runs, "small"), f"--minutes={options.minutes}", "--save-every=1"]
+    begin = [
+        *command,
+        *training(options, runs, "small", steps=1_000_000),
+        f"--minutes={options.minutes}",
+        "--save-every=1",
+    ]
     saved = runs / "small" / checkpoint.FILE
     with (runs / "log").open("w") as log:
         first = subprocess.Popen(begin, stdout=log, stderr=log)
@@ -148,16 +153,23 @@ def in_two_processes(options: Check, repository: Path, runs: Path, task: Task) -
     if options.device == "cuda" and torch.cuda.device_count() < 2:
         return {"left_out": "there is one CUDA device"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    several = [*training(options, runs, "two"), "--steps=20", "--eval-scenes=8"]
+    several = [*training(options, runs, "two", steps=4), "--eval-scenes=8"]
     finished([*torchrun, str(repository / "run-gqn.py"), *several], repository)
     return two_processes(task)
 
 
-def training(options: Check, runs: Path, name: str) -> list[str]:
+def training(options: Check, runs: Path, name: str, steps: int) -> list[str]:
     """Return the options of run-gqn.py for a run of preset `small`."""
     workers = 4 if options.device == "cuda" else 0
-    given = {"data": options.data.resolve(), "runs": runs, "name": name, "device": options.device, "workers": workers}
-    return ["--preset=small", "--steps=1000000", *(f"--{option}={value}" for option, value in given.items())]
+    given = {
+        "data": options.data.resolve(),
+        "runs": runs,
+        "name": name,
+        "device": options.device,
+        "workers": workers,
+        "steps": steps,
+    }
+    return ["--preset=small", *(f"--{option}={value}" for option, value in given.items())]
 
 
 def finished(command: list[str], folder: Path) -> str:
