@@ -131,26 +131,6 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
 
 
-def test_check_tries_every_piece_on_a_cpu_too(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = tmp_path / "check.json"
-    quick = PRESETS["quick"]
-    tiny = replace(quick.model, hidden=8, canvas=8, side=8, generation_steps=2)
-    monkeypatch.setitem(PRESETS, "quick", replace(quick, model=tiny, training=replace(quick.training, batch=2)))
-    small = ("--minutes", "0.1", "--repeats", "1", "--presets", "quick", "--compile", "--batches", "1", "2")
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPT.parents[1]))
-    run(monkeypatch, "check", "--data", str(scenes), "--device", "cpu", *small, "--output", str(output))
-    report = json.loads(output.read_text())
-    assert report["failed"] == []
-    assert "skipped" in report["tests"]["summary"] or "passed" in report["tests"]["summary"]
-    for precision in ("float32", "bfloat16"):
-        assert report["speed"][precision]["quick"]["share_of_convolution_rate"] > 0
-    assert min(report["memory_megabytes"].values()) > 0
-    assert report["small"]["killed_after_step"] > 0
-    assert report["small"]["history"][-1]["step"] >= report["small"]["killed_after_step"]
-    assert report["two_processes"]["efficiency"] > 0
-    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_piece_of_the_check_that_fails_is_told_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
