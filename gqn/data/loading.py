@@ -65,6 +65,7 @@ def loading(items: Dataset[Item], indices: range, *, workers: int, pin_memory: b
             iterator._shutdown_workers()  # type: ignore[attr-defined]
             for worker in iterator._workers:  # type: ignore[attr-defined]
                 worker.kill()
+                worker.join()
         if main:
             signal.signal(signal.SIGCHLD, before)
 
