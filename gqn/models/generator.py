@@ -20,6 +20,7 @@ from gqn.models.nearest import LookNearest
 from gqn.models.outputs import Grid, Output, Volume
 from gqn.models.volume import LookThrough, Painter
 
+MOST_STEPS = 256  # with many thousands, trying a network before it is built would take hours
 CELL = Grid(256)  # what a pool or a pyramid gives at the published size
 
 
@@ -91,6 +92,8 @@ class Generator(nn.Module):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        if not 0 < generation_steps <= MOST_STEPS:
+            raise Error(f"{generation_steps} generation steps: it is from 1 to {MOST_STEPS} of them, 12 in the paper")
         if pixels % self.SCALE:
             raise Error(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE

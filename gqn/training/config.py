@@ -9,6 +9,7 @@ import dacite
 
 from gqn.core.checked import check_type
 from gqn.core.errors import Error
+from gqn.models.generator import MOST_STEPS
 from gqn.models.losses import annealed
 
 
@@ -229,7 +230,7 @@ class Config:
             ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
             ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),
-            ("generation_steps", m.generation_steps > 1, "at least 2"),
+            ("generation_steps", 1 < m.generation_steps <= MOST_STEPS, f"from 2 to {MOST_STEPS}"),
             ("kernel", m.kernel > 0 and m.kernel % 2 == 1, "odd and positive"),
             ("eval_scenes", e.eval_scenes > 0, "at least 1"),
             ("eval_context_views", e.eval_context_views > 0, "at least 1"),

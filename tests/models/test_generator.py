@@ -4,6 +4,7 @@ import pytest
 import torch
 from reference import literal_generator
 
+from gqn.core.errors import Error
 from gqn.models.generator import Generator
 from gqn.models.outputs import Grid
 
@@ -157,3 +158,9 @@ def test_computing_activations_again_gives_the_same_gradient_and_keeps_less(shar
         gradients[activation_checkpointing] = [weight.grad for weight in net.parameters()]
     torch.testing.assert_close(gradients[True], gradients[False], rtol=0, atol=0)
     assert kept[True] < 0.8 * kept[False]
+
+
+@pytest.mark.parametrize("steps", [0, 10_000_000])
+def test_as_many_steps_as_never_end_are_refused(steps: int) -> None:
+    with pytest.raises(Error, match="generation steps: it is from 1 to 256"):
+        Generator(pixels=16, generation_steps=steps)
