@@ -157,7 +157,7 @@ class LookThrough(nn.Module):
         self.channels = frame_channels + features + 1
         stride = pixels // grid
         self.first = ConvSpace(volume.channels + 3, width)
-        self.rest = Pyramid(width, LEVELS)
+        self.rest = SpaceLevels(width, LEVELS)
         self.last = nn.Conv2d(width, self.channels, 1)  # density, colours, features
         nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
@@ -269,7 +269,7 @@ class ConvSpace(nn.Module):
         return normed(self.conv(with_neighbours(slices))).relu().unflatten(0, (len(slices), -1))
 
 
-class Pyramid(nn.Module):
+class SpaceLevels(nn.Module):
     """Convolutions in space at several sizes: cells, cells of twice the edge, and so on, added up.
 
     Maps slices (b, x, width, y, z) to the same. levels: sizes below this one, each with twice the channels.
@@ -278,10 +278,10 @@ class Pyramid(nn.Module):
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
         self.conv = ConvSpace(width, width)
-        self.below: Pyramid | None = None
+        self.below: SpaceLevels | None = None
         if levels:
             self.down = nn.Conv2d(2 * width, 2 * width, 2, stride=2)  # of pairs of slices
-            self.below = Pyramid(2 * width, levels - 1)
+            self.below = SpaceLevels(2 * width, levels - 1)
             self.up = nn.ConvTranspose2d(2 * width, 2 * width, 2, stride=2)  # to pairs of slices
 
     def forward(self, slices: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def build(
         if config.graph.tasks or config.graph.alternate:
             raise TrainingError("--tasks and --alternate are for a graph: name its file by --graph")
         assert dataset is not None
-        network = flat_network(config.model, dataset.pixels, dataset.geometry)
+        network = flat_network(config.model, dataset.pixels, dataset.geometry, data=config.data)
     if config.graph.start and saved is None:
         started = take_weights(network, config.graph.start)
     untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
@@ -110,13 +110,16 @@ def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:
     return [name for name in learning if not wanted or name in wanted]
 
 
-def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = None) -> GenerativeQueryNetwork:
+def flat_network(
+    model: ModelConfig, pixels: int, geometry: Geometry | None = None, *, data: str = "the dataset"
+) -> GenerativeQueryNetwork:
     """Return the untrained flat network of some sizes.
 
     Args:
         model: its options; what of cameras and world they leave open is that of `geometry`.
         pixels: height and width of the frames.
         geometry: of the dataset, where its description says one.
+        data: what an error calls the dataset.
 
     Raises:
         TrainingError: where neither the options nor the geometry say what a volume must know.
@@ -135,7 +138,7 @@ def flat_network(model: ModelConfig, pixels: int, geometry: Geometry | None = No
         volume = known | {name: value for name, value in lens.items() if value is not None}
         if not volume.keys() >= {"field_of_view", "radius"}:
             raise TrainingError(
-                "the dataset's description says neither the cameras' field of view nor where its world lies: give "
+                f"{data}: its description says neither the cameras' field of view nor where its world lies: give "
                 "--field-of-view and --radius, or take --representation tower"
             )
         if model.representation == "nearest":  # its cube lies round the origin

@@ -294,6 +294,11 @@ def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) 
         train(replace(config, model=replace(config.model, hidden=4)), resume=True)
 
 
+def test_a_dataset_that_says_nothing_of_its_lens_is_named() -> None:
+    with pytest.raises(TrainingError, match="^data/mine: its description says neither"):
+        flat_network(PRESETS["small"].model, 16, data="data/mine")
+
+
 @pytest.mark.parametrize(("representation", "channels"), [("tower", 256), ("volume", 8), ("nearest", 32)])
 def test_a_representation_has_channels_of_its_own(representation: str, channels: int) -> None:
     quick = PRESETS["quick"].model
