@@ -18,6 +18,7 @@ import tyro
 from gqn.core.extras import import_own
 from gqn.evaluation.report import assess
 from gqn.evaluation.subject import Options
+from gqn.training.hub import is_address
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Arguments:
     """Examine a trained network on held-out scenes: likelihood, errors, uncertainty, what it knows, and pictures."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Folder of a run, or its checkpoint.pt."""
+    """Folder of a run, its checkpoint.pt, or any other name that gqn.load takes."""
     dataset: tyro.conf.Positional[Path]
     """Folder of converted scenes, DATA_DIR/DATASET of data.sh."""
     output: Path | None = None
@@ -41,6 +42,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     import_own(arguments.import_)
     run = arguments.checkpoint.parent if arguments.checkpoint.suffix == ".pt" else arguments.checkpoint
+    if is_address(run):
+        run = Path(run.name)
     output = arguments.output or run / "evaluation"
     print(assess(arguments.checkpoint, arguments.dataset, output, arguments.options, arguments.device))
 

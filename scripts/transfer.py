@@ -36,7 +36,7 @@ class Options:
     probe: bool = False
     """Only ask what layer 1 holds, into layer-1-probes.json."""
     keep_layer_2: tuple[str, Path] | None = None
-    """Only train a second layer for the other tasks than TASK, into FILE.pt."""
+    """Only train a second layer for the other tasks than TASK, into FOLDER."""
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ LINES = {
     "scripts/inspect-dataset.py": [["data/scenes"]],
     "scripts/contact-sheet.py": [["shepard_metzler_5_parts", "sheet.png", "--scenes", "1", "--size", "8"]],
     "scripts/visualise.py": [["graph.yaml", "graph.svg"], ["runs/run", "run.png", "--node", "vision"]],
-    "scripts/extract.py": [["runs/run", "small.pt"]],
+    "scripts/extract.py": [["runs/run", "small"]],
     "scripts/evaluate.py": [["runs/graph", "data/scenes", "--limit", "1"]],
 }
 VALUES = (

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def provenance(group: Processes) -> dict[str, Any]:
         "processes": group.count,
         "threads": torch.get_num_threads(),
     }
+
+
+def public(command: Sequence[str]) -> list[str]:
+    """Return a command without the machine's own folders, which tell a reader nothing."""
+    return [Path(part).name if Path(part).is_absolute() else part for part in command]
 
 
 def commit() -> str | None:

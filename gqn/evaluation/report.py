@@ -19,7 +19,7 @@ from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
-from gqn.core.provenance import provenance
+from gqn.core.provenance import provenance, public
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
 from gqn.data.dataset import SPLITS, SceneDataset
@@ -166,8 +166,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
         "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": there[-1], "scenes": subject.total},
         "options": asdict(options),
     }
-    # The machine's own folders tell a reader nothing.
-    about["command"] = [Path(part).name if Path(part).is_absolute() else part for part in about["command"]]
+    about["command"] = public(about["command"])
     return subject, about
 
 

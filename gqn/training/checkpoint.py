@@ -1,29 +1,27 @@
-"""Checkpoints: written whole or not at all, read without pickle."""
+"""Checkpoints, and trained networks by any name: written whole or not at all, read without pickle."""
 
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gqn.core.checked import checked
-from gqn.core.errors import Error, of_memory, unknown
+from gqn.core.errors import of_memory, unknown
 from gqn.core.files import save_tensors
 from gqn.models.graph import RecursiveGQN
-from gqn.models.nodes import GraphError, listed
+from gqn.models.nodes import GraphError
+from gqn.training import hub, saved
 from gqn.training.config import Config, to_dict
+from gqn.training.saved import CheckpointError
 
 FORMAT = 2
 FILE = "checkpoint.pt"
 EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
-# Weights that come with the library, gqn/weights/NAME.pt, and their SHA-256.
-WEIGHTS = {"shepard-metzler-5-small": "e3517114ef4ff7b8d89b84b5d469e11ae6e1a413d3bf1a9be00e0ea6d00b8355"}
-
-
-class CheckpointError(Error):
-    """A checkpoint that can't be read; the message names the file and what to do."""
+SHIPPED = Path(__file__).parents[1] / "weights"
+WEIGHTS = ("shepard-metzler-5-small",)  # that come with the library, as gqn/weights/NAME
 
 
 def save(
@@ -51,21 +49,31 @@ def save(
 
 
 def found(path: str | Path) -> Path:
-    """Return the file of a checkpoint by its name, its run's folder, or one of `WEIGHTS`. Raises CheckpointError."""
-    given = Path(path)
-    path = given if given.suffix == ".pt" else given / FILE
-    if path.is_file():
-        return path
-    # A folder of that name without a checkpoint, as an evaluation makes one, does not hide the weights.
+    """Return the file of weights by any name that `load` takes. Raises CheckpointError."""
+    given = Path(hub.fetched(path)) if hub.is_address(path) else Path(path)
+    file = given if given.suffix in (".pt", ".safetensors") else given / FILE
+    if file.is_file():
+        return file
+    if saved.is_saved(given):
+        return given / saved.FILE
+    # A folder of that name without weights, as an evaluation makes one, does not hide those of the library.
     if str(given) in WEIGHTS:
-        return shipped(str(given))
+        return SHIPPED / given / saved.FILE
     shipped_too = f"; {unknown('shipped weights', str(given), WEIGHTS)}" if given.name == str(given) else ""
-    raise CheckpointError(f"no checkpoint at {path}: name the folder of a run that saved one{shipped_too}")
+    raise CheckpointError(f"no checkpoint at {file}: name the folder of a run that saved one{shipped_too}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint, named as for `found`, with tensors on the CPU. Raises CheckpointError."""
+    """Return a checkpoint or a saved network, named as for `load`, with tensors on the CPU. Raises CheckpointError."""
     path = found(path)
+    contents = saved.read(path.parent) if path.suffix == ".safetensors" else _checkpoint(path)
+    kinds = {"config": dict, "step": int, "seconds": (int, float), "graph": dict, "ema": dict}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(contents.get(key), kind)]:
+        raise CheckpointError(f"{path} is a checkpoint without its {wrong[0]}: damaged, use another")
+    return contents
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:  # what can't be opened is not damaged
         try:
             contents = torch.load(file, map_location="cpu", weights_only=True)
@@ -78,9 +86,6 @@ def read(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(told) from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this version (format {FORMAT}): train anew")
-    kinds = {"config": dict, "step": int, "graph": dict, "ema": dict}
-    if wrong := [key for key, kind in kinds.items() if not isinstance(contents.get(key), kind)]:
-        raise CheckpointError(f"{path} is a checkpoint without its {wrong[0]}: damaged, use another")
     return contents
 
 
@@ -94,20 +99,13 @@ def resumable(path: str | Path) -> dict[str, Any]:
     return contents
 
 
-def shipped(name: str) -> Path:
-    """Return the file of weights that come with the library. Raises CheckpointError where its checksum is another."""
-    path = Path(__file__).parents[1] / "weights" / f"{name}.pt"
-    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != WEIGHTS[name]:
-        raise CheckpointError(f"{path} is missing or damaged: its checksum is not {WEIGHTS[name]}; install gqn again")
-    return path
-
-
 @checked
 def load(path: str | Path) -> RecursiveGQN:
     """Return a trained network.
 
     Args:
-        path: a run's folder, a checkpoint, or a name of `WEIGHTS`.
+        path: a run's folder; a checkpoint; a folder by `gqn.save`; the address of one on the Hugging Face Hub,
+            hf://user/name or hf://user/name@revision; or a name of `WEIGHTS`, which come with the library.
 
     Returns:
         The network with EMA weights, in evaluation mode, on the CPU.
@@ -115,11 +113,17 @@ def load(path: str | Path) -> RecursiveGQN:
     Raises:
         CheckpointError: where it can't be read.
     """
-    return trained(read(path))
+    contents = read(path)
+    try:
+        return trained(contents)
+    except (GraphError, CheckpointError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def trained(contents: dict[str, Any]) -> RecursiveGQN:
     """Return the trained network of a checkpoint that `read` gave."""
+    with torch.device("meta"):  # a description of more than memory holds is refused before it is built
+        check_weights(network_of(contents), contents["ema"])
     network = network_of(contents).to(memory_format=torch.channels_last)
     fit(network, contents["ema"])
     return network.eval()
@@ -130,48 +134,30 @@ def network_of(contents: dict[str, Any]) -> RecursiveGQN:
     try:
         return RecursiveGQN.from_dict(contents["graph"])
     except GraphError as error:
-        modules = contents["config"].get("graph", {}).get("modules", ())
-        if not modules:
+        graph = contents["config"].get("graph")
+        modules = graph.get("modules") if isinstance(graph, dict) else ()
+        if not isinstance(modules, list | tuple) or not modules:
             raise
         named = " ".join(quote(str(module)) for module in modules)
         raise GraphError(f"{error}; it was trained with --import {named}: import that first") from error
 
 
-def fit(network: RecursiveGQN, weights: dict[str, Any]) -> None:
+def fit(network: RecursiveGQN, weights: Mapping[str, Any]) -> None:
     """Give a network the weights of its checkpoint. Raises CheckpointError where they are another network's."""
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        told = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"the checkpoint's weights are not those of its graph ({told}): damaged, use another"
-        ) from error
+    check_weights(network, weights)
+    network.load_state_dict(weights)
 
 
-def extract(run: str | Path, file: str | Path, nodes: Iterable[str] = (), *, half: bool = False) -> None:
-    """Write the EMA weights of a run alone to a small file for `load`.
-
-    Args:
-        nodes: which to take; all by default.
-        half: in half precision.
-
-    Raises:
-        CheckpointError: where the run can't be read.
-        GraphError: where there is no such node, or one needs another that is left out.
-    """
-    contents = read(run)
-    network, wanted = trained(contents), set(nodes)
-    if unknown := wanted - set(network.spec):
-        raise GraphError(f"{run} has no node {listed(unknown)}; there are {listed(network.spec)}")
-    if wanted:
-        network.remove(*(name for name in network.spec if name not in wanted))
-    save_network(file, network, contents, half=half)
-
-
-def save_network(file: str | Path, network: RecursiveGQN, origin: dict[str, Any], *, half: bool = False) -> None:
-    """Write a network with its weights alone, to a small file for `load`; origin: the checkpoint that it grew from."""
-    weights = {name: w.half() if half and w.dim() else w for name, w in network.state_dict().items()}
-    # The folders of the machine that it was trained on tell nobody else anything.
-    config = {**origin["config"], "data": "", "runs": Config.runs}
-    kept = {key: origin[key] for key in ("format", "step", "seconds")}
-    save_tensors(file, {**kept, "config": config, "graph": network.to_dict(), "ema": weights})
+def check_weights(network: RecursiveGQN, weights: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where weights are not those of a network, by their names and shapes."""
+    wanted = network.state_dict()
+    wrong = [f"{name} is missing" for name in wanted if name not in weights]
+    wrong += [f"{name} is none of them" for name in weights if name not in wanted]
+    for name in (name for name in wanted if name in weights):
+        given = weights[name]
+        if not isinstance(given, Tensor) or given.is_floating_point() != wanted[name].is_floating_point():
+            wrong.append(f"{name} has numbers of another kind")
+        elif given.shape != wanted[name].shape:
+            wrong.append(f"{name} is {tuple(given.shape)}, wanted {tuple(wanted[name].shape)}")
+    if wrong:
+        raise CheckpointError(f"the checkpoint's weights are not those of its graph ({wrong[0]}): damaged, use another")

@@ -20,7 +20,7 @@ from conftest import REPOSITORY
 import gqn
 from gqn.core.distributed import Processes
 from gqn.core.errors import Error
-from gqn.training import checkpoint
+from gqn.training import checkpoint, sharing
 from gqn.training.config import PRESETS, Config
 from gqn.training.folder import TrainingError, run_folder
 from gqn.training.history import read_history, sound
@@ -118,9 +118,9 @@ def test_a_run_goes_on_from_the_file_that_is_named(scenes: Path, tmp_path: Path)
         dataclasses.replace(config, training=dataclasses.replace(config.training, steps=3)), resume=folder / "kept.pt"
     )
     assert checkpoint.read(folder)["step"] == 3
-    checkpoint.extract(folder, folder / "weights.pt")
+    sharing.extract(folder, folder / "weights")
     with pytest.raises(Error, match="weights alone, without network: begin another run by --start"):
-        gqn.train(longer, resume=folder / "weights.pt")
+        gqn.train(longer, resume=folder / "weights")
     (folder / "metrics.json").write_text("{")
     with pytest.raises(Error, match=r"metrics.json is damaged"):
         gqn.train(longer, resume=True)
@@ -256,7 +256,7 @@ def test_a_checkpoint_of_a_loss_that_explodes_is_not_kept_as_a_good_one() -> Non
 
 def test_a_checkpoint_that_lacks_a_part_or_holds_another_network_is_named(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    whole = torch.load(checkpoint.shipped("shepard-metzler-5-small"), weights_only=True)
+    whole = {**checkpoint.read("shepard-metzler-5-small"), "format": checkpoint.FORMAT}
     for key in ("config", "graph", "step", "ema"):
         torch.save({name: value for name, value in whole.items() if name != key}, path)
         with pytest.raises(checkpoint.CheckpointError, match=f"{path} is a checkpoint without its {key}"):
@@ -313,7 +313,7 @@ def test_a_head_of_ones_own_is_reached_by_name_and_never_from_the_run(scenes: Pa
         (["visualise.py", "runs/run", "run.svg"], [], 1),
         (["visualise.py", "runs/run", "run.svg"], ["--import", "mine"], 0),
         (["visualise.py", "runs/run", "run.svg"], ["--import", "nothing"], 1),
-        (["extract.py", "runs/run", "run.pt"], ["--import", "mine"], 0),
+        (["extract.py", "runs/run", "run"], ["--import", "mine"], 0),
         (["evaluate.py", "runs/run", str(scenes)], ["--import", "mine"], 1),
     ):
         draw = [sys.executable, str(REPOSITORY / "scripts" / script[0]), *script[1:], *modules]
@@ -369,9 +369,9 @@ def test_a_command_that_is_printed_quotes_every_part(tmp_path: Path) -> None:
         run_folder(config, ALONE, resume=False),
     ):
         pass
-    checkpoint.extract("shepard-metzler-5-small", folder / "weights.pt")
-    with pytest.raises(Error, match=re.escape(f"--start '{folder}/weights.pt'")):
-        checkpoint.resumable(folder / "weights.pt")
+    sharing.extract("shepard-metzler-5-small", folder / "weights")
+    with pytest.raises(Error, match=re.escape(f"--start '{folder}/weights'")):
+        checkpoint.resumable(folder / "weights")
     with pytest.raises(Error, match=re.escape(f"sh data.sh '{tmp_path}/my runs' BATCH '$data'")):
         gqn.SceneDataset(tmp_path / "my runs/$data", "train")
 

@@ -26,7 +26,7 @@ from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError
-from gqn.training import checkpoint
+from gqn.training import checkpoint, saved, sharing
 from gqn.training.config import Config
 from gqn.training.trainer import TrainingError, train
 
@@ -355,18 +355,18 @@ def test_mistakes_are_named(scenes: Path, tmp_path: Path) -> None:
 
 def test_extracted_nodes_are_those_of_the_run(tmp_path: Path) -> None:
     run = train(config(tmp_path), graph(), scenes=World(9), held_out=World(5))
-    whole, file = checkpoint.load(run), tmp_path / "senses.pt"
-    checkpoint.extract(run, file, ["vision", "touch"])
-    taken = checkpoint.load(file)
+    whole, folder = checkpoint.load(run), tmp_path / "senses"
+    sharing.extract(run, folder, ["vision", "touch"])
+    taken = checkpoint.load(folder)
     assert set(taken.spec) == {"vision", "touch"}
     for name in taken.spec:
         assert all(
             torch.equal(value, whole.nodes[name].state_dict()[key])
             for key, value in taken.nodes[name].state_dict().items()
         )
-    assert file.stat().st_size < (run / checkpoint.FILE).stat().st_size / 3
+    assert (folder / saved.FILE).stat().st_size < (run / checkpoint.FILE).stat().st_size / 3
     with pytest.raises(GraphError, match="no node 'smell'"):
-        checkpoint.extract(run, tmp_path / "none.pt", ["smell"])
+        sharing.extract(run, tmp_path / "none", ["smell"])
     with pytest.raises(GraphError, match="needs 'vision'"):
-        checkpoint.extract(run, tmp_path / "none.pt", ["arm"])
-    assert not (tmp_path / "none.pt").exists()
+        sharing.extract(run, tmp_path / "none", ["arm"])
+    assert not (tmp_path / "none").exists()

@@ -32,6 +32,7 @@ from gqn.studies.transfer.workbench import (
 )
 from gqn.training import checkpoint
 from gqn.training.setup import computes_in_bfloat16
+from gqn.training.sharing import save
 
 COSTLY = ("grasp",)  # tasks whose answers are carried out by physics: for the last answers and few scenes only
 VIEWS_SEED = 0  # which views of the held-out scenes are shown
@@ -244,10 +245,10 @@ class Transfer(Study[Cell]):
         return None if self.plan.tuned() else report.curves(self.plan, known)
 
 
-def keep_layer_2(study: Transfer, task: str, file: Path) -> str:
+def keep_layer_2(study: Transfer, task: str, folder: Path) -> str:
     """Train a second layer for the other tasks than `task`, write it, and return a line about it."""
     if task not in TASKS:
         raise StudyError(f"--keep-layer-2: {unknown('task', task, TASKS)}")
     kept = study.laboratory.bench.second_layer(CONDITIONS["layer-2"], task, study.plan.seeds[0])
-    checkpoint.save_network(file, kept.graph, checkpoint.read(study.trained))
-    return f"{file}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s"
+    save(kept.graph, folder, run=study.trained)
+    return f"{folder}: a second layer that was trained for other tasks than {task}, in {kept.seconds:.0f} s"
