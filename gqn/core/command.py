@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from gqn.core.errors import Error, of_memory
+from gqn.core.progress import QUIET, QUIET_HELP, be_quiet
 from gqn.core.signals import ENDING, Interrupted
 
 UNREAD = 128 + signal.SIGPIPE  # status of a script whose output nobody reads any more
@@ -37,9 +38,13 @@ def command(hint: str = "") -> Iterator[None]:
     Errors for the user are `gqn.core.errors.Error`, an OSError that names a file, and memory that is not there; any
     other passes through.
 
+    With `--quiet` among its arguments a script shows no progress; the option belongs to all scripts, so none parses it.
+
     Args:
         hint: what to do after an interruption.
     """
+    be_quiet(QUIET in sys.argv)
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != QUIET]
     before = {number: signal.getsignal(number) for number in ENDING}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
@@ -48,6 +53,10 @@ def command(hint: str = "") -> Iterator[None]:
         sys.stdout.flush()
     except Interrupted as stop:
         _end(f"{stop}; {hint}" if hint else str(stop), 128 + stop.signal)
+    except SystemExit as end:
+        if not end.code and {"-h", "--help"} & set(sys.argv):
+            print(QUIET_HELP)
+        raise
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
         _end(f"interrupted; {hint}" if hint else "interrupted", 128 + number)

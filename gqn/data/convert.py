@@ -15,10 +15,9 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from tqdm import tqdm
-
 from gqn.core.checked import checked
 from gqn.core.files import given_name, whole_file
+from gqn.core.progress import Progress, note
 from gqn.data.dataset import (
     FORMAT,
     RECORD_FILE,
@@ -256,7 +255,7 @@ class _Loads:
         together = os.stat(records).st_dev == os.stat(shards).st_dev
         needs = {shards: sum(need.values())} if together else need
         if tell:
-            print(
+            note(
                 f"{self.store.address}: {len(self.remote)} files, {sum(missing) / 1e9:.2f} GB to fetch; "
                 + ", ".join(f"{n / 1e9:.2f} GB needed of {disk_usage(p).free / 1e9:.2f} free" for p, n in needs.items())
             )
@@ -301,9 +300,8 @@ def _convert_all(
     report: Report,
 ) -> None:
     began = written = time.monotonic()
-    bar = tqdm(
-        total=sum(job.size for _, job in jobs), unit="B", unit_scale=True, disable=not progress, desc=report.name
-    )
+    total = sum(job.size for _, job in jobs)
+    bar = Progress(title=report.name, unit="B", unit_scale=True, total=total, shown=progress)
     workers = min(workers, len(jobs))
     pool: Executor = worker_pool(workers, locks) if workers > 1 else ThreadPoolExecutor(1)
     # With downloads, a thread looks after each record file from the store to its shards.

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gqn.core.camera import CAMERA_RECORDED
 from gqn.core.checked import checked
 from gqn.core.files import given_name
+from gqn.core.progress import Progress
 from gqn.data.dataset import SPLITS, DatasetError, claim, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, jpeg_size, write_records
 
@@ -83,7 +83,7 @@ def import_conversion(source: str | os.PathLike[str], directory: str | os.PathLi
         for split in SPLITS
         for start in range(0, len(files[split]), together)
     ]
-    for split, group, number, count in tqdm(groups, desc=name, unit="file", disable=not progress):
+    for split, group, number, count in Progress(groups, name, unit="files", shown=progress):
         path = directory / split / record_file_name(number, count)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)

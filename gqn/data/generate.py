@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from gqn.core.camera import turned
 from gqn.core.checked import checked
 from gqn.core.files import whole_file
+from gqn.core.progress import Progress
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import quiet_start, worker_died, worker_pool
@@ -103,7 +103,8 @@ def generate(
     counts = {**dict(zip(SPLITS, (scenes, test_scenes), strict=True)), **({TWINS: test_scenes} if twins else {})}
     files = [file for split, count in counts.items() for file in _files(folder, drawn, seed, split, count)]
     missing = [file for file in files if not (file.path.exists() and labels_file(file.path).exists())]
-    with tqdm(total=sum(f.stop - f.first for f in missing), unit="scene", desc=name, disable=not progress) as bar:
+    count = sum(file.stop - file.first for file in missing)
+    with Progress(title=f"drawing {name}", unit="scenes", total=count, shown=progress) as bar:
         for written in _write_all(missing, workers or os.cpu_count() or 1):
             bar.update(written)
     return folder

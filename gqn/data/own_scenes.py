@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from gqn.core.camera import Geometry, axes, levelled
 from gqn.core.checked import checked
 from gqn.core.files import given_name, write_json
+from gqn.core.progress import Progress
 from gqn.data.convert import convert
 from gqn.data.dataset import SPLITS, DatasetError, record_file_name
 from gqn.data.foreign import recorded_of
@@ -399,7 +399,7 @@ def _write_records(
     """Write the record files, and return how many pictures were converted in which way."""
     done: Counter[str] = Counter()
     total = sum(len(records) for place in placed for records in place.records.values())
-    with tqdm(total=total, unit="scene", disable=not progress) as bar:
+    with Progress(title="scenes", unit="scenes", total=total, shown=progress) as bar:
         for split in SPLITS:
             parts = [(place, views) for place in placed for views in place.records.get(split, [])]
             files = [parts[start : start + SCENES_PER_FILE] for start in range(0, len(parts), SCENES_PER_FILE)]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn.core.camera import camera_vector
 from gqn.core.files import save_tensors
+from gqn.core.progress import Progress
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
 from gqn.data.workers import quiet_start, worker_pool
@@ -74,7 +74,9 @@ def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, des
         with worker_pool(min(os.cpu_count() or 1, len(pieces))) as pool:
             with quiet_start():
                 solved = [pool.submit(solve_piece, task, piece) for piece in pieces]
-            found = [answer for future in tqdm(solved, desc=f"answers of {task}") for answer in future.result()]
+            found = [
+                answer for future in Progress(solved, f"answers of {task}", unit="pieces") for answer in future.result()
+            ]
     numbers = next(len(answer) for answer in found if answer is not None)
     answers = torch.tensor([[float("nan")] * numbers if answer is None else answer for answer in found])
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.files import whole_file, write_json
+from gqn.core.progress import Progress
 from gqn.core.provenance import provenance, public
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
@@ -105,7 +106,7 @@ def assess(
             neighbours,
             scene_algebra,
         ]
-        for section in sections:
+        for section in Progress(sections, "evaluation", unit="sections", shown=group.leads):
             begun = time.monotonic()
             with torch.autocast(group.device.type, torch.bfloat16, enabled=about["precision"] == "bfloat16"):
                 try:

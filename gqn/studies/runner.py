@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from gqn.core.distributed import processes
 from gqn.core.errors import Error
 from gqn.core.files import append_json_line, read_json_lines, whole_file
+from gqn.core.progress import Progress
 from gqn.core.provenance import provenance
 
 Line = dict[str, Any]
@@ -161,8 +162,10 @@ def make(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[Line]:
 
     Several processes may share the file: each looks again before a run, and waits to write for who is writing.
     """
-    for cell in cells:
-        if cell in read_results(study):
+    known = read_results(study)
+    missing = [cell for cell in cells if cell not in known]
+    for cell in Progress(missing, f"runs of {study.results.stem}", unit="runs"):
+        if cell in read_results(study):  # another process has made it meanwhile
             continue
         with processes("cpu") as group:
             about = provenance(group)
@@ -184,7 +187,7 @@ def make_again(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[str]:
         StudyError: After the last one, where a curve lies farther from the results' than is tolerated.
     """
     known, differ = read_results(study), 0
-    for cell in cells:
+    for cell in Progress(cells, f"runs of {study.results.stem} again", unit="runs"):
         if cell not in known:
             raise StudyError(f"{study.results} has no run of {name_of(cell)} to compare with")
         with TemporaryDirectory() as folder:
@@ -214,13 +217,12 @@ def carry_out(study: Study[Cell], mode: Mode = Mode()) -> None:
     """Make the chosen runs that are missing, or as `mode` says, print a line about each, and write the report."""
     if mode.again:
         for comparison in make_again(study, study.chosen()):
-            print(comparison, flush=True)
+            Progress.write(comparison)
         return
     if not mode.report:
         for line in make(study, study.chosen()):
-            print(
-                f"{name_of(study.cell(**line['cell']))}: {study.curve(line)[-1]:.3f} at last ({study.unit})", flush=True
-            )
+            cell = study.cell(**line["cell"])
+            Progress.write(f"{name_of(cell)}: {study.curve(line)[-1]:.3f} at last ({study.unit})")
     write_report(study)
 
 

@@ -67,7 +67,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """Return a checkpoint or a saved network, named as for `load`, with tensors on the CPU. Raises CheckpointError."""
     path = found(path)
     contents = saved.read(path.parent) if path.suffix == ".safetensors" else _checkpoint(path)
-    kinds = {"config": dict, "step": int, "seconds": (int, float), "graph": dict, "ema": dict}
+    kinds: dict[str, Any] = {"config": dict, "step": int, "seconds": (int, float), "graph": dict, "ema": dict}
     if wrong := [key for key, kind in kinds.items() if not isinstance(contents.get(key), kind)]:
         raise CheckpointError(f"{path} is a checkpoint without its {wrong[0]}: damaged, use another")
     return contents

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn.core.distributed import Processes
+from gqn.core.progress import Progress
 from gqn.core.views import Views
 from gqn.data.batches import Encoded, Scenes
 from gqn.models.graph import RecursiveGQN
@@ -63,9 +63,7 @@ def encode_scenes(
         count = scenes.observations(data)
         if not graph.spec[name].frozen or len(scenes) * count >= looks:
             continue
-        for scene in tqdm(
-            range(len(scenes)), desc=f"encoding {data} for {name}", unit="scene", disable=not group.leads
-        ):
+        for scene in Progress(range(len(scenes)), f"encoding {data} for {name}", unit="scenes", shown=group.leads):
             observed = scenes.observe(data, scene, range(count))
             if observed is None:
                 continue

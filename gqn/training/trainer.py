@@ -10,13 +10,13 @@ from shlex import quote
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.files import whole_file, write_json
 from gqn.core.modes import evaluating
+from gqn.core.progress import Progress, note
 from gqn.core.provenance import provenance
 from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
 from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
@@ -166,7 +166,7 @@ class Trainer:
         loader = loading(self.batches, range(self.step, steps), workers=config.workers, pin_memory=pin_memory)
         losses = Losses(group, self.learner.names)
         if group.leads:
-            print(
+            note(
                 f"{self.folder}: {self.about['parameters']:,} parameters, {self.about['precision']} on "
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
                 f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
@@ -222,7 +222,7 @@ class Trainer:
         steps, limit = self.config.training.steps, 60 * self.config.training.minutes
         return max(self.step, steps * min(1.0, self.clock / limit)) if limit else self.step
 
-    def log(self, means: dict[str, float], writer: Logs | None, bar: tqdm) -> None:
+    def log(self, means: dict[str, float], writer: Logs | None, bar: Progress) -> None:
         """Show the means of the last steps in the progress bar and in TensorBoard."""
         shown = {}
         for task in self.asked.tasks:
@@ -381,6 +381,15 @@ class Trainer:
         with Logs(self.folder, self.step + 1) as writer:
             yield writer
 
-    def progress(self) -> tqdm:
-        steps = self.config.training.steps
-        return tqdm(total=steps, initial=self.step, unit=" steps", disable=not self.group.leads, smoothing=0.05)
+    def progress(self) -> Progress:
+        training = self.config.training
+        return Progress(
+            title="training",
+            unit="steps",
+            total=training.steps,
+            initial=self.step,
+            shown=self.group.leads,
+            limit=max(0.0, 60 * training.minutes - self.seconds),
+            slow_start=True,
+            smoothing=0.05,
+        )

@@ -5,13 +5,13 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn.core.checked import checked
 from gqn.core.distributed import Processes
 from gqn.core.errors import Error
 from gqn.core.modes import evaluating
 from gqn.core.noise import seed_noise
+from gqn.core.progress import Progress
 from gqn.data.batches import FRAMES, Asked, EvaluationBatch, Scenes, evaluation_batches
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Answer, Head, Render, negative_elbo
@@ -139,8 +139,9 @@ def evaluate(
         rank=processes.rank,
         processes=processes.count,
     )
+    mine = -(-min(limit or len(scenes), len(scenes)) // (batch * processes.count))
     with evaluating(network):
-        for item in batches:
+        for item in Progress(batches, "evaluation", unit="batches", total=mine, shown=processes.leads, leave=False):
             seed_noise(seed, item.first)
             item = item.to(processes.device)
             answers = network(item.batch)
@@ -225,7 +226,7 @@ def shared_out(
     failure: Exception | None = None
     numbers = range(processes.rank, len(pieces), processes.count)
     try:
-        for number in tqdm(numbers, desc=title, disable=not processes.leads):
+        for number in Progress(numbers, title, unit="pieces", shown=processes.leads):
             seed_noise(seed, number)
             mine[number] = {name: value.cpu() for name, value in work(pieces[number]).items()}
     except Exception as error:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gqn.core.extras import extra
+from gqn.core.progress import Progress
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.reaching import FAMILY, Reaching
 from gqn.studies.agent.environment import (
@@ -172,10 +173,12 @@ def train_agent(
             self._on_step()
 
         def _on_step(self) -> bool:
+            bar.update(self.num_timesteps - bar.n)
             if self.num_timesteps % learning.eval_every == 0:
                 found = evaluate(held_out, lambda seen: agent.predict(seen, deterministic=True)[0], learning.episodes)
                 curve.append({"steps": self.num_timesteps, **found})
             return True
 
-    agent.learn(learning.steps, callback=Evaluation())
+    with Progress(title=f"moves by {observation}", unit="moves", total=learning.steps, leave=False) as bar:
+        agent.learn(learning.steps, callback=Evaluation())
     return curve

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from gqn.core.progress import Progress
 from gqn.core.views import Batch, EncodedViews, Views
 from gqn.data.task_scenes import TaskScenes
 from gqn.models.fusion import Fusion, Standardise
@@ -106,7 +107,7 @@ def learn(
     """Train what is not frozen by Adam, all tasks of the batches together; `pause` is called before each step."""
     optimizer = torch.optim.Adam([p for p in graph.parameters() if p.requires_grad], lr=learning_rate)
     graph.train()
-    for step in range(steps):
+    for step in Progress(range(steps), "steps of a run", unit="steps", leave=False):
         pause(step)
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / WARM_UP)
         batch = batches(step)

@@ -8,6 +8,7 @@ from matplotlib import pyplot
 
 from gqn.core.distributed import processes
 from gqn.core.files import whole_file, write_json
+from gqn.core.progress import Progress
 from gqn.core.provenance import provenance
 from gqn.data.dataset import SceneDataset
 from gqn.studies.worlds.fit import Fit, read
@@ -49,12 +50,15 @@ def study(converted: Path, output: Path, mazes: int = 5, objects: int = 5) -> Pa
 
 def _rooms(converted: Path) -> list[Fit]:
     dataset = SceneDataset(converted / "rooms_ring_camera_six_views", "test")
-    return [fit_room(*read(dataset, scene), sight) for scene, sight in enumerate(ROOMS_SEEN)]
+    rooms = Progress(list(enumerate(ROOMS_SEEN)), "rooms", unit="scenes")
+    return [fit_room(*read(dataset, scene), sight) for scene, sight in rooms]
 
 
 def _mazes(converted: Path, count: int) -> list[Fit]:
     dataset = SceneDataset(converted / "mazes", "train")
-    return [fit_maze(*read(dataset, scene)) for scene in range(min(count, len(dataset)))]
+    return [
+        fit_maze(*read(dataset, scene)) for scene in Progress(range(min(count, len(dataset))), "mazes", unit="scenes")
+    ]
 
 
 def _objects(converted: Path, count: int) -> list[Fit]:
@@ -64,7 +68,7 @@ def _objects(converted: Path, count: int) -> list[Fit]:
         ("shepard_metzler_5_parts_fitted", "test", count),
     ):
         dataset = SceneDataset(converted / name, split)
-        for scene in range(min(most, len(dataset))):
+        for scene in Progress(range(min(most, len(dataset))), name, unit="scenes"):
             frames, cameras = read(dataset, scene)
             lens = fit_lens(frames, cameras)
             fit = fit_object(frames, cameras, np.array(lens["cells"]))
