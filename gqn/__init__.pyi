@@ -30,6 +30,7 @@ from .scenes import FAMILIES as FAMILIES
 from .training.checkpoint import load as load
 from .training.config import PRESETS as PRESETS
 from .training.config import Config as Config
+from .training.run import Run as Run
 from .training.sharing import save as save
 from .training.trainer import train as train
 from .training.validation import evaluate as evaluate
