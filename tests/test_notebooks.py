@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-TRAINING = {"STEPS": 2, "BATCH": 2, "TEST_SCENES": 2, "SCENES": 4}
+TRAINING = {"STEPS": 2, "BATCH": 2, "TEST_SCENES": 2, "SCENES": 4, "WORKERS": 1}
 # In place of what the cell with the tag `parameters` says.
 SMALL: dict[str, dict[str, Any]] = {
     "1-first-look": {"SCENES": 2, "SAMPLES": 2, "FRAMES": 3},
@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "3-train-your-own": {**TRAINING, "MINUTES": 1.0, "SIZE": 16},
     "4-second-layer": TRAINING,
     "5-own-images": {"SCENES": 4, "VIEWS": 8, "PIXELS": 16, "MINUTES": 1.0, "STEPS": 2, "EVALUATED": 1},
-    "6-transfer": {"RESULTS": str(REPOSITORY / "results/transfer")},
+    "6-transfer": {"RESULTS": str(REPOSITORY / "results/transfer"), "LAYERS": ("layer-1",)},
 }
 
 
