@@ -33,5 +33,6 @@ from .training.config import Config as Config
 from .training.trainer import train as train
 from .training.validation import evaluate as evaluate
 from .training.validation import mean_image as mean_image
+from .viewer.page import view as view
 
 __version__: str

@@ -258,9 +258,8 @@ class Session:
 
     def _truth(self, data: str) -> Tensor | None:
         try:
-            # Refuses data that the scenes have no answers of.
             known = self.scenes.observations(data) == 0
-        except Error:
+        except ValueError:  # the scenes have no such data
             return None
         truth = self.scenes.answer(data, self.scene) if known else None
         return None if truth is None else truth.to(self.device)
