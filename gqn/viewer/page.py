@@ -6,7 +6,7 @@ A picture is drawn behind the scene of three dimensions, as large as its field o
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from math import radians
+from math import radians, tan
 from typing import Any
 
 import numpy as np
@@ -241,9 +241,9 @@ class Visitor:
                     f"/view/{row}",
                     radians(self.session.field_of_view),
                     1.0,
-                    scale=self._size,
+                    scale=self._depth * np.cbrt(self._slope**2 / 3),  # viser's unit is one of volume
                     color=IN if view.chosen else OUT,
-                    thickness=0.02 * self._size,
+                    thickness=0.01 * self._depth,
                     image=view.frame,
                     wxyz=quaternion(view.camera),
                     position=view.camera[:3],
@@ -257,8 +257,13 @@ class Visitor:
             frustum.color = IN if view.chosen else OUT
 
     @property
-    def _size(self) -> float:
-        return 0.25 * self.session.extent
+    def _slope(self) -> float:
+        return tan(radians(self.session.field_of_view) / 2)
+
+    @property
+    def _depth(self) -> float:
+        """World units, from a recorded camera to its frame, which is as large for a narrow lens as for a wide one."""
+        return min(0.045 / self._slope, 0.3) * self.session.extent
 
     def stand(self, row: int) -> None:
         """Bring the browser's camera to a recorded view."""
@@ -294,7 +299,7 @@ class Visitor:
         with self.client.atomic():
             for view, frustum in self.frusta:
                 # One that is stood in, or just before, would hide the picture by its own.
-                frustum.visible = shown and bool(np.linalg.norm(view.camera[:3] - camera[:3]) > 1.5 * self._size)
+                frustum.visible = shown and bool(np.linalg.norm(view.camera[:3] - camera[:3]) > 1.5 * self._depth)
             self._place(said)
         self.page.tell(picture, said)
 

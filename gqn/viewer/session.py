@@ -246,9 +246,7 @@ class Session:
         with evaluating(self.network):
             if self._known.said is None:
                 self._known.said = [self._answer(name, torch.zeros(0)) for name in self.tasks if not self._query(name)]
-            asked = [
-                name for name in self.tasks if self._query(name) == CAMERA_NUMBERS and name not in self.drawings
-            ]
+            asked = [name for name in self.tasks if self._query(name) == CAMERA_NUMBERS and name not in self.drawings]
             return [*self._known.said, *(self._answer(name, camera_vector(camera)) for name in asked)]
 
     def _answer(self, name: str, query: Tensor) -> Said:

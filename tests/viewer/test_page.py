@@ -61,9 +61,7 @@ def test_without_viser_one_line_says_what_to_install(monkeypatch: pytest.MonkeyP
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("gqn.core.extras.import_module", missing)
-    network = gqn.GenerativeQueryNetwork(
-        pixels=16, representation_channels=8, hidden=8, canvas=8, generation_steps=2
-    )
+    network = gqn.GenerativeQueryNetwork(pixels=16, representation_channels=8, hidden=8, canvas=8, generation_steps=2)
     with pytest.raises(MissingExtra, match=r"viser is not installed: pip install 'gqn\[view\]'"):
         view(network, gqn.SceneDataset(scenes, "test"))
 

@@ -61,7 +61,7 @@ def test_what_does_not_depend_on_the_camera_is_computed_once_a_change(
         before = getattr(cls, name)
         monkeypatch.setattr(cls, name, lambda self, *a, _f=before, _n=name: calls.append(_n) or _f(self, *a))
     for turn in range(3):
-        session.picture(CAMERA + [0, 0, 0, 0.1 * turn, 0])
+        session.picture(np.add(CAMERA, [0, 0, 0, 0.1 * turn, 0]))
     assert calls == ["read", "prepared"]
     session.toggle(session.views[1])
     frame(session)
@@ -126,7 +126,7 @@ def test_the_truth_is_there_where_a_view_was_recorded(session: Session) -> None:
     assert np.array_equal(picture.truth, view.frame)
     error = np.square(picture.frame / 255 - view.frame / 255).mean()
     assert picture.psnr == pytest.approx(-10 * np.log10(error), abs=0.1)
-    assert session.at(view.camera + [0, 0, 0, 0.1, 0]) is None
+    assert session.at(np.add(view.camera, [0, 0, 0, 0.1, 0])) is None
     assert session.picture(CAMERA).truth is None
 
 
