@@ -18,7 +18,7 @@ from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 from gqn.models.nearest import LookNearest
 from gqn.models.outputs import Grid, Output, Volume
-from gqn.models.volume import LookThrough, Painter
+from gqn.models.volume import LookThrough, Painter, Surfaces
 
 MOST_STEPS = 256  # with many thousands, trying a network before it is built would take hours
 CELL = Grid(256)  # what a pool or a pyramid gives at the published size
@@ -162,12 +162,16 @@ class Generator(nn.Module):
         # DistributedDataParallel stops at a weight that no loss reaches.
         self.observe = nn.Conv2d(canvas, frame_channels, 1) if self.painter is None else nn.Identity()
 
-    def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
+    def prepared(self, r: Tensor) -> Tensor | Surfaces:
+        """Return what all queries share of r (b, c, h', w'), which `forward` and `steps` take in its place."""
+        return r if self.look is None else self.look.surfaces(r)
+
+    def forward(self, cameras: Tensor, r: Tensor | Surfaces, target: Tensor | None = None) -> Prediction:
         """Return a prediction of the frames at query cameras.
 
         Args:
             cameras: (b, q, k).
-            r: (b, c, h', w').
+            r: (b, c, h', w'), or what `prepared` makes of it.
             target: (b, q, 3, h, w), the frames that the posterior sees; None for latents from the prior.
         """
         divergences = []
@@ -185,10 +189,11 @@ class Generator(nn.Module):
             return promote(self.painter(step.canvas, step.seen))
         return promote(self.observe(self.grow_canvas(step.canvas)))
 
-    def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
+    def steps(self, cameras: Tensor, r: Tensor | Surfaces, target: Tensor | None = None) -> Iterator[Step]:
         """Yield the steps of `forward`, with the latents and the canvas of each."""
         b, q = cameras.shape[:2]
-        placed, pictures = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)
+        looked = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)
+        placed, pictures = cast(tuple[Tensor, Tensor | None], looked)
         each = b * q // len(placed)  # a volume looks different to each query
         patterns = self.place_camera.weight
         flat_cameras = cameras.flatten(0, 1)

@@ -425,9 +425,36 @@ class RecursiveGQN(nn.Module):
             raise GraphError(
                 f"queries {tuple(query.shape)} of {query.dtype}: (scenes, queries, {numbers}) numbers are wanted"
             )
-        r = self._read(task, self._by_sense(senses), query, {})
         head = cast(Head, self.nodes[task])
+        r = head.prepared(self._read(task, self._by_sense(senses), query, {}))
         return torch.stack([head.sample(query, r) for _ in range(samples)])  # one at a time: memory
+
+    @checked
+    @torch.no_grad()
+    def read(
+        self, senses: Mapping[str, Views] | Views, tasks: Iterable[str] = (), scenes: int = 1
+    ) -> dict[str, Tensor]:
+        """Return what heads read of b scenes, (b, c, h, w), by task: encoded once, for any number of queries.
+
+        `nodes[task].sample(query, r)` answers from it; its sums and differences are an algebra of scenes.
+
+        Args:
+            senses: context views by sense; or the views alone, where there is one sense. A sense that is left out has
+                observed nothing.
+            tasks: names of tasks; all where none is named.
+            scenes: b, for which there are no views to tell it where `senses` is empty.
+
+        Raises:
+            GraphError: where there is no such task, or views do not have the shapes of their node.
+        """
+        senses = self._by_sense(senses)
+        names = tuple(tasks) or tuple(name for name, node in self.spec.items() if node.kind == "task")
+        if wrong := [name for name in names if self._node(name).kind != "task"]:
+            raise GraphError(f"{listed(wrong)} is no task: `encode` gives what a sense or a representation says")
+        like = next(self.parameters()).new_zeros(scenes)
+        like = next(iter(senses.values())).cameras if senses else like
+        memory: Memory = {}
+        return {name: self._read(name, senses, like, memory) for name in names}
 
     @checked
     def encode(self, senses: Mapping[str, Views] | Views, name: str = "") -> Tensor:

@@ -75,6 +75,13 @@ class Head(nn.Module):
         """
         raise NotImplementedError
 
+    def prepared(self, r: Tensor) -> Any:
+        """Return what `forward` and `sample` take in place of r (b, c, h, w), where many calls ask about one r.
+
+        It holds what all queries share, so that it is computed once; r itself for a head that has no such part.
+        """
+        return r
+
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
         """Return one answer to each query, (b, q, ...), drawn from its distribution."""
@@ -138,6 +145,9 @@ class Render(Head):
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         prediction = self.generator(query, r, target)
         return Answer(prediction.mean, prediction.kl, PixelNormal(prediction.mean, self.sigma))
+
+    def prepared(self, r: Tensor) -> Any:
+        return self.generator.prepared(r)
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:

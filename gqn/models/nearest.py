@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.models.outputs import Volume
-from gqn.models.volume import FIELD_OF_VIEW, NEAREST, RADIUS, check_cameras, half_width, with_neighbours
+from gqn.models.volume import FIELD_OF_VIEW, NEAREST, RADIUS, Surfaces, check_cameras, half_width, with_neighbours
 
 SIDE = 16  # cells along an edge of the cube
 DEPTHS = 16  # places along a ray
@@ -79,7 +79,7 @@ class LookNearest(nn.Module):
     """The view that query cameras have of a volume, as features on the generator's grid.
 
     Two convolutions in space, then rays: the cells at so many depths of each ray are the channels of a picture.
-    It maps r (b, c * s, s, s) and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
+    It maps r (b, c * s, s, s), or its `surfaces`, and cameras (b, q, 7) to (b * q, out_channels, grid, grid).
 
     Args:
         volume: the kind of r.
@@ -107,17 +107,22 @@ class LookNearest(nn.Module):
         self.fold = nn.Conv2d(DEPTHS * self.cell, out_channels, fold, stride=fold)
         self.last = nn.Conv2d(out_channels, out_channels, 1)
 
-    def forward(self, r: Tensor, cameras: Tensor) -> tuple[Tensor, None]:
-        b, q = cameras.shape[:2]
+    def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, None]:
+        surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
+        index, inside = self.passed(cameras)
+        seen = take(surfaces.cells, index, inside)  # (b, q * rays^2 * depths, c)
+        seen = seen.view(-1, self.rays, self.rays, seen.shape[2] * DEPTHS).permute(0, 3, 1, 2)
+        seen = self.last(self.fold(seen).relu()).relu()
+        return F.layer_norm(seen, seen.shape[1:]), None
+
+    def surfaces(self, r: Tensor) -> Surfaces:
+        """Return of each cell what a ray sees there, (b, s^3, c)."""
+        b = len(r)
         slices = r.unflatten(1, (SIDE, self.cell))  # (b, x, c, y, z)
         inner = self.first(with_neighbours(slices)).relu().unflatten(0, (b, SIDE))
         slices = slices + self.second(with_neighbours(inner)).relu().unflatten(0, (b, SIDE))
         slices = F.layer_norm(slices, slices.shape[1:]).to(inner.dtype)
-        index, inside = self.passed(cameras)
-        seen = take(slices.permute(0, 1, 3, 4, 2).flatten(1, 3), index, inside)  # (b, q * rays^2 * depths, c)
-        seen = seen.view(b * q, self.rays, self.rays, -1).permute(0, 3, 1, 2)
-        seen = self.last(self.fold(seen).relu()).relu()
-        return F.layer_norm(seen, seen.shape[1:]), None
+        return Surfaces(slices.permute(0, 1, 3, 4, 2).flatten(1, 3))
 
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
         """Return of each ray and depth the number of its cell, and whether it is in one, (b, q * ...) each."""

@@ -11,7 +11,7 @@ cell: x and channel together first, then y and z.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,12 @@ NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is no
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
+
+
+class Surfaces(NamedTuple):
+    """What query cameras look at of a volume, the same for all of them: computed once, many calls can share it."""
+
+    cells: Tensor  # (b, s^3, c)
 
 
 class VolumeEncoder(nn.Module):
@@ -125,8 +131,8 @@ class LookThrough(nn.Module):
     Convolutions in space say of each cell how dense it is, which colour it has (a change of the views' mean) and some
     features; a ray's values are those of its cells, weighted by the light that comes from each.
 
-    Maps r (b, c * s, s, s) and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid) and the pictures
-    (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
+    Maps r (b, c * s, s, s), or its `surfaces`, and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid)
+    and the pictures (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
 
     Args:
         volume: what r is.
@@ -163,13 +169,14 @@ class LookThrough(nn.Module):
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
 
-    def forward(self, r: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, Tensor]:
         index, lengths = self.passed(cameras)
-        pictures = self.gathered(self.surfaces(r), index, lengths)
+        surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
+        pictures = self.gathered(surfaces.cells, index, lengths)
         summary = self.mix(self.fold(pictures).relu()).relu()
         return F.layer_norm(summary, summary.shape[1:]), pictures
 
-    def surfaces(self, r: Tensor) -> Tensor:
+    def surfaces(self, r: Tensor) -> Surfaces:
         """Return of each cell its density, as optical depth a cell, its colours and features, (b, s^3, `channels`)."""
         b, s = len(r), self.volume.side
         mean, deviation, share = statistics(r.unflatten(1, (s, -1)))
@@ -181,7 +188,7 @@ class LookThrough(nn.Module):
         density, colours, features = found.split([1, self.colours, self.channels - self.colours - 1], dim=1)
         colours = colours + mean[:, :, : self.colours].flatten(0, 1)
         cells = torch.cat([F.softplus(5 * density - 2), colours, features], dim=1)
-        return cells.unflatten(0, (b, s)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+        return Surfaces(cells.unflatten(0, (b, s)).permute(0, 1, 3, 4, 2).flatten(1, 3))
 
     @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:

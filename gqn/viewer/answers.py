@@ -1,0 +1,90 @@
+"""Answers of a graph's tasks in words, and as a place in space where an answer is one."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily
+
+from gqn.core.errors import Error
+from gqn.models.heads import Answer
+
+PLACES = ("position", "hand", "target")  # how data whose three numbers are a place in the world are called
+MOST_NUMBERS = 9  # that are written out; more become bars
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a task says of a scene, and what is true of it where that is known."""
+
+    task: str
+    text: str
+    truth: str = ""
+    place: tuple[float, float, float] | None = None  # world units
+    true_place: tuple[float, float, float] | None = None
+
+
+def say(task: str, data: str, answer: Answer, truth: Tensor | None) -> Said:
+    """Return the answer to the first query of the first scene in words.
+
+    Args:
+        task: its name.
+        data: what a dataset calls its answers; by it an answer of three numbers is known to be a place.
+        answer: of the task's head.
+        truth: the true answer, of the target's shape; None where it is not known.
+    """
+    distribution = base(answer.distribution)
+    if isinstance(distribution, Categorical):
+        probable, classes = distribution.probs[0, 0].reshape(-1, distribution.probs.shape[-1]).max(dim=-1)
+        text = ", ".join(f"{c} ({p:.0%})" for c, p in zip(classes.tolist(), probable.tolist(), strict=True))
+        known = "" if truth is None else ", ".join(f"{c:g}" for c in truth.flatten().tolist())
+        return Said(task, f"class {text}", known)
+    value = centre(answer)[0, 0]
+    text, known = numbers(value), "" if truth is None else numbers(truth)
+    if value.numel() <= MOST_NUMBERS and (deviation := spread(answer.distribution)) is not None:
+        text += f" ± {deviation[0, 0].mean():.2g}"
+    if truth is not None:
+        known += f", off by {(value - truth).norm():.2g}"
+    if tuple(value.shape) == (3,) and data.split(".")[-1] in PLACES:
+        return Said(task, text, known, place(value), None if truth is None else place(truth))
+    return Said(task, text, known)
+
+
+def base(distribution: Distribution) -> Distribution:
+    """Return a distribution over each number of an answer apart."""
+    return distribution.base_dist if isinstance(distribution, Independent) else distribution
+
+
+def centre(answer: Answer) -> Tensor:
+    """Return the mean, (b, q, ...); of a mixture that of its likeliest component, since the whole's may lie between."""
+    mixture = answer.distribution
+    if not isinstance(mixture, MixtureSameFamily):
+        return answer.mean
+    likeliest = cast(Categorical, mixture.mixture_distribution).logits.argmax(dim=-1)[..., None, None]
+    means = mixture.component_distribution.mean
+    return means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
+
+
+def spread(distribution: Distribution) -> Tensor | None:
+    """Return the standard deviations, (b, q, ...); None for a distribution that tells none."""
+    try:
+        return distribution.stddev
+    except (NotImplementedError, AttributeError, Error):
+        return None
+
+
+def numbers(values: Tensor) -> str:
+    """Return numbers as text, or as bars from the least to the most where they are many."""
+    flat = values.float().flatten()
+    if len(flat) <= MOST_NUMBERS:
+        return " ".join(f"{value:.2f}" for value in flat.tolist())
+    low, high = flat.min(), flat.max()
+    heights = (flat - low) / (high - low).clamp(min=1e-9) * (len(BARS) - 1)
+    return f"{''.join(BARS[i] for i in heights.round().int().tolist()[:64])} ({low:.2f} to {high:.2f})"
+
+
+def place(values: Tensor) -> tuple[float, float, float]:
+    x, y, z = torch.as_tensor(values).tolist()
+    return x, y, z

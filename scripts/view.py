@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Fly through what a trained network imagines of a scene, on a page of this machine alone.
+
+python scripts/view.py runs/quick-1
+python scripts/view.py shepard-metzler-5-small DATA_DIR/DATASET
+"""
+
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gqn.core.errors import Error
+from gqn.core.extras import import_own
+from gqn.viewer.opening import opened
+from gqn.viewer.page import view
+
+
+@dataclass(frozen=True)
+class Options:
+    run: tyro.conf.Positional[str]
+    """Folder of a run, its checkpoint.pt, or the name of weights that come with the library."""
+    dataset: tyro.conf.Positional[Path | None] = None
+    """Folder of converted scenes, DATA_DIR/DATASET of data.sh. By default the one that the run was trained on."""
+    port: int = 8080
+    """Port of the page; where it is taken, the next one that is free."""
+    import_: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules to import first, which add heads or senses of your own."""
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    if not 0 < options.port < 65536:
+        raise Error(f"--port {options.port}: must be from 1 to 65535")
+    import_own(options.import_)
+    network, scenes = opened(options.run, options.dataset, lambda line: print(line, file=sys.stderr))
+    page = view(network, scenes, port=options.port)
+    print(f"open {page.address} in a browser; Ctrl-C ends it", flush=True)
+    try:
+        signal.pause()
+    finally:
+        page.close()
+
+
+if __name__ == "__main__":
+    with command():
+        main()
