@@ -23,6 +23,7 @@ from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
 SIDE = 24  # cells along an edge of the cube
+FINER = 2  # parts of a cell along its edge, which rays tell apart
 WIDTH = 24  # channels of the convolutions in space
 LEVELS = 2  # sizes of cells, each twice the one before, beside the cells' own, that convolutions in space see
 OUTER = 4  # places of a ray beyond the world
@@ -128,8 +129,9 @@ class VolumeEncoder(nn.Module):
 class LookThrough(nn.Module):
     """View of a volume by query cameras: pictures that rays gather, and a summary on the generator's grid.
 
-    Convolutions in space say of each cell how dense it is, which colour it has (a change of the views' mean) and some
-    features; a ray's values are those of its cells, weighted by the light that comes from each.
+    Convolutions in space say of each part of a cell, of which there are FINER^3, how dense it is, which colour it has
+    (a map of the views' mean, itself at first) and some features, so that r and the convolutions can be coarser than
+    outlines are. A ray's values are those of the parts that it passes, weighted by the light that comes from each.
 
     Maps r (b, c * s, s, s), or its `surfaces`, and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid)
     and the pictures (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
@@ -159,13 +161,18 @@ class LookThrough(nn.Module):
         super().__init__()
         check_cameras(cameras)
         self.volume, self.pixels, self.colours = volume, pixels, frame_channels
-        self.inner = round(1.2 * volume.side)  # places of a ray in the world
+        self.inner = round(1.7 * volume.side)  # places of a ray in the world
         self.channels = frame_channels + features + 1
         stride = pixels // grid
         self.first = ConvSpace(volume.channels + 3, width)
         self.rest = SpaceLevels(width, LEVELS)
-        self.last = nn.Conv2d(width, self.channels, 1)  # density, colours, features
-        nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
+        self.last = nn.Conv2d(width + frame_channels, FINER**3 * self.channels, 1)  # colours, features, density
+        with torch.no_grad():  # all parts alike
+            weight = torch.zeros(self.channels, width + frame_channels, 1, 1)
+            nn.init.normal_(weight[:, :width], std=0.03)  # else a fog hides all
+            weight[:frame_channels, width:, 0, 0] = torch.eye(frame_channels)
+            self.last.weight.copy_(weight.repeat(FINER**3, 1, 1, 1))
+            nn.init.zeros_(self.last.bias)
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
 
@@ -177,22 +184,25 @@ class LookThrough(nn.Module):
         return F.layer_norm(summary, summary.shape[1:]), pictures
 
     def surfaces(self, r: Tensor) -> Surfaces:
-        """Return of each cell its density, as optical depth a cell, its colours and features, (b, s^3, `channels`)."""
+        """Return of each part of each cell its colours, features and density, (b, s^3 * FINER^3, `channels`).
+
+        Density is what `optical_depth` takes.
+        """
         b, s = len(r), self.volume.side
         mean, deviation, share = statistics(r.unflatten(1, (s, -1)))
         along = cell_axis(s, r)
         place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=1).expand(b, s, 3, s, s)
         # Of the same size as the places.
         slices = torch.cat([2 * mean, 6 * deviation - 1, share, place], dim=2)  # (b, x, c, y, z)
-        found = self.last(self.rest(self.first(slices)).flatten(0, 1)).to(r.dtype)
-        density, colours, features = found.split([1, self.colours, self.channels - self.colours - 1], dim=1)
-        colours = colours + mean[:, :, : self.colours].flatten(0, 1)
-        cells = torch.cat([F.softplus(5 * density - 2), colours, features], dim=1)
-        return Surfaces(cells.unflatten(0, (b, s)).permute(0, 1, 3, 4, 2).flatten(1, 3))
+        found = self.rest(self.first(slices)).flatten(0, 1)
+        found = torch.cat([found, mean[:, :, : self.colours].flatten(0, 1).to(found.dtype)], dim=1)
+        # With the channels last, so that the parts' values are rows of a table as they are.
+        parts = self.last(found.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        return Surfaces(parts.reshape(b, -1, self.channels).to(r.dtype))
 
     @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of each place of each ray of cameras (b, q, 7) the cell that it is in, and its length in cells.
+        """Return of each place of each ray of cameras (b, q, 7) the part that it is in, and its length in cells.
 
         Both (b, q, pixels, pixels, places), from near to far; while training, places vary at random within their
         share of the ray.
@@ -210,26 +220,30 @@ class LookThrough(nn.Module):
         inner = enter + spacing * (torch.arange(self.inner, device=cameras.device) + shift)
         beyond = 2.0 ** torch.arange(OUTER, device=cameras.device)
         outer = leave + (beyond - 0.6) / length
-        index = torch.zeros(1, dtype=torch.int32, device=cameras.device)
+        cell = part = torch.zeros(1, dtype=torch.int32, device=cameras.device)
+        parts = volume.side * FINER  # along the cube's edge
         for axis in range(3):  # not all at once, which would take three times the memory
             first, slope = start[..., axis, None], rays[..., axis, None]
             place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
-            cell = place.add_(1).mul_(volume.side / 2).clamp_(0, volume.side - 1).int()
-            index = index * volume.side + cell
+            along = place.add_(1).mul_(parts / 2).clamp_(0, parts - 1).int()
+            cell = cell * volume.side + along // FINER
+            part = part * FINER + along % FINER
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
-        return index, lengths * (WORLD * volume.side / 2)
+        return cell * FINER**3 + part, lengths * (WORLD * volume.side / 2)
 
-    def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
-        b, places = len(cells), index.shape[-1]
-        scene = cells.shape[1] * torch.arange(b, device=cells.device, dtype=index.dtype)
-        index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' cells, a row a ray
-        density, values = cells.flatten(0, 1).split([1, cells.shape[2] - 1], dim=1)
-        thickness = density.flatten().index_select(0, index.flatten()).view_as(index) * lengths.view_as(index)
+    def gathered(self, parts: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pictures of `forward` from the parts of `surfaces`, by the places that `passed` gives."""
+        b, places = len(parts), index.shape[-1]
+        scene = parts.shape[1] * torch.arange(b, device=parts.device, dtype=index.dtype)
+        index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' parts, a row a ray
+        values = parts.flatten(0, 1)
+        depths = optical_depth(values[:, -1]).index_select(0, index.flatten()).view_as(index)
+        thickness = depths * lengths.view_as(index)
         thickness = torch.cat([thickness[:, :-1], torch.full_like(thickness[:, :1], OPAQUE)], dim=1)
         light = (thickness - thickness.cumsum(dim=1)).exp() * (1 - (-thickness).exp())
         depth = light @ torch.linspace(0, 1, places, device=light.device, dtype=light.dtype)
-        pictures = torch.cat([WeightedSum.apply(values, light, index), depth[:, None].to(values.dtype)], dim=1)
+        # Densities are summed too, and dropped: a table without them would be a copy.
+        pictures = torch.cat([WeightedSum.apply(values, light, index)[:, :-1], depth[:, None]], dim=1)
         return pictures.unflatten(0, (-1, self.pixels, self.pixels)).permute(0, 3, 1, 2)
 
 
@@ -313,12 +327,16 @@ class Painter(nn.Module):
         self.frame_channels = frame_channels
         self.grow = nn.ConvTranspose2d(canvas, hidden, 4, stride=4)
         self.first = nn.Conv2d(hidden + seen, hidden, 3, padding=1)
+        self.rest = nn.ModuleList(nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(2))
         self.last = nn.Conv2d(hidden, frame_channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
 
     def forward(self, canvas: Tensor, pictures: Tensor) -> Tensor:
         grown = self.grow(canvas)
-        change = self.last(self.first(torch.cat([grown, pictures.to(grown.dtype)], dim=1)).relu())
+        found = self.first(torch.cat([grown, pictures.to(grown.dtype)], dim=1)).relu()
+        for conv in self.rest:
+            found = found + conv(normed(found)).relu()
+        change = self.last(found)
         return change.to(pictures.dtype) + pictures[:, : self.frame_channels] + 0.5
 
 
@@ -332,6 +350,11 @@ def statistics(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = share.clamp(min=1e-3)
     mean = values / count
     return mean, ((squares / count - mean.square()).clamp(min=0) + 1e-4).sqrt(), share
+
+
+def optical_depth(density: Tensor) -> Tensor:
+    """Return the optical depth of a cell's edge for the density of `LookThrough.surfaces`, any real number."""
+    return F.softplus(5 * density - 2)
 
 
 def normed(x: Tensor) -> Tensor:

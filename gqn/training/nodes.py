@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gqn.core.distributed import Processes
 from gqn.core.progress import Progress
@@ -26,13 +27,22 @@ def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
         raise GraphError(f"{run} has no node of this graph: it has {listed(source.spec)}")
     for name in both:
         try:
-            graph.nodes[name].load_state_dict(source.nodes[name].state_dict())
+            graph.nodes[name].load_state_dict(resized(source.nodes[name].state_dict(), graph.nodes[name]))
         except RuntimeError as error:
             raise GraphError(
                 f"'{name}' does not fit its weights in {run}: here it is {described(graph, name)}, "
                 f"there {described(source, name)}"
             ) from error
     return set(both)
+
+
+def resized(weights: dict[str, Tensor], node: nn.Module) -> dict[str, Tensor]:
+    """Return weights with a generator's patterns of the camera at a node's size; all else of a volume knows no size."""
+    found = dict(weights)
+    for name, own in node.state_dict().items():
+        if name.endswith("place_camera.weight") and name in weights:
+            found[name] = F.interpolate(weights[name], size=own.shape[2:], mode="nearest-exact")
+    return found
 
 
 def described(graph: RecursiveGQN, name: str) -> str:

@@ -250,6 +250,18 @@ def test_a_run_starts_from_trained_weights(scenes: Path, tmp_path: Path) -> None
         train(other)
 
 
+def test_a_volume_learns_from_small_frames_first_and_goes_on_with_large_ones(scenes: Path, tmp_path: Path) -> None:
+    pattern = "nodes.render.generator.place_camera.weight"
+    coarse = tiny(scenes, tmp_path, name="coarse", steps=1)
+    coarse = replace(coarse, size=8, model=replace(coarse.model, side=4))
+    fine = tiny(scenes, tmp_path, name="fine", steps=1, learning_rate=1e-30, final_learning_rate=1e-30)
+    fine = replace(fine, model=replace(fine.model, side=8), graph=GraphConfig(start=str(train(coarse))))
+    before, after = (checkpoint.load(folder).state_dict() for folder in (tmp_path / "coarse", train(fine)))
+    small, large = before.pop(pattern), after.pop(pattern)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, large.shape[2] // small.shape[2]), small)
+    assert all(torch.equal(value, before[name]) for name, value in after.items() if "sigma" not in name)
+
+
 def test_options_of_a_graph_need_one(scenes: Path, tmp_path: Path) -> None:
     for options in (GraphConfig(tasks=("render",)), GraphConfig(alternate=True)):
         with pytest.raises(TrainingError, match="--tasks and --alternate are for a graph"):
