@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -100,16 +99,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(scope="module")
-def runs(
-    request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Path, Future[list[str]]]]:
-    """Yield what fails on the pages that are tested; two of them run at a time, each in a checkout of its own."""
-    pages = [item.callspec.params["page"] for item in request.session.items if item.name.startswith("test_commands")]
-    with ThreadPoolExecutor(2) as pool:
-        yield {page: pool.submit(failures, page, checkout, tmp_path_factory.mktemp(page.stem)) for page in pages}
-
-
 def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
     """Run the shell's blocks, then the Python blocks as one program, and return what fails."""
     place = folder / "checkout"
@@ -132,8 +121,8 @@ def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=lambda page: page.stem)
-def test_commands_of_a_page_run(page: Path, runs: dict[Path, Future[list[str]]]) -> None:
-    assert not runs[page].result()
+def test_commands_of_a_page_run(page: Path, checkout: Path, tmp_path: Path) -> None:
+    assert not failures(page, checkout, tmp_path)
 
 
 def test_the_readme_is_read_in_ten_minutes() -> None:

@@ -118,6 +118,11 @@ def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With networks of few channels in the place of `paper` and `best`, whose batches are theirs."""
+    for name in ("paper", "best"):
+        preset = PRESETS[name]
+        sizes = replace(preset.model, hidden=8, canvas=8, representation_channels=8, side=8, generation_steps=2)
+        monkeypatch.setitem(PRESETS, name, replace(preset, model=sizes))
     output = tmp_path / "scaling.json"
     options = ("--pixels", "16", "--repeats", "1", "--batches", "2", "--lengths", "4", "--output", str(output))
     run(monkeypatch, "scaling", *options)
