@@ -40,7 +40,7 @@ OPAQUE = 20.0  # optical depth of the last place of a ray
 class Surfaces(NamedTuple):
     """What query cameras look at of a volume, the same for all of them: computed once, many calls can share it."""
 
-    cells: Tensor  # (b, s^3, c)
+    parts: Tensor  # (b, s^3 * FINER^3, c), or of `gqn.models.nearest` (b, s^3, c)
 
 
 class VolumeEncoder(nn.Module):
@@ -172,14 +172,15 @@ class LookThrough(nn.Module):
             nn.init.normal_(weight[:, :width], std=0.03)  # else a fog hides all
             weight[:frame_channels, width:, 0, 0] = torch.eye(frame_channels)
             self.last.weight.copy_(weight.repeat(FINER**3, 1, 1, 1))
-            nn.init.zeros_(self.last.bias)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
 
     def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, Tensor]:
         index, lengths = self.passed(cameras)
         surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
-        pictures = self.gathered(surfaces.cells, index, lengths)
+        pictures = self.gathered(surfaces.parts, index, lengths)
         summary = self.mix(self.fold(pictures).relu()).relu()
         return F.layer_norm(summary, summary.shape[1:]), pictures
 
