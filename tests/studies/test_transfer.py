@@ -215,7 +215,9 @@ def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"transfer: {folder}: no scenes of the arm with its target: draw some by ")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"transfer: {folder}: no scenes of the arm with its target: draw some by "
+    )
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "work").exists()
 
