@@ -23,7 +23,6 @@ from gqn.core.progress import Progress
 from gqn.core.provenance import provenance, public
 from gqn.core.views import Batch, Views
 from gqn.data.batches import FRAMES, Asked, check_data
-from gqn.data.dataset import SPLITS, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.evaluation.likelihood import (
     Draws,
@@ -57,7 +56,7 @@ from gqn.scenes import family_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
 from gqn.training.logs import Logs
-from gqn.training.setup import computes_in_bfloat16
+from gqn.training.setup import check_pixels, computes_in_bfloat16, splits
 from gqn.training.validation import mean_image, scalars
 
 RESULTS = "evaluation.json"
@@ -129,20 +128,12 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
     network = checkpoint.trained(saved).to(group.device)
     asked = asked_of(network, run)
     # A few genuine scenes may be all of one split: then they are the test, and the mean image is theirs.
-    there = [split for split in SPLITS if (dataset / "torch" / split / "index.json").exists()] or ["test"]
-    scenes = SceneDataset(dataset, there[-1], size=config.size)
-    (sense,) = asked.senses
-    pixels = network.spec[sense].options["frame"][1]
-    if scenes.pixels != pixels:
-        raise Error(
-            f"{run} was trained on frames of {pixels} pixels, {dataset} has {scenes.pixels}: "
-            "name a dataset of that size"
-        )
+    training, scenes = splits(dataset, config.size)
+    check_pixels(network, scenes, str(run))
     held_out = LabelledScenes(scenes)
     check_data(held_out, asked, options.most_context, 1, "--most-context")
     torch.manual_seed(options.seed)
     untrained = RecursiveGQN.from_dict(saved["graph"]).to(memory_format=torch.channels_last).to(group.device).eval()
-    training = SceneDataset(dataset, there[0], size=config.size)
     family = family_of(dataset)
     (task,) = asked.tasks
     subject = Subject(
@@ -164,7 +155,7 @@ def prepare(run: Path, dataset: Path, options: Options, group: Processes) -> tup
         "training_seconds": round(saved["seconds"], 1),
         "trained_with_context_views": list(config.training.context_views),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": there[-1], "scenes": subject.total},
+        "dataset": {"name": scenes.name, "pixels": scenes.pixels, "split": scenes.folder.name, "scenes": subject.total},
         "options": asdict(options),
     }
     about["command"] = public(about["command"])

@@ -217,13 +217,18 @@ def animation(frames: Tensor | ArrayLike, *, enlarged: int = 4, milliseconds: in
     if min(enlarged, milliseconds) < 1:
         raise Error(f"an animation enlarged {enlarged} times, {milliseconds} ms a frame: must be 1 or more")
     if frames.dtype != torch.uint8:
-        frames = (255 * frames.float().clamp(0, 1)).round().byte()
+        frames = as_bytes(frames)
     pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
     size = (enlarged * pictures.shape[2], enlarged * pictures.shape[1])
     images = [Image.fromarray(picture).resize(size, Image.Resampling.NEAREST) for picture in pictures]
     file = BytesIO()
     images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
     return Animation(file.getvalue())
+
+
+def as_bytes(frames: Tensor) -> Tensor:
+    """Return frames of 0 to 1 as bytes of 0 to 255; what lies beyond is clipped."""
+    return (255 * frames.float().clamp(0, 1)).round().byte()
 
 
 def curves(history: list[dict[str, Any]]) -> Figure:

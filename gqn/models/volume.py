@@ -38,7 +38,7 @@ OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
 class Surfaces(NamedTuple):
-    """What query cameras look at of a volume, the same for all of them: computed once, many calls can share it."""
+    """The part of a view of a volume that is the same for all query cameras: computed once, many calls can share it."""
 
     parts: Tensor  # (b, s^3 * FINER^3, c), or of `gqn.models.nearest` (b, s^3, c)
 

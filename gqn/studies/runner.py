@@ -65,6 +65,9 @@ class Study(ABC, Generic[Cell]):
     def experiment(self, cell: Cell) -> dict[str, Any]:
         """Return what a run depends on beside its cell, as far as it is known; lines of another one are refused."""
 
+    def open(self) -> None:
+        """Open what all runs share, so that what it lacks is said before the first of them."""
+
     @abstractmethod
     def run(self, cell: Cell) -> Line:
         """Make one run and return its result, plain values."""
@@ -164,6 +167,8 @@ def make(study: Study[Cell], cells: Sequence[Cell]) -> Iterator[Line]:
     """
     known = read_results(study)
     missing = [cell for cell in cells if cell not in known]
+    if missing:
+        study.open()
     for cell in Progress(missing, f"runs of {study.results.stem}", unit="runs"):
         if cell in read_results(study):  # another process has made it meanwhile
             continue

@@ -9,13 +9,14 @@ import torch
 
 from gqn.core.camera import Geometry
 from gqn.core.distributed import Processes
+from gqn.core.errors import Error
 from gqn.data.batches import FLAT, FRAMES, Asked, Scenes
-from gqn.data.dataset import TWINS, SceneDataset
+from gqn.data.dataset import SPLITS, TWINS, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.graph import RecursiveGQN
-from gqn.models.nodes import GraphError, listed
+from gqn.models.nodes import GraphError, data_of, listed
 from gqn.training import checkpoint
 from gqn.training.config import Config, ModelConfig
 from gqn.training.folder import TrainingError
@@ -172,6 +173,25 @@ def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def splits(dataset: str | Path, size: int = 0) -> tuple[SceneDataset, SceneDataset]:
+    """Return the training and the test split of a dataset; both are the same where it has one alone."""
+    there = [split for split in SPLITS if (Path(dataset) / "torch" / split / "index.json").exists()] or ["test"]
+    return SceneDataset(dataset, there[0], size=size), SceneDataset(dataset, there[-1], size=size)
+
+
+def check_pixels(network: RecursiveGQN, scenes: SceneDataset, name: str) -> None:
+    """Raise Error where a network, of a name, sees or renders frames of another size than those of scenes."""
+    for key, node in network.spec.items():
+        if node.kind == "representation" or data_of(key, node) != FRAMES:
+            continue
+        shape = node.options.get("frame", node.options.get("target", ()))
+        if len(shape) == 3 and shape[1] != scenes.pixels:
+            raise Error(
+                f"{name} was trained on frames of {shape[1]} pixels, {scenes.folder.parents[1]} has {scenes.pixels}: "
+                "name a dataset of that size"
+            )
 
 
 def held_out_scenes(directory: str, training: SceneDataset, *, warn: bool) -> SceneDataset:

@@ -17,7 +17,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Said:
-    """What a task says of a scene, and what is true of it where that is known."""
+    """An answer of a task to a scene in words, and the truth where it is known."""
 
     task: str
     text: str

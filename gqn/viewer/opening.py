@@ -5,13 +5,14 @@ from pathlib import Path
 
 from gqn.core.errors import Error
 from gqn.data.batches import FRAMES
-from gqn.data.dataset import SPLITS, DatasetError, SceneDataset
+from gqn.data.dataset import DatasetError
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import data_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
+from gqn.training.setup import splits
 
 
 def opened(
@@ -25,28 +26,19 @@ def opened(
         warn: is told in a line what is left out.
 
     Raises:
-        Error: in a line for the user: a checkpoint or a dataset that can't be read, or that do not fit each other.
+        Error: in a line for the user: a checkpoint or a dataset that can't be read.
     """
     saved = checkpoint.read(run)
     config, network = from_dict(saved["config"]), checkpoint.trained(saved)
     folder = Path(dataset or config.data)
     if not (dataset or config.data):
         raise Error(f"{run} names no dataset: name a folder of converted scenes after it, DATA_DIR/DATASET")
-    there = [split for split in SPLITS if (folder / "torch" / split / "index.json").exists()] or ["test"]
-    scenes = SceneDataset(folder, there[-1], size=config.size)
-    used = {name: data_of(name, node) for name, node in network.spec.items() if node.kind != "representation"}
-    for name, data in used.items():
-        options = network.spec[name].options
-        shape = options.get("frame", options.get("target", ()))
-        if data == FRAMES and len(shape) == 3 and shape[1] != scenes.pixels:
-            raise Error(
-                f"{run} was trained on frames of {shape[1]} pixels, {folder} has {scenes.pixels}: "
-                "name a dataset of that size"
-            )
+    _, scenes = splits(folder, config.size)
+    used = {data_of(name, node) for name, node in network.spec.items() if node.kind != "representation"}
     labels = []
-    if set(used.values()) - {FRAMES, *scenes.further}:
+    if used - {FRAMES, *scenes.further}:
         try:
-            labels = scene_labels(folder, there[-1])
+            labels = scene_labels(folder, scenes.folder.name)
         except DatasetError as error:
             warn(f"answers are shown without the truth: {error}")
     return network, LabelledScenes(scenes, labels)

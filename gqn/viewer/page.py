@@ -4,6 +4,7 @@ A picture is drawn behind the scene of three dimensions, as large as its field o
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from math import radians, tan
@@ -21,6 +22,7 @@ from gqn.data.batches import Scenes
 from gqn.data.dataset import SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.models.graph import RecursiveGQN
+from gqn.training.setup import check_pixels
 from gqn.viewer.answers import Said
 from gqn.viewer.session import MODES, Frame, Picture, Recorded, Session, WhatIf
 
@@ -116,7 +118,7 @@ class Page:
         for control in self.supposed.values():
             control.on_update(lambda _: self._suppose())
 
-    def _change(self, change: Any) -> None:
+    def _change(self, change: Callable[[], object]) -> None:
         """Change the session, and draw anew; what cannot be is said in the page."""
         with self.lock:
             try:
@@ -225,9 +227,7 @@ class Visitor:
     def camera(self) -> NDArray[np.float64]:
         """The browser's camera as it would be recorded, (5,)."""
         camera = self.client.camera
-        w, x, y, z = camera.wxyz
-        right = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
-        forward = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)]
+        right, _, forward = extra("viser.transforms", "view").SO3(camera.wxyz).as_matrix().T
         return levelled(camera.position, forward, right)[0]
 
     def show(self) -> None:
@@ -322,14 +322,7 @@ class Visitor:
 def quaternion(camera: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the orientation (w, x, y, z) of a recorded camera (5,), whose axes are right, down and forward."""
     forward, right, up = axes(camera)
-    m = np.stack([right, -up, forward], axis=1)
-    # Bar-Itzhack 2000: the eigenvector of the greatest eigenvalue, for any rotation alike.
-    k = np.empty((4, 4))
-    k[:3, :3] = m + m.T - np.eye(3) * np.trace(m)
-    k[3, :3] = k[:3, 3] = [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]]
-    k[3, 3] = np.trace(m)
-    x, y, z, w = np.linalg.eigh(k)[1][:, -1]
-    return np.array([w, x, y, z])
+    return extra("viser.transforms", "view").SO3.from_matrix(np.stack([right, -up, forward], axis=1)).wxyz
 
 
 def enlarged(frame: Frame) -> Frame:
@@ -364,5 +357,8 @@ def view(network: RecursiveGQN, scenes: Scenes | SceneDataset, *, port: int = 80
         MissingExtra: where viser is not installed.
     """
     labelled = LabelledScenes(scenes) if isinstance(scenes, SceneDataset) else scenes
-    geometry = labelled.scenes.geometry if isinstance(labelled, LabelledScenes) else None
+    geometry = None
+    if isinstance(labelled, LabelledScenes):
+        check_pixels(network, labelled.scenes, "the network")
+        geometry = labelled.scenes.geometry
     return Page(Session(network.eval(), labelled, geometry), port)

@@ -17,11 +17,12 @@ from gqn.core.errors import Error, NoSuchItem
 from gqn.core.modes import evaluating
 from gqn.core.views import Views
 from gqn.data.batches import Scenes
-from gqn.figures.predictions import SPREAD
+from gqn.figures.predictions import SPREAD, as_bytes
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import Head
 from gqn.models.nodes import data_of
 from gqn.models.outputs import Volume
+from gqn.training.validation import image_errors
 from gqn.viewer.answers import Said, say
 
 Mode = Literal["sample", "mean", "spread", "reconstruction"]
@@ -45,7 +46,7 @@ class Recorded(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What is imagined from a camera, beside the truth where a recorded view is from there."""
+    """A picture that is imagined from a camera, beside the truth where a recorded view is from there."""
 
     frame: Frame
     shown: Mode  # as which it was drawn: a reconstruction needs a truth, and is a sample elsewhere
@@ -73,7 +74,7 @@ class WhatIf:
 
 @dataclass
 class Known:
-    """What was computed since the last change."""
+    """Results that hold until the next change."""
 
     reads: dict[str, Tensor] = field(default_factory=dict)  # what heads read, by task
     prepared: object = None  # of the task that draws
@@ -96,6 +97,7 @@ class Session:
         draw: number of the sample of the latents: the same one is seen from all cameras.
         senses: whether each sense is switched on, by name.
         chosen: views in the context, by data.
+        pictured: data of the senses whose observations are the recorded views, one for one, so that clicks choose them.
 
     Raises:
         Error: where there are no scenes, or they lack the data that a sense reads.
@@ -115,6 +117,7 @@ class Session:
         self.counts = {self._data[name]: scenes.observations(self._data[name]) for name in self.senses}
         self.frames = self._frames_data()
         self.views = evenly(scenes.observations(self.frames), MOST_VIEWS) if self.frames else []
+        self.pictured = [data for data in self.counts if data == self.frames or self._same_poses(data)]
         self.chosen = {data: set(self._first(data)) for data in self.counts}
         self.mode: Mode = "sample"
         self.draw = 0
@@ -162,11 +165,6 @@ class Session:
         if task not in self.drawings:
             raise Error(f"task '{task}' draws nothing from a camera; there are {', '.join(self.drawings)}")
         self.drawing, self._known.prepared = task, None
-
-    @property
-    def pictured(self) -> list[str]:
-        """Data of the senses whose observations are the recorded views, one for one, so that clicks choose them."""
-        return [data for data in self.counts if data == self.frames or self._same_poses(data)]
 
     # What there is
 
@@ -236,8 +234,7 @@ class Session:
                 frame = SPREAD * frames.std(dim=0) if shown == "spread" else frames.mean(dim=0)
         if truth is None:
             return Picture(image(frame), shown, None, None)
-        error = (frame.clamp(0, 1) - truth[0, 0]).square().mean().clamp(min=1e-10)
-        psnr = None if shown == "spread" else float(-10 * error.log10())
+        psnr = None if shown == "spread" else float(image_errors(frame, truth[0, 0])[1])
         return Picture(image(frame), shown, image(truth[0, 0]), psnr)
 
     @torch.no_grad()
@@ -311,7 +308,7 @@ class Session:
         return ""
 
     def _first(self, data: str) -> list[int]:
-        if data == self.frames or self._same_poses(data):
+        if data in self.pictured:
             return [self.views[place] for place in evenly(len(self.views), CONTEXT)]
         return evenly(self.counts[data], min(CONTEXT, self.counts[data]))
 
@@ -329,5 +326,5 @@ def evenly(count: int, most: int) -> list[int]:
 
 def image(frame: Tensor) -> Frame:
     """Return a frame (c, h, w) of 0 to 1 as bytes (h, w, 3)."""
-    pixels = (255 * frame.float().clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
+    pixels = as_bytes(frame).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

@@ -212,16 +212,7 @@ def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
     folder = generate("shepard_metzler_5_parts", tmp_path, 2, seed=0, size=8, workers=1, progress=False)
     convert(folder, 2, workers=1, progress=False)
     experiment = SCRIPT.parent.parent / "results/transfer/layer-1.yaml"
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        str(experiment),
-        "--quiet",
-        "--data",
-        str(folder),
-        "--work",
-        str(tmp_path / "work"),
-    ]
+    command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"transfer: {folder}: no scenes of the arm with its target: draw some by ")

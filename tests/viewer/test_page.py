@@ -66,6 +66,12 @@ def test_without_viser_one_line_says_what_to_install(monkeypatch: pytest.MonkeyP
         view(network, gqn.SceneDataset(scenes, "test"))
 
 
+def test_scenes_of_another_size_are_refused(scenes: Path) -> None:
+    network = gqn.GenerativeQueryNetwork(pixels=8, representation_channels=8, hidden=8, canvas=8, generation_steps=2)
+    with pytest.raises(gqn.Error, match=f"trained on frames of 8 pixels, {scenes} has 16: name a dataset of that size"):
+        view(network, gqn.SceneDataset(scenes, "test"))
+
+
 def test_the_page_is_of_this_machine_alone(page: Page) -> None:
     assert page.address.startswith("http://127.0.0.1:")
     assert page.server.get_host() == "127.0.0.1"

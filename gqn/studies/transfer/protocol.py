@@ -214,7 +214,7 @@ class Transfer(Study[Cell]):
 
     @cached_property
     def laboratory(self) -> Laboratory:
-        """The laboratory, opened when the first run needs it."""
+        """The laboratory, opened before the first run, and not for a report alone."""
         if self.data is None:
             raise StudyError("runs need a dataset of the arm: name it by --data")
         return Laboratory.open(self.plan, self.data, self.trained, self.work)
@@ -230,6 +230,9 @@ class Transfer(Study[Cell]):
         if self.data is None and self.layer_1 is None:
             return self.plan.shared()
         return {**self.plan.shared(), "layer_1_sha256": sha256(self.trained.read_bytes()).hexdigest()}
+
+    def open(self) -> None:
+        _ = self.laboratory
 
     def run(self, cell: Cell) -> Line:
         return self.laboratory.run(cell)
