@@ -282,8 +282,11 @@ class _Mapped(NamedTuple):
 
 
 def brought_to(pictures: Tensor, size: int) -> Tensor:
-    """Return pictures (n, c, h, w) of floating point at another size, (n, c, size, size), as DeepMind's reader does."""
-    return interpolate(pictures, (size, size), mode="bilinear", align_corners=True)
+    """Return pictures (n, c, h, w) of floating point at another size, (n, c, size, size), what they show in its place.
+
+    Differs from DeepMind's reader, which aligns the corners of pixels and skips some: edges fray, the lens is another.
+    """
+    return interpolate(pictures, (size, size), mode="bilinear", antialias=True)
 
 
 class SceneDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -110,7 +110,7 @@ class LookNearest(nn.Module):
     def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, None]:
         surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
         index, inside = self.passed(cameras)
-        seen = take(surfaces.parts, index, inside)  # (b, q * rays^2 * depths, c)
+        seen = take(surfaces.cells, index, inside)  # (b, q * rays^2 * depths, c)
         seen = seen.view(-1, self.rays, self.rays, seen.shape[2] * DEPTHS).permute(0, 3, 1, 2)
         seen = self.last(self.fold(seen).relu()).relu()
         return F.layer_norm(seen, seen.shape[1:]), None

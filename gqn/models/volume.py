@@ -1,13 +1,15 @@
 """A representation with a place in space: views are gathered into the cells of a cube, query cameras look through it.
 
 Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.core.camera` is
-given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Mean and
-deviation over the views tell where a surface is, since there the views agree (as in MVSNet, Yao et al. 2018; IBRNet,
-Wang et al. 2021). A ray of the query's camera gathers the cells that it passes, the nearer hiding the farther.
+given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Their mean
+over the views, and the deviation of the colours, tell where a surface is, since there the views agree (as in MVSNet, Yao
+et al. 2018; IBRNet, Wang et al. 2021). Convolutions in space see blocks of cells, and what they say of a block meets
+what each of its cells has read. A ray of the query's camera gathers the cells that it passes, the nearer hiding the
+farther.
 
 The inner part of the cube holds the world, evenly; space beyond is contracted into what is left of it, so that walls
 far away have cells too (as in mip-NeRF 360, Barron et al. 2022). r is (c * s, s, s) for s cells a side and c channels a
-cell: x and channel together first, then y and z.
+cell: channel and x together first, then y and z.
 """
 
 import math
@@ -22,16 +24,17 @@ from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
-SIDE = 24  # cells along an edge of the cube
-FINER = 2  # parts of a cell along its edge, which rays tell apart
-WIDTH = 24  # channels of the convolutions in space
-LEVELS = 2  # sizes of cells, each twice the one before, beside the cells' own, that convolutions in space see
+SIDE = 32  # cells along an edge of the cube
+BLOCK = 2  # cells along an edge of a block
+WIDTH = 32  # channels of the convolutions in space, and of what a cell makes of them
+LEVELS = 2  # sizes of blocks, each twice the one before, beside the smallest, that convolutions in space see
 OUTER = 4  # places of a ray beyond the world
 WORLD = 0.8  # of the cube's half edge, which the world takes; the rest is for what lies beyond
 FEATURES = 8  # channels of what a ray gathers beside the colours
 FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
 RADIUS = 0.6  # world units: theirs too
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
+UNSEEN = 3.0  # place of what is not seen, where the frame ends at 1
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
@@ -40,16 +43,17 @@ OPAQUE = 20.0  # optical depth of the last place of a ray
 class Surfaces(NamedTuple):
     """The part of a view of a volume that is the same for all query cameras: computed once, many calls can share it."""
 
-    parts: Tensor  # (b, s^3 * FINER^3, c), or of `gqn.models.nearest` (b, s^3, c)
+    cells: Tensor  # (b, s^3, c), z fastest
 
 
 class VolumeEncoder(nn.Module):
     """Colours and features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
-    Of each cell come the values f that it reads, their squares, and 1 where the view shows the cell, else zeros. The
-    sum or the mean of that over views holds mean and deviation of f over those that show the cell (`statistics`).
+    Of each cell come the values f that it reads, the square of its colours, and 1 where the view shows the cell, else
+    zeros. The sum or the mean of that over views holds the mean of f and the deviation of the colours over those that
+    show the cell (`statistics`).
 
-    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (2 * channels + 1) * side, side, side).
+    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * side, side, side).
 
     Args:
         pixels: height and width of the frames.
@@ -79,15 +83,15 @@ class VolumeEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        if channels <= frame_channels or side % 4 or pixels % 4:
+        if channels <= frame_channels or side % (BLOCK << LEVELS) or pixels % 4:
             raise Error(
                 f"{channels} channels, {side} cells a side and {pixels} pixels: a volume needs more channels than the "
-                f"{frame_channels} of the frame, and multiples of 4 for the other two"
+                f"{frame_channels} of the frame, a multiple of {BLOCK << LEVELS} cells and of 4 pixels"
             )
         learned = channels - frame_channels
         x, y, z = centre
         self.pinhole = half_width(field_of_view)
-        self.output = Volume(2 * channels + 1, side, field_of_view, (x, y, z), radius)
+        self.output = Volume(channels + 2, side, field_of_view, (x, y, z), radius)
         self.near = nn.Sequential(
             nn.Conv2d(frame_channels, hidden, 3, padding=1),
             nn.ReLU(),
@@ -105,33 +109,38 @@ class VolumeEncoder(nn.Module):
         )
 
     def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
-        read = torch.cat([frames - 0.5, (self.near(frames) + self.wide(frames)).to(frames.dtype)], dim=1)
-        place, seen = self.seen(cameras)
-        values = F.grid_sample(read, place[:, :, None], padding_mode="border", align_corners=False)[..., 0]
-        values = values * seen[:, None]  # (n, c, s^3)
-        cells = torch.cat([values, values.square(), seen[:, None].to(values.dtype)], dim=1)
-        return cells.unflatten(2, (self.output.side,) * 3).transpose(1, 2).flatten(1, 2)
+        colours = frames - 0.5
+        learned = (self.near(frames) + self.wide(frames)).to(frames.dtype)
+        squares = colours.square().sum(dim=1, keepdim=True)
+        read = torch.cat([colours, learned, squares, torch.ones_like(squares)], dim=1)
+        side = self.output.side
+        places = self.places(cameras).view(-1, side, side * side, 2)
+        # Zeros beyond the frame: where a view does not show a cell, it says nothing.
+        return F.grid_sample(read, places, align_corners=False).view(len(frames), -1, side, side)
 
-    def seen(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of each cell, for cameras (n, 7), its place in the frame (n, s^3, 2) and whether it is in it (n, s^3).
+    def places(self, cameras: Tensor) -> Tensor:
+        """Return of each cell, for cameras (n, 7), its place in the frame (n, s, s, s, 2).
 
-        Places run from -1 to 1, to the right and downward, as `grid_sample` has them.
+        Places run from -1 to 1, to the right and downward, as `grid_sample` has them; UNSEEN for what is not before the
+        camera.
         """
-        position, forward, right, up = camera_axes(cameras)
-        away = cell_centres(self.output, cameras) - position[:, None]  # (n, s^3, 3)
-        # Not a matrix product, which autocast would compute in bfloat16.
-        depth, x, y = ((away * axis[:, None]).sum(dim=-1) for axis in (forward, right, up))
-        place = torch.stack([x, -y], dim=-1)
-        place = place / (depth.clamp(min=NEAREST) * self.pinhole)[..., None]
-        return place.clamp(-2, 2), (depth > NEAREST) & (place.abs() < 1).all(dim=-1)
+        position, *directions = camera_axes(cameras)
+        along = cell_coordinates(self.output, cameras) - position[..., None]  # (n, 3, s)
+        depth, x, y = (
+            parts[:, 0, :, None, None] + (parts[:, 1, :, None] + parts[:, 2, None])[:, None]
+            for parts in (direction[..., None] * along for direction in directions)
+        )
+        scale = 1 / (depth.clamp(min=NEAREST) * self.pinhole)
+        place = torch.stack([x * scale, -y * scale], dim=-1)
+        return place.clamp(-UNSEEN, UNSEEN).masked_fill((depth <= NEAREST)[..., None], UNSEEN)
 
 
 class LookThrough(nn.Module):
     """View of a volume by query cameras: pictures that rays gather, and a summary on the generator's grid.
 
-    Convolutions in space say of each part of a cell, of which there are FINER^3, how dense it is, which colour it has
-    (a map of the views' mean, itself at first) and some features, so that r and the convolutions can be coarser than
-    outlines are. A ray's values are those of the parts that it passes, weighted by the light that comes from each.
+    Of each cell is said how dense it is, which colour it has (the views' mean and a change of it) and some features, by
+    what it has read and by what convolutions in space say of its block. A ray's values are those of the cells that it
+    passes, weighted by the light that comes from each.
 
     Maps r (b, c * s, s, s), or its `surfaces`, and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid)
     and the pictures (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
@@ -161,18 +170,16 @@ class LookThrough(nn.Module):
         super().__init__()
         check_cameras(cameras)
         self.volume, self.pixels, self.colours = volume, pixels, frame_channels
-        self.inner = round(1.7 * volume.side)  # places of a ray in the world
+        self.inner = round(0.85 * volume.side)  # places of a ray in the world
         self.channels = frame_channels + features + 1
         stride = pixels // grid
-        self.first = ConvSpace(volume.channels + 3, width)
-        self.rest = SpaceLevels(width, LEVELS)
-        self.last = nn.Conv2d(width + frame_channels, FINER**3 * self.channels, 1)  # colours, features, density
-        with torch.no_grad():  # all parts alike
-            weight = torch.zeros(self.channels, width + frame_channels, 1, 1)
-            nn.init.normal_(weight[:, :width], std=0.03)  # else a fog hides all
-            weight[:frame_channels, width:, 0, 0] = torch.eye(frame_channels)
-            self.last.weight.copy_(weight.repeat(FINER**3, 1, 1, 1))
-        assert self.last.bias is not None
+        # Of a cell: colours, features and their deviation, and the share of views that show it.
+        self.gather = nn.Linear(BLOCK**3 * volume.channels + 3, width)
+        self.convs = SpaceLevels(width, LEVELS)
+        self.spread = nn.Linear(width, BLOCK**3 * width)
+        self.read = nn.Linear(volume.channels, width)
+        self.last = nn.Linear(width, self.channels)  # colours, features, density
+        nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
         nn.init.zeros_(self.last.bias)
         self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
@@ -180,30 +187,34 @@ class LookThrough(nn.Module):
     def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, Tensor]:
         index, lengths = self.passed(cameras)
         surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
-        pictures = self.gathered(surfaces.parts, index, lengths)
+        pictures = self.gathered(surfaces.cells, index, lengths)
         summary = self.mix(self.fold(pictures).relu()).relu()
         return F.layer_norm(summary, summary.shape[1:]), pictures
 
     def surfaces(self, r: Tensor) -> Surfaces:
-        """Return of each part of each cell its colours, features and density, (b, s^3 * FINER^3, `channels`).
+        """Return of each cell its colours, features and density, (b, s^3, `channels`).
 
         Density is what `optical_depth` takes.
         """
-        b, s = len(r), self.volume.side
-        mean, deviation, share = statistics(r.unflatten(1, (s, -1)))
-        along = cell_axis(s, r)
-        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=1).expand(b, s, 3, s, s)
-        # Of the same size as the places.
-        slices = torch.cat([2 * mean, 6 * deviation - 1, share, place], dim=2)  # (b, x, c, y, z)
-        found = self.rest(self.first(slices)).flatten(0, 1)
-        found = torch.cat([found, mean[:, :, : self.colours].flatten(0, 1).to(found.dtype)], dim=1)
-        # With the channels last, so that the parts' values are rows of a table as they are.
-        parts = self.last(found.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
-        return Surfaces(parts.reshape(b, -1, self.channels).to(r.dtype))
+        b, blocks = len(r), self.volume.side // BLOCK
+        mean, deviation, share = statistics(r.unflatten(1, (-1, self.volume.side)), self.colours)
+        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
+        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
+        cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
+        cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
+        along = cell_axis(blocks, r)
+        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(b, -1, -1, -1, -1)
+        gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
+        found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
+        said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(r.dtype)
+        colours = cells[..., : self.colours] / 2 + said[..., : self.colours]
+        said = torch.cat([colours, said[..., self.colours :]], dim=-1)
+        said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        return Surfaces(said.reshape(b, -1, self.channels))
 
     @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of each place of each ray of cameras (b, q, 7) the part that it is in, and its length in cells.
+        """Return of each place of each ray of cameras (b, q, 7) the cell that it is in, and its length in BLOCKs.
 
         Both (b, q, pixels, pixels, places), from near to far; while training, places vary at random within their
         share of the ray.
@@ -221,23 +232,21 @@ class LookThrough(nn.Module):
         inner = enter + spacing * (torch.arange(self.inner, device=cameras.device) + shift)
         beyond = 2.0 ** torch.arange(OUTER, device=cameras.device)
         outer = leave + (beyond - 0.6) / length
-        cell = part = torch.zeros(1, dtype=torch.int32, device=cameras.device)
-        parts = volume.side * FINER  # along the cube's edge
+        cell = torch.zeros(1, dtype=torch.int32, device=cameras.device)
         for axis in range(3):  # not all at once, which would take three times the memory
             first, slope = start[..., axis, None], rays[..., axis, None]
             place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
-            along = place.add_(1).mul_(parts / 2).clamp_(0, parts - 1).int()
-            cell = cell * volume.side + along // FINER
-            part = part * FINER + along % FINER
+            along = place.add_(1).mul_(volume.side / 2).clamp_(0, volume.side - 1).int()
+            cell = cell * volume.side + along
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
-        return cell * FINER**3 + part, lengths * (WORLD * volume.side / 2)
+        return cell, lengths * (WORLD * volume.side / (2 * BLOCK))
 
-    def gathered(self, parts: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pictures of `forward` from the parts of `surfaces`, by the places that `passed` gives."""
-        b, places = len(parts), index.shape[-1]
-        scene = parts.shape[1] * torch.arange(b, device=parts.device, dtype=index.dtype)
-        index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' parts, a row a ray
-        values = parts.flatten(0, 1)
+    def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
+        b, places = len(cells), index.shape[-1]
+        scene = cells.shape[1] * torch.arange(b, device=cells.device, dtype=index.dtype)
+        index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' cells, a row a ray
+        values = cells.flatten(0, 1)
         depths = optical_depth(values[:, -1]).index_select(0, index.flatten()).view_as(index)
         thickness = depths * lengths.view_as(index)
         thickness = torch.cat([thickness[:, :-1], torch.full_like(thickness[:, :1], OPAQUE)], dim=1)
@@ -341,20 +350,21 @@ class Painter(nn.Module):
         return change.to(pictures.dtype) + pictures[:, : self.frame_channels] + 0.5
 
 
-def statistics(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean and standard deviation over the views that show a cell, and the share of views that do.
+def statistics(r: Tensor, colours: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean over the views that show a cell, standard deviation of its colours, and the share of views that do.
 
-    r: (b, x, 2 c + 1, y, z), sums or means over views of what `VolumeEncoder` gives. Returns (b, x, c, y, z) twice and
-    (b, x, 1, y, z); zeros, with a deviation of 0.01, for a cell that no view shows.
+    r: (b, c + 2, x, y, z), sums or means over views of what `VolumeEncoder` gives. Returns (b, c, x, y, z) and
+    (b, 1, x, y, z) twice; zeros, with a deviation of 0.01, for a cell that no view shows.
     """
-    values, squares, share = r.split([r.shape[2] // 2, r.shape[2] // 2, 1], dim=2)
+    values, squares, share = r.split([r.shape[1] - 2, 1, 1], dim=1)
     count = share.clamp(min=1e-3)
     mean = values / count
-    return mean, ((squares / count - mean.square()).clamp(min=0) + 1e-4).sqrt(), share
+    variance = squares / count - mean[:, :colours].square().sum(dim=1, keepdim=True)
+    return mean, (variance.clamp(min=0) + 1e-4).sqrt(), share
 
 
 def optical_depth(density: Tensor) -> Tensor:
-    """Return the optical depth of a cell's edge for the density of `LookThrough.surfaces`, any real number."""
+    """Return the optical depth of a block's edge for the density of `LookThrough.surfaces`, any real number."""
     return F.softplus(5 * density - 2)
 
 
@@ -402,10 +412,9 @@ def cell_axis(count: int, like: Tensor) -> Tensor:
     return ((torch.arange(count, device=like.device) + 0.5) * (2 / count) - 1).to(like.dtype)
 
 
-def cell_centres(volume: Volume, like: Tensor) -> Tensor:
-    """Return the world coordinates of the cells' centres, (s^3, 3), z fastest."""
-    along = expand(cell_axis(volume.side, like)) * volume.radius
-    return torch.cartesian_prod(along, along, along) + centre_of(volume, like)
+def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
+    """Return the world coordinates of the cells' centres along x, y and z, (3, s)."""
+    return expand(cell_axis(volume.side, like)) * volume.radius + centre_of(volume, like)[:, None]
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """The volume: what a cell reads of a view, and what a camera reads of the cells, is what geometry says."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from gqn.core.views import Views
 from gqn.models.outputs import Volume
 from gqn.models.senses import Sense
 from gqn.models.volume import (
+    BLOCK,
     FIELD_OF_VIEW,
-    FINER,
     NEAR,
     OPAQUE,
     OUTER,
@@ -23,7 +22,7 @@ from gqn.models.volume import (
     LookThrough,
     VolumeEncoder,
     WeightedSum,
-    cell_centres,
+    cell_coordinates,
     contract,
     crossed,
     expand,
@@ -35,8 +34,8 @@ from gqn.scenes.render import render
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
 CAMERAS = look_at([[3, 1, 1], [0.1, -3, 2], [-2, 2, -2.5]], [0, 0, 0])
-SIDE, PIXELS = 12, 16
-VOLUME = Volume(11, SIDE, FIELD_OF_VIEW, (0.1, -0.05, 0.2), 0.6)
+SIDE, PIXELS = 16, 16
+VOLUME = Volume(7, SIDE, FIELD_OF_VIEW, (0.1, -0.05, 0.2), 0.6)
 
 
 def vectors(recorded: np.ndarray = CAMERAS) -> torch.Tensor:
@@ -51,6 +50,17 @@ def look(volume: Volume = VOLUME) -> LookThrough:
 def encoder(**options: object) -> VolumeEncoder:
     torch.manual_seed(0)
     return VolumeEncoder(pixels=PIXELS, channels=5, side=SIDE, **options).double()  # type: ignore[arg-type]
+
+
+def cell_centres(volume: Volume) -> np.ndarray:
+    """Return the world coordinates of the cells' centres, (s^3, 3), z fastest."""
+    return torch.cartesian_prod(*cell_coordinates(volume, vectors())).numpy()
+
+
+def read(network: VolumeEncoder, cameras: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each cell's place in the frames of cameras (n, 5) and whether it is in them, (n, s^3, 2) and (n, s^3)."""
+    places = network.places(vectors(cameras)).flatten(1, 3)
+    return places, (places.abs() < 1).all(dim=-1)
 
 
 def random_views(count: int) -> Views:
@@ -79,10 +89,10 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
     setting = family.setting(np.random.default_rng(0))
     frames = render(setting.world, setting.cameras, 128)
     network = VolumeEncoder(pixels=128)
-    place, seen = network.seen(vectors(setting.cameras))
+    place, seen = read(network, setting.cameras)
     lit = torch.from_numpy(frames.max(axis=-1) > 0).double()[:, None]
     shown = (F.grid_sample(lit, place[:, :, None], align_corners=False)[:, 0, :, 0] > 0.5) & seen
-    centres = cell_centres(network.output, vectors()).numpy()
+    centres = cell_centres(network.output)
     distance = np.abs(centres[:, None] - np.array([o["position"] for o in setting.labels["objects"]])).max(-1).min(-1)
     assert (distance < 1 / 12 - 0.015).sum() > 20
     assert shown.all(dim=0)[distance < 1 / 12 - 0.015].all()  # inside a cube
@@ -91,9 +101,8 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
 
 def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
     network = VolumeEncoder(pixels=32, field_of_view=60.0)
-    centres = cell_centres(network.output, vectors())
-    seen = network.seen(vectors(look_at([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])))[1][0]
-    x, y, z = centres.T
+    x, y, z = torch.from_numpy(cell_centres(network.output)).T
+    seen = read(network, look_at([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))[1][0]
     assert not seen[x < 0].any()
     assert not seen[y.abs() > 0.6 * x.abs()].any()
     assert seen[(x > 0.05) & (y.abs() < 0.57 * x) & (z.abs() < 0.57 * x)].all()
@@ -101,22 +110,28 @@ def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
 
 def test_r_holds_mean_and_deviation_of_what_the_views_that_show_a_cell_say() -> None:
     views, network = random_views(4), encoder(field_of_view=14.0)
+    views = Views(views.frames.mean(dim=(-2, -1), keepdim=True).expand_as(views.frames), views.cameras)  # no borders
     r = Sense(network, aggregate="mean")(views)
-    mean, deviation, share = statistics(r.unflatten(1, (SIDE, -1)))
-    flat, cameras = views.frames.flatten(0, 1), views.cameras.flatten(0, 1)
-    place, seen = network.seen(cameras)
-    colours = F.grid_sample(flat - 0.5, place[:, :, None], padding_mode="border", align_corners=False)[..., 0]
-    colours, seen = colours.unflatten(0, (2, 4)), seen.unflatten(0, (2, 4))
-    assert 0.1 < seen.double().mean() < 0.9
-    for scene, cell in [(0, 5 * SIDE * SIDE + 6 * SIDE + 4), (1, 6 * SIDE * SIDE + 3 * SIDE + 7), (1, 0)]:
-        x, y, z = cell // SIDE**2, cell // SIDE % SIDE, cell % SIDE
-        known = colours[scene, seen[scene, :, cell], :, cell]
-        assert share[scene, x, 0, y, z] == len(known) / 4
-        if len(known):
-            torch.testing.assert_close(mean[scene, x, :3, y, z], known.mean(dim=0))
-            expected = (known.var(dim=0, unbiased=False) + 1e-4).sqrt()
-            torch.testing.assert_close(deviation[scene, x, :3, y, z], expected)
-    unseen = ~seen.any(dim=1).view(2, SIDE, 1, SIDE, SIDE)
+    mean, deviation, share = statistics(r.unflatten(1, (-1, SIDE)))
+    places = network.places(views.cameras.flatten(0, 1)).view(2, 4, SIDE, SIDE, SIDE, 2).abs().amax(dim=-1)
+    inside, outside = places < 1 - 1 / PIXELS, places > 1 + 1 / PIXELS  # by more than half a pixel
+    colours = views.frames[..., 0, 0] - 0.5
+    assert 0.1 < inside.double().mean() < 0.9
+    known = 0
+    for scene, *cell in [(0, 5, 6, 4), (1, 6, 3, 7), (1, 8, 8, 8), (0, 8, 9, 7), (1, 0, 0, 0)]:
+        at = (scene, slice(None), *cell)
+        if not (inside[at] | outside[at]).all():
+            continue
+        shown = colours[scene, inside[at]]
+        known += len(shown)
+        assert share[(scene, 0, *cell)].item() == pytest.approx(len(shown) / 4)
+        if len(shown):
+            torch.testing.assert_close(mean[(scene, slice(0, 3), *cell)], shown.mean(dim=0))
+            expected = (shown.var(dim=0, unbiased=False).sum() + 1e-4).sqrt()
+            torch.testing.assert_close(deviation[(scene, 0, *cell)], expected)
+    assert known > 4
+    unseen = outside.all(dim=1)[:, None]
+    assert unseen.any()
     assert not mean.masked_select(unseen).any()
 
 
@@ -126,9 +141,8 @@ def test_the_views_order_does_not_matter_and_a_sum_says_what_a_mean_does() -> No
     turned = Sense(network, aggregate="mean")(Views(views.frames.flip(1), views.cameras.flip(1)))
     torch.testing.assert_close(turned, mean)
     total = Sense(network)(views)
-    for one, other in zip(*(statistics(r.unflatten(1, (SIDE, -1))) for r in (mean, total)), strict=True):
-        if one.shape[2] > 1:
-            torch.testing.assert_close(one, other)
+    for one, other in zip(*(statistics(r.unflatten(1, (-1, SIDE)))[:2] for r in (mean, total)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> None:
@@ -144,17 +158,14 @@ def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> Non
     assert ((start + leave * rays)[2] @ rays[2]).abs() < 1e-12 or leave[2] == NEAR
 
 
-def test_rays_pass_the_parts_of_cells_that_lie_on_them() -> None:
+def test_rays_pass_the_cells_that_lie_on_them() -> None:
     network = look()
     index, lengths = network.passed(vectors()[None])
     assert index.shape == lengths.shape == (1, 3, PIXELS, PIXELS, network.inner + OUTER)
     assert (lengths >= 0).all()
-    centres = cell_centres(replace(VOLUME, side=SIDE * FINER), vectors()).numpy()
+    centres = cell_centres(VOLUME)
     half = np.tan(np.deg2rad(FIELD_OF_VIEW / 2))
-    edge = 2 * VOLUME.radius / (WORLD * SIDE * FINER)
-    cell, part = index // FINER**3, index % FINER**3
-    x, y, z = (cell // SIDE**n % SIDE * FINER + part // FINER**n % FINER for n in (2, 1, 0))
-    index = (x * SIDE * FINER + y) * SIDE * FINER + z
+    edge = 2 * VOLUME.radius / (WORLD * SIDE)
     for camera, (forward, right, up) in enumerate(zip(*axes(CAMERAS), strict=True)):
         for row, column in ((0, 0), (PIXELS // 2, PIXELS // 3), (PIXELS - 1, 1)):
             x, y = 2 * (column + 0.5) / PIXELS - 1, 1 - 2 * (row + 0.5) / PIXELS
@@ -167,7 +178,7 @@ def test_rays_pass_the_parts_of_cells_that_lie_on_them() -> None:
                 continue
             away = centres[cells] - CAMERAS[camera, :3]
             beside = away - ray * (away @ ray / (ray @ ray))[:, None]
-            assert np.linalg.norm(beside, axis=-1).max() < 0.87 * edge  # half a part's diagonal
+            assert np.linalg.norm(beside, axis=-1).max() < 0.87 * edge  # half a cell's diagonal
             assert (np.diff(away @ ray) > -edge).all()  # from near to far
 
 
@@ -184,16 +195,16 @@ def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
     """The fast path equals marching along each ray, one place after another."""
     network = look()
     index, lengths = network.passed(vectors()[None].expand(2, -1, -1))
-    parts = torch.rand(2, (SIDE * FINER) ** 3, network.channels, dtype=torch.float64)
-    pictures = network.gathered(parts, index, lengths)
+    cells = torch.rand(2, SIDE**3, network.channels, dtype=torch.float64)
+    pictures = network.gathered(cells, index, lengths)
     for scene, query, row, column in ((0, 0, 3, 5), (1, 2, 8, 8), (1, 1, 15, 0)):
         light, found, depth = 1.0, torch.zeros(network.channels - 1, dtype=torch.float64), 0.0
-        for number, (part, length) in enumerate(
+        for number, (cell, length) in enumerate(
             zip(index[scene, query, row, column], lengths[scene, query, row, column], strict=True)
         ):
             last = number == network.inner + OUTER - 1
-            kept = math.exp(-OPAQUE if last else -float(optical_depth(parts[scene, part, -1]) * length))
-            found += light * (1 - kept) * parts[scene, part, :-1]
+            kept = math.exp(-OPAQUE if last else -float(optical_depth(cells[scene, cell, -1]) * length))
+            found += light * (1 - kept) * cells[scene, cell, :-1]
             depth += light * (1 - kept) * number / (network.inner + OUTER - 1)
             light *= kept
         seen = pictures[3 * scene + query, :, row, column]
@@ -204,13 +215,13 @@ def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
 def test_a_lit_cell_is_seen_by_the_rays_that_pass_it_and_hides_what_is_behind() -> None:
     network = look()
     index, lengths = network.passed(vectors()[None])
-    part = ((5 * SIDE + 7) * SIDE + 6) * FINER**3 + 3
-    parts = torch.zeros(1, (SIDE * FINER) ** 3, network.channels, dtype=torch.float64)
-    parts[:, :, 1], parts[:, :, -1] = 1, -30  # all else is green, and empty
-    parts[0, part] = 0
-    parts[0, part, -1], parts[0, part, 0] = 30, 1  # dense and red
-    red, green = network.gathered(parts, index, lengths)[:, :2].unbind(dim=1)
-    passed = (index[0, ..., :-1] == part).any(dim=-1)
+    cell = (7 * SIDE + 9) * SIDE + 8
+    cells = torch.zeros(1, SIDE**3, network.channels, dtype=torch.float64)
+    cells[:, :, 1], cells[:, :, -1] = 1, -30  # all else is green, and empty
+    cells[0, cell] = 0
+    cells[0, cell, -1], cells[0, cell, 0] = 30, 1  # dense and red
+    red, green = network.gathered(cells, index, lengths)[:, :2].unbind(dim=1)
+    passed = (index[0, ..., :-1] == cell).any(dim=-1)
     assert passed.flatten(1).any(dim=1).all()
     assert not passed.all()
     assert (red[passed] > 0.9).all()
@@ -227,12 +238,12 @@ def test_an_object_that_the_views_agree_on_is_drawn_in_its_colours_where_it_is()
     network = VolumeEncoder(pixels=32, side=32).double()
     r = Sense(network, aggregate="mean")(Views(frames[None, :8], cameras[None, :8]))
     through = LookThrough(network.output, pixels=32, out_channels=4, grid=8).double().eval()
-    mean, deviation, share = (part[0].transpose(0, 1).flatten(1) for part in statistics(r.unflatten(1, (32, -1))))
-    solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[:3].mean(dim=0) < 0.25) & (share[0] > 0.9)
+    mean, deviation, share = (part[0].flatten(1) for part in statistics(r.unflatten(1, (-1, 32))))
+    solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[0] < 0.45) & (share[0] > 0.9)
     colours = torch.where(solid, mean[:3], -0.5)  # black beside it
     cells = torch.cat([colours, torch.zeros(through.channels - 4, 32**3), 40.0 * solid[None] - 20]).T[None]
     index, lengths = through.passed(cameras[None, 8:])
-    picture = through.gathered(cells.double().repeat_interleave(FINER**3, dim=1), index, lengths)[0, :3] + 0.5
+    picture = through.gathered(cells.double(), index, lengths)[0, :3] + 0.5
     truth, blank = frames[8], torch.zeros_like(frames[8])
     assert (picture - truth).square().mean() < 0.5 * (blank - truth).square().mean()
 
@@ -257,6 +268,18 @@ def test_each_query_sees_the_volume_of_its_own_scene_from_its_own_camera() -> No
                 torch.testing.assert_close(one[3 * scene + query], other[0])
 
 
+def test_cells_of_a_block_are_told_apart_by_what_they_have_read() -> None:
+    """A change of what one cell has read changes that cell most, and its surface is where the cell is."""
+    network = look()
+    r = torch.rand(1, *VOLUME.shape, dtype=torch.float64)
+    changed = r.clone().unflatten(1, (-1, SIDE))
+    changed[0, 0, 5, 8, 3] += 1
+    before, after = (network.surfaces(given).cells.view(SIDE, SIDE, SIDE, -1) for given in (r, changed.flatten(1, 2)))
+    change = (after - before).abs().sum(dim=-1)
+    assert (change == change.max()).nonzero().tolist() == [[5, 8, 3]]
+    assert change[5 // BLOCK * BLOCK, 8, 2] > 0  # of its block
+
+
 def test_places_vary_while_training_and_stand_still_after_it() -> None:
     network = look()
     still = [network.passed(vectors()[None])[0] for _ in range(2)]
@@ -270,7 +293,7 @@ def test_what_can_be_no_volume_is_refused() -> None:
         VolumeEncoder(pixels=32, cameras=3)
     with pytest.raises(Error, match="field of view of 180 degrees"):
         VolumeEncoder(pixels=32, field_of_view=180.0)
-    with pytest.raises(Error, match="multiples of 4"):
+    with pytest.raises(Error, match="a multiple of 8 cells"):
         VolumeEncoder(pixels=32, side=15)
     with pytest.raises(Error, match="normalise: a volume"):
         Sense(VolumeEncoder(pixels=32), normalise=True)
