@@ -50,10 +50,10 @@ def read(path: str, pixels: int, views: int, gzip: bool) -> None:
 
 
 def resize(path: str, size: int) -> None:
-    """The frames that `read` saved, brought to another size as DeepMind's reader does it, to path + ".SIZE.npz"."""
+    """The frames that `read` saved, at another size, each pixel from all that it covers, to path + ".SIZE.npz"."""
     with np.load(path + ".npz") as arrays:
         frames = tf.image.convert_image_dtype(arrays["frames"].reshape(-1, *arrays["frames"].shape[2:]), tf.float32)
-    resized = tf.compat.v1.image.resize_bilinear(frames, (size, size), align_corners=True)
+    resized = tf.image.resize(frames, (size, size), method="bilinear", antialias=True)
     np.savez(f"{path}.{size}.npz", frames=resized.numpy())
 
 

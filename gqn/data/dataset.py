@@ -298,8 +298,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         directory: the dataset's folder, in which `torch/SPLIT/index.json` lies.
         split: "train" or "test".
         fraction: part of the scenes, chosen at random but always alike; a smaller part lies within a larger one.
-        size: height and width in pixels to bring frames to, as DeepMind's reader does: bilinear, corners aligned; 0
-            for their own.
+        size: height and width in pixels to bring frames to (`brought_to`); 0 for their own.
 
     Attributes:
         name: of the dataset.

@@ -1,11 +1,11 @@
 """A representation with a place in space: views are gathered into the cells of a cube, query cameras look through it.
 
 Not in the paper, whose networks learn what a camera's numbers mean. Here the pinhole camera of `gqn.core.camera` is
-given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Their mean
-over the views, and the deviation of the colours, tell where a surface is, since there the views agree (as in MVSNet, Yao
-et al. 2018; IBRNet, Wang et al. 2021). Convolutions in space see blocks of cells, and what they say of a block meets
-what each of its cells has read. A ray of the query's camera gathers the cells that it passes, the nearer hiding the
-farther.
+given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Their
+mean over the views, and the deviation of the colours, tell where a surface is, since there the views agree (as in
+MVSNet, Yao et al. 2018; IBRNet, Wang et al. 2021). Convolutions in space see blocks of cells, and what they say of a
+block meets what each of its cells has read. A ray of the query's camera gathers the cells that it passes, the nearer
+hiding the farther.
 
 The inner part of the cube holds the world, evenly; space beyond is contracted into what is left of it, so that walls
 far away have cells too (as in mip-NeRF 360, Barron et al. 2022). r is (c * s, s, s) for s cells a side and c channels a

@@ -57,6 +57,9 @@ class Jaco(Family):
     light: Literal["random", "fixed"] = "random"
     """Sun at a random place in each scene, or always at the same one."""
 
+    samples: int = 2
+    """Rays along the side of a pixel; more than 1 smooths edges and takes that many squared times as long."""
+
     geometry: ClassVar[Geometry] = JACO
     hand: ClassVar[float] = 0.1
 

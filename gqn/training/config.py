@@ -43,8 +43,8 @@ class ModelConfig:
     """Centre of the cube that a volume covers, in world units. Not given: what the description says."""
     radius: float | None = None
     """Half an edge, in world units, of the cube that a volume covers. Not given: what the description says."""
-    side: int = 24
-    """Cells of a volume along an edge, a multiple of 4."""
+    side: int = 32
+    """Cells of a volume along an edge, a multiple of 8."""
     activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
@@ -168,7 +168,7 @@ class Config:
     fraction: float = 1.0
     """Part of the training scenes to train on; a smaller part lies within a larger one."""
     size: int = 0
-    """Pixels that frames are brought to (bilinear, corners aligned); 0 for their own."""
+    """Pixels that frames are brought to (bilinear, each from all that it covers); 0 for their own."""
     runs: str = "runs"
     """Folder in which the run's own folder is made."""
     name: str = ""
@@ -269,7 +269,7 @@ SMALL = replace(
         generation_steps=4,
         shared_cores=True,
         kernel=3,
-        side=32,
+        side=48,
     ),
     training=replace(
         PAPER.training,
@@ -293,7 +293,7 @@ SMALL = replace(
 QUICK = replace(
     SMALL,
     preset="quick",
-    model=replace(SMALL.model, side=24),
+    model=replace(SMALL.model, side=32),
     training=replace(SMALL.training, steps=3_000, minutes=15.0, batch=8, queries=3),
     evaluation=replace(SMALL.evaluation, eval_every=500, save_every=250, log_every=20),
 )

@@ -97,7 +97,9 @@ def test_a_fraction_is_always_the_same_and_lies_within_a_larger_one(converted: P
             SceneDataset(converted, "train", fraction=wrong)
 
 
-def test_another_size_is_that_of_deepminds_reader(tensorflow_files: TensorFlowFiles, tmp_path: Path) -> None:
+def test_another_size_shows_the_same_in_the_same_place_as_tensorflow_has_it(
+    tensorflow_files: TensorFlowFiles, tmp_path: Path
+) -> None:
     path = tensorflow_files.theirs[0]
     convert(path.parent.parent, 2, workers=1, progress=False, output=tmp_path, splits=["train"])
     for size in tensorflow_files.sizes:
