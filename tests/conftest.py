@@ -2,16 +2,21 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a worker has a core, and so has a process that it starts; torch reads this once
 
 import numpy as np
 import pytest
 import torch
 
+from gqn.core.figure import Figure
 from gqn.data.convert import convert
 from gqn.data.dataset import DATASETS, record_file_name
 from gqn.data.generate import generate
@@ -123,6 +128,19 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = generate("shepard_metzler_5_parts", folder, 24, seed=0, test_scenes=5, size=16, workers=1, progress=False)
     convert(dataset, 8, workers=1, progress=False)
     return dataset
+
+
+@pytest.fixture(autouse=True)
+def empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is trained in the tests' process leaves empty pictures: to draw them takes longer than a small run."""
+
+    def empty(*_: object, **__: object) -> Figure:
+        return Figure(figsize=(1, 1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("pictures") is None:
+            patch.setattr("gqn.training.trainer.plots", SimpleNamespace(curves=empty, predictions=empty))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

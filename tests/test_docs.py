@@ -108,7 +108,6 @@ def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
         "PATH": f"{place}:{os.environ['PATH']}",
         "PYTHON": str(place / "python"),
         "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "agg",
     }
     texts = {kind: "\n".join(b.text for b in to_run(page) if b.language == kind) for kind in ("sh", "python")}

@@ -36,7 +36,7 @@ def count(request: pytest.FixtureRequest) -> int:
 def test_command_lines(tmp_path: Path, count: int) -> None:
     (tmp_path / "lines").mkdir()
     command = [sys.executable, "tests/fuzz_process.py", str(tmp_path / "lines"), str(count), str(SEED)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60 + 30 * count
     )

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "distributed_process.py"
 
 
 def results(launcher: list[str], dataset: Path, out: Path, device: str) -> dict[str, Any]:
-    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1"}
+    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
     command = [*launcher, str(SCRIPT), str(dataset), str(out), device]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def dataset(small_dataset: RecordWriter) -> Path:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
 def test_fifty_kills_leave_no_trace(dataset: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_process_with_workers_ends_at_an_error_that_nobody_catches() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
     )
     assert (run.returncode, run.stdout) == (1, "begun\n")
     assert run.stderr.splitlines()[-1].endswith("a shard of mine is damaged")
@@ -103,5 +103,5 @@ def test_where_shared_memory_is_full_a_worker_is_told_to_have_died(tmp_path: Pat
         pytest.skip("may not mount a disk here")
     command = ["unshare", "-rm", "sh", "-c", f"{mount} && exec '{sys.executable}' -c \"$0\"", script]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=90)
+    run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
     assert "/dev/shm" in run.stdout, run.stderr

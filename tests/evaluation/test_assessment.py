@@ -38,13 +38,14 @@ FLAGS = shlex.split(
 
 def saved_run(folder: Path, **changes: Any) -> Path:
     """A run that was saved before it learned anything."""
-    model = replace(QUICK.model, representation_channels=8, hidden=8, canvas=8, latent=2, generation_steps=2)
+    model = replace(QUICK.model, representation_channels=8, side=8, hidden=8, canvas=8, latent=2, generation_steps=2)
     config = replace(QUICK, model=model, precision="float32", **changes)
     pixels = config.size or 16
     torch.manual_seed(0)
     options = asdict(model)
-    del options["centre"], options["side"]
+    del options["centre"]
     volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
+    volume["side"] = options.pop("side")
     network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
@@ -65,7 +66,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def script(launcher: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1"}
+    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
     return subprocess.run(
         [*launcher, str(SCRIPT), *arguments], env=environ, capture_output=True, text=True, timeout=300
     )

@@ -84,7 +84,7 @@ def test_which_node_is_meant_must_be_said_where_there_are_several() -> None:
 def test_render_looks_through_whatever_volume_it_reads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = GenerativeQueryNetwork(
-        pixels=8, representation="volume", representation_channels=4, volume={"radius": 0.5}, **CORES
+        pixels=8, representation="volume", representation_channels=4, volume={"radius": 0.5, "side": 8}, **CORES
     )
     network.to_file(tmp_path / "graph.yaml")
     again = RecursiveGQN.from_file(tmp_path / "graph.yaml")

@@ -15,6 +15,6 @@ def test_scenes_are_drawn_whatever_screen_is_named(screen: str) -> None:
         "FAMILIES['shepard_metzler_5_parts'](size=4, views=1).scene(np.random.default_rng(0));"
         "print(os.environ['MUJOCO_GL'])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MUJOCO_GL": screen, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MUJOCO_GL": screen}
     run = subprocess.run([sys.executable, "-c", draw], env=environment, capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout) == (0, f"{screen}\n"), run.stderr

@@ -10,7 +10,7 @@ from gqn.studies.recipes import Cell, Experiment, Recipes, minutes_to_context
 from gqn.studies.runner import StudyError, make, read_experiment, read_results
 from gqn.training.config import PRESETS
 
-TINY = {"representation_channels": 8, "hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2}
+TINY = {"representation_channels": 8, "side": 8, "hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2}
 RECIPES = {
     "one": {"preset": "quick", "model": TINY, "training": {"batch": 4}},
     "other, longer": {

@@ -26,7 +26,7 @@ def same(one: Any, other: Any) -> bool:
 
 def test_eight_kills_in_saves_and_evaluations_cost_nothing(scenes: Path, tmp_path: Path) -> None:
     command = [sys.executable, "tests/kill_training_process.py", str(scenes), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     assert len(json.loads(run.stdout)) == 8
