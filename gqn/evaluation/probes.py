@@ -1,12 +1,10 @@
 """Content of a representation: probes for the scene's ground truth, neighbours, and the algebra of scenes."""
 
 import warnings
-from colorsys import rgb_to_hsv
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gqn.core.extras import extra
@@ -15,82 +13,83 @@ from gqn.data.batches import FRAMES, Scenes, context_views, pieces
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
+from gqn.data.truth import Array, Figure, explained, questions
 from gqn.evaluation.metrics import bootstrap_interval, mean_with_interval, measures, shares
 from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
 from gqn.evaluation.subject import NO_OBJECTS, Findings, Subject
 from gqn.figures import curves as charts
 from gqn.figures import predictions as plots
+from gqn.models.outputs import Output
+from gqn.training.probes import FEWEST, Probed, answers, by_figure, read_by_ridge, whole
 from gqn.training.validation import shared_out
 
-HUES = 6  # sixths of the circle of hues, for the probe of colours
-FEWEST = 20  # training scenes of a probe, of which it keeps a tenth to stop by
-COMPONENTS = 128  # principal components of r that the probes read
+COMPONENTS = 128  # principal components of r that nonlinear probes read
 NEIGHBOUR_SCENES, NEIGHBOUR_VIEWS = 12, 16
-
-Array = NDArray[np.float64]
-
-
-def ground_truth(labels: list[dict[str, Any]]) -> dict[str, Array]:
-    """Return the quantities that probes read, (n, k) each; they are of the scene alone, no camera plays a part.
-
-    count: objects or parts. colours: how many there are in each sixth of the circle of hues. layout: second moments of
-    their positions about the middle (xx, yy, zz, xy, xz, yz). colours_in_place: the sum over them of position times
-    colour, about the means (9 numbers): which colour lies on which side.
-    """
-    found: dict[str, list[Array]] = {"count": [], "colours": [], "layout": [], "colours_in_place": []}
-    for scene in labels:
-        position = np.array([item["position"] for item in scene["objects"]], np.float64).reshape(-1, 3)
-        colour = np.array([item["colour"] for item in scene["objects"]], np.float64).reshape(-1, 3)
-        hues = [int(rgb_to_hsv(*rgb)[0] * HUES) % HUES for rgb in colour.tolist()]
-        away = position - position.mean(axis=0)
-        moments = away.T @ away
-        found["count"].append(np.array([len(position)], np.float64))
-        found["colours"].append(np.bincount(hues, minlength=HUES).astype(np.float64))
-        found["layout"].append(moments[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
-        found["colours_in_place"].append((away.T @ (colour - colour.mean(axis=0))).ravel())
-    return {name: np.stack(values) for name, values in found.items()}
 
 
 @torch.no_grad()
 def probes(subject: Subject) -> Findings:
-    """Measure how much of the ground truth a linear and a small nonlinear probe read from r, as R^2 on held-out scenes.
+    """Measure what probes read of the ground truth from r on held-out scenes, from 1 to most_context views.
 
-    The probes learn from training scenes. Controls: the same network before it learned anything, and the mean of the
-    context frames. What is the same in all scenes can't be probed.
+    The linear probes are those of `gqn.training.probes`; of what has no place, a small nonlinear one reads principal
+    components of r too. They learn from training scenes. Controls: the same network before it learned anything, the
+    mean of the context frames, and the best answer without a look. What is the same in all scenes can't be probed.
     """
-    try:
-        labels = {split: scene_labels(subject.dataset, split) for split in ("train", "test")}
-    except DatasetError as error:
-        return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     options = subject.options
     training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
     chosen = min(options.probe_scenes, len(training))
+    try:
+        learned, held_out = (scene_labels(subject.dataset, split) for split in ("train", "test"))
+    except DatasetError as error:
+        return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     if chosen < FEWEST or subject.total < 2:
         have = f"{chosen} to learn from and {subject.total} to be tested on"
         return {"probes": {"left_out": f"{have}; a probe needs {FEWEST} scenes and 2"}}, {}
-    truth = {
-        "train": ground_truth(labels["train"][:chosen]),
-        "test": ground_truth(labels["test"][: subject.total]),
-    }
-    features: dict[str, dict[str, Array]] = {}
-    for split, scenes, total in (("train", training, chosen), ("test", subject.scenes, subject.total)):
-        features[split] = representations(subject, scenes, total)
-    found: dict[str, Any] = {
-        "context": options.context,
-        "training_scenes": chosen,
-        "r_squared": {"linear": {}, "mlp": {}},
-        "constant": [name for name, values in truth["train"].items() if np.ptp(values, axis=0).max() == 0],
-    }
+    learned, held_out = learned[:chosen], held_out[: subject.total]
+    asked = questions(learned)
+    networks = {"representation": subject.network, "untrained_network": subject.untrained}
+    linear: list[dict[str, Any]] = []
+    for context in range(1, options.most_context + 1):
+        said = answers(
+            {name: Probed(network.encode, output(subject)) for name, network in networks.items()},
+            asked,
+            learned,
+            training,
+            subject.scenes,
+            subject.total,
+            senses=subject.asked.senses,
+            context=context,
+            seed=options.seed,
+            processes=subject.processes,
+            batch=options.batch,
+        )
+        figures = by_figure(asked, said, held_out, lambda figure: with_interval(figure, options.seed))
+        linear.append({"context": context, **figures})
+    mlp: dict[str, Any] = {"context": options.context}
+    features = [
+        representations(subject, scenes, total)
+        for scenes, total in ((training, chosen), (subject.scenes, subject.total))
+    ]
     if subject.processes.leads:
-        for source in features["train"]:
-            readable = reduced(features["train"][source], features["test"][source], options.seed)
-            for kind in ("linear", "mlp"):
-                found["r_squared"][kind][source] = {
-                    name: r_squared(kind, readable, truth["train"][name], truth["test"][name], options.seed)
-                    for name in truth["train"]
-                    if name not in found["constant"]
-                }
-    return {"probes": found}, {}
+        for source in features[0]:
+            readable = reduced(features[0][source], features[1][source], options.seed)
+            for name, question in asked.items():
+                if question.nodes is None:
+                    truth = question.targets(learned), question.targets(held_out)
+                    mlp.setdefault(f"{name}_r2", {})[source] = r_squared("mlp", readable, *truth, options.seed)
+    return {"probes": {"training_scenes": chosen, "linear": linear, "mlp": mlp}}, {}
+
+
+def with_interval(figure: Figure, seed: int) -> dict[str, Any]:
+    """Return the value of a figure and its bootstrap interval over scenes."""
+    interval = bootstrap_interval(figure.rows, figure.statistic, seed, paired=True, vectorized=False)
+    return {"value": figure.value, "interval_95": interval}
+
+
+def output(subject: Subject) -> Output:
+    """Return of which kind the representation is."""
+    (sense,) = subject.asked.senses
+    return cast(Output, subject.network.trials[sense].output)
 
 
 def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
@@ -100,8 +99,8 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, A
     def work(numbers: range) -> dict[str, Tensor]:
         context = context_views(scenes, numbers, options.context, seed=options.seed).to(subject.processes.device)
         return {
-            "representation": subject.network.encode(context).flatten(1).float(),
-            "untrained_network": subject.untrained.encode(context).flatten(1).float(),
+            "representation": whole(subject.network.encode(context).float(), output(subject)),
+            "untrained_network": whole(subject.untrained.encode(context).float(), output(subject)),
             "mean_of_frames": context.frames.mean(dim=1).flatten(1),
         }
 
@@ -127,23 +126,17 @@ def r_squared(kind: str, features: tuple[Array, Array], train: Array, test: Arra
     middle, scale = train.mean(axis=0)[varies], spread[varies]
     train, test = (train[:, varies] - middle) / scale, (test[:, varies] - middle) / scale
     if kind == "linear":
-        probe = extra("sklearn.linear_model").RidgeCV(alphas=np.logspace(-1, 5, 13))
+        predicted = read_by_ridge(*map(torch.from_numpy, (*features, train)), pooled=False)
     else:
         probe = extra("sklearn.neural_network").MLPRegressor(
             hidden_layer_sizes=(128,), alpha=1.0, early_stopping=True, max_iter=200, random_state=seed
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that so few steps may not converge: the held-out part says when to stop
-        predicted = probe.fit(features[0], train).predict(features[1]).reshape(test.shape)
-    error, whole = np.square(test - predicted).mean(axis=1), np.square(test).mean(axis=1)
-
-    def explained(a: Array, b: Array) -> float:
-        return float(1 - a.mean() / b.mean())
-
-    result: dict[str, Any] = {"value": explained(error, whole)}
-    if len(test) > 1:
-        result["interval_95"] = bootstrap_interval([error, whole], explained, seed, paired=True, vectorized=False)
-    return result
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that so few steps may not converge: the held-out part says when to stop
+            predicted = probe.fit(features[0], train).predict(features[1]).reshape(test.shape)
+    return with_interval(
+        Figure(explained, (np.square(test - predicted).mean(axis=1), np.square(test).mean(axis=1))), seed
+    )
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ from gqn.training.logs import Logs
 from gqn.training.losses import Losses
 from gqn.training.nodes import encode_scenes
 from gqn.training.objects import object_gain
+from gqn.training.probes import probe_representations
 from gqn.training.setup import (
     build,
     chosen_tasks,
@@ -179,7 +180,7 @@ class Trainer:
             loader as batches,
         ):
             if overdue:  # stopped between the checkpoint and its evaluation
-                self.evaluate(writer, caught)
+                self.evaluate(writer, caught, last=late or self.step >= steps)
             if late:
                 return self.folder
             begun = time.monotonic() - self.seconds
@@ -204,7 +205,7 @@ class Trainer:
                     group.any(False)  # nobody leaves while another still writes
                     raise Interrupted(caught[0] if caught else signal.SIGTERM, self.step)
                 if last or self.evaluation_is_due():
-                    self.evaluate(writer, caught)
+                    self.evaluate(writer, caught, last=last)
                 if last:
                     break
                 begun = time.monotonic() - self.seconds  # what was not training does not count
@@ -240,11 +241,11 @@ class Trainer:
             writer.scalar("train/gradient_norm", means["gradient_norm"], self.step)
             writer.scalar("train/sigma", self.learner.sigma, self.step)
 
-    def evaluate(self, writer: Logs | None, caught: Caught) -> None:
+    def evaluate(self, writer: Logs | None, caught: Caught, *, last: bool) -> None:
         """Evaluate, and keep a checkpoint of what was evaluated well; a signal saves and ends it at once."""
         try:
             with caught.raised(at_once=self.group.count == 1):  # many processes stop together, at a step
-                self.report(writer)
+                self.report(writer, last=last)
         except Stop:
             if self.step > self.saved_step:
                 self.save()
@@ -252,8 +253,8 @@ class Trainer:
         if sound(self.history):
             self.save(checkpoint.EVALUATED)
 
-    def report(self, writer: Logs | None) -> None:
-        """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures."""
+    def report(self, writer: Logs | None, *, last: bool) -> None:
+        """Report on held-out scenes by the EMA weights, in metrics.json, TensorBoard and pictures; last by probes."""
         settings = self.config.evaluation
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
             found = evaluate(
@@ -280,14 +281,33 @@ class Trainer:
                             device=self.group.device,
                         )
                     }
+            read = self.probed() if last and self.evaluated_on == "test" else {}
         scenes = min(len(self.held_out), settings.eval_scenes)
-        report = {"step": self.step, "seconds": round(self.seconds, 1), "scenes": scenes, "tasks": found}
+        report = {"step": self.step, "seconds": round(self.seconds, 1), "scenes": scenes, "tasks": found, **read}
         self.history.append(report)
         if writer:
             for name, value in scalars(report):
                 writer.scalar(f"held_out/{name}", value, self.step)
             self.draw(writer)
             write_json(self.folder / METRICS, {**self.about, "history": self.history})
+
+    def probed(self) -> dict[str, Any]:
+        """Return what probes read from the representations of frames, where the scenes' ground truth is known."""
+        if not (isinstance(self.scenes, LabelledScenes) and isinstance(self.held_out, LabelledScenes)):
+            return {}
+        settings = self.config.evaluation
+        with evaluating(self.learner.ema):
+            found = probe_representations(
+                self.learner.ema,
+                self.asked,
+                (self.scenes, self.held_out),
+                Path(self.config.data),
+                context=settings.eval_context_views,
+                seed=self.config.seed,
+                processes=self.group,
+                limit=settings.eval_scenes,
+            )
+        return {"probes": found} if found else {}
 
     def draw(self, writer: Logs) -> None:
         """Draw graph.svg, curves.png and, of the first task that renders frames, predictions.png."""

@@ -122,8 +122,15 @@ def test_what_the_network_knows_is_there(report: tuple[dict[str, Any], Path]) ->
     hidden = found["hidden_parts"]
     assert 0 < hidden["true_posterior_answers_covered"]["mean"] <= 1
     assert hidden["hidden_share_on_possible_places"]["mean"] <= 1
-    assert found["probes"]["constant"] == ["count"]  # all objects of the dataset have five parts
-    assert set(found["probes"]["r_squared"]["linear"]["representation"]) == {"colours", "layout", "colours_in_place"}
+    assert found["probes"]["mlp"].keys() == {"context", "colours_r2", "layout_r2", "colours_in_place_r2"}
+    for context, row in enumerate(found["probes"]["linear"], 1):
+        # Not the count: all objects of the dataset have five parts.
+        assert row.keys() == {"context", "colours_r2", "layout_r2", "colours_in_place_r2"}
+        assert row["context"] == context
+        for said in (values for name, values in row.items() if name != "context"):
+            assert said.keys() == {"representation", "untrained_network", "mean_of_frames", "constant"}
+            for figure in said.values():
+                assert figure["interval_95"][0] <= figure["value"] <= figure["interval_95"][1]
     assert found["neighbours"]["scenes"] == 5
     assert found["scene_algebra"]["candidates"] == 5 + 3 + 3
 

@@ -21,6 +21,7 @@ from gqn.evaluation.stimuli import ExchangeTrial, HiddenTrial, MirrorTrial
 from gqn.evaluation.subject import Options, Subject
 from gqn.models.graph import RecursiveGQN
 from gqn.models.losses import Gaussian
+from gqn.models.outputs import Grid
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
 PIXELS, SCENES, VIEWS = 12, 10, 8
@@ -34,6 +35,7 @@ class Stub:
         self.channels = list(channels)
         self.generator = self
         self.nodes = {"render": self}
+        self.trials = {"vision": SimpleNamespace(output=Grid(len(channels), 2, 2))}
 
     def encode(self, context: Views) -> Tensor:
         return context.frames[:, :, self.channels, :2, :2].mean(dim=1)
