@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 Shape = tuple[int, ...]
 
@@ -31,7 +32,7 @@ class Grid:
 class Volume:
     """Channels in the cells of a cube in space, and the lens of the cameras that see it.
 
-    r has shape (channels * side, side, side): x and channel together, then y, then z.
+    r has shape (channels * side, side, side): channel and x together, then y, then z; `cells` takes them apart.
 
     Args:
         channels: channels of a cell.
@@ -53,6 +54,12 @@ class Volume:
     def shape(self) -> Shape:
         """Shape (c, h, w) of r."""
         return self.channels * self.side, self.side, self.side
+
+    def cells(self, r: Tensor) -> Tensor:
+        """Return the cells of r (b, c, h, w) by channel and place, (b, channels, x, y, z)."""
+        if self.nearest:  # has x before the channel
+            return r.unflatten(1, (self.side, self.channels)).transpose(1, 2)
+        return r.unflatten(1, (self.channels, self.side))
 
     @property
     def numbers(self) -> int:

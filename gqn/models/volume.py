@@ -197,7 +197,7 @@ class LookThrough(nn.Module):
         Density is what `optical_depth` takes.
         """
         b, blocks = len(r), self.volume.side // BLOCK
-        mean, deviation, share = statistics(r.unflatten(1, (-1, self.volume.side)), self.colours)
+        mean, deviation, share = statistics(self.volume.cells(r), self.colours)
         cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
         # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
         cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)

@@ -104,8 +104,7 @@ def whole(r: Tensor, output: Output) -> Tensor:
     """Return the numbers of r (b, c, h, w) that a probe of the whole reads, (b, k)."""
     if not isinstance(output, Volume):
         return r.flatten(1)
-    cells = r.unflatten(1, (output.side, -1)).transpose(1, 2)  # (b, c, x, y, z)
-    return F.adaptive_avg_pool3d(cells, min(BLOCKS, output.side)).flatten(1)
+    return F.adaptive_avg_pool3d(output.cells(r), min(BLOCKS, output.side)).flatten(1)
 
 
 def near(r: Tensor, volume: Volume, nodes: Array) -> Tensor:
@@ -116,7 +115,7 @@ def near(r: Tensor, volume: Volume, nodes: Array) -> Tensor:
     cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
     steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=r.device)
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (nodes, 27) each
-    cells = r.unflatten(1, (side, -1)).transpose(1, 2).flatten(2)  # (b, c, x y z)
+    cells = volume.cells(r).flatten(2)  # (b, c, x y z)
     read = cells[:, :, (x * side + y) * side + z].transpose(1, 2).flatten(2)
     return F.pad(read, (0, 1), value=1.0)
 

@@ -15,12 +15,13 @@ from gqn.core.views import Views
 from gqn.data.truth import questions
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.outputs import Grid, Volume
-from gqn.models.volume import cell_centres
+from gqn.models.volume import cell_coordinates
 from gqn.training.config import PRESETS
 from gqn.training.probes import Probed, answers, by_figure, components, near, read_by_ridge, whole
 from gqn.training.trainer import train
 
 VOLUME = Volume(4, 8, 45.0, (0.0, 0.0, 0.0), 0.5)
+CENTRES = torch.cartesian_prod(*cell_coordinates(VOLUME, torch.zeros(1)))  # of its cells, z fastest
 TRAINING, TOTAL = 150, 30
 
 
@@ -99,14 +100,14 @@ def test_a_representation_that_holds_the_truth_is_read_whole() -> None:
 
 
 def test_cells_that_hold_the_truth_are_read_where_they_are() -> None:
-    known, centres = labels(), cell_centres(VOLUME, torch.zeros(1)).numpy()
+    known, centres = labels(), CENTRES.numpy()
     cells = []
     for scene in known:
         places = np.array([item["position"] for item in scene["objects"]])
         near_it = np.exp(-np.square(centres[:, None] - places).sum(axis=2) / (2 * 0.1**2))
         colours = np.array([item["colour"] for item in scene["objects"]])
         cells.append(np.concatenate([near_it.sum(axis=1, keepdims=True), near_it @ colours], axis=1))
-    r = torch.tensor(np.array(cells)).float().unflatten(1, (8, 8, 8)).permute(0, 1, 4, 2, 3).flatten(1, 2)
+    r = torch.tensor(np.array(cells)).float().unflatten(1, (8, 8, 8)).permute(0, 4, 1, 2, 3).flatten(1, 2)
     found = figures(lambda numbers: r[numbers], VOLUME)
     assert found["distance"]["r_cells"] < 0.05 < found["distance"]["constant"]
     assert found["place_r2"]["r_cells"] > 0.95
@@ -154,12 +155,11 @@ def test_what_probes_read_does_not_depend_on_the_order_of_views() -> None:
 
 
 def test_a_probe_of_cells_reads_those_round_a_place() -> None:
-    centres = cell_centres(VOLUME, torch.zeros(1))
-    r = centres.unflatten(0, (8, 8, 8)).permute(0, 3, 1, 2)  # (x, c, y, z)
-    r = torch.cat([r, torch.zeros(8, 1, 8, 8)], dim=1).flatten(0, 1)[None]
+    r = CENTRES.unflatten(0, (8, 8, 8)).permute(3, 0, 1, 2)  # (c, x, y, z)
+    r = torch.cat([r, torch.zeros(1, 8, 8, 8)]).flatten(0, 1)[None]
     chosen = torch.tensor([73, 200, 365])
-    read = near(r, VOLUME, centres[chosen].double().numpy())[0, :, :-1].unflatten(1, (4, 27))
-    torch.testing.assert_close(read[:, :3, 13], centres[chosen])
+    read = near(r, VOLUME, CENTRES[chosen].double().numpy())[0, :, :-1].unflatten(1, (4, 27))
+    torch.testing.assert_close(read[:, :3, 13], CENTRES[chosen])
     assert near(r, VOLUME, np.array([[9.0, 9.0, 9.0]])).shape == (1, 1, 4 * 27 + 1)  # far outside, the cube's corner
 
 
