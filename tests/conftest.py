@@ -144,7 +144,12 @@ def empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", type=int, default=50, help="random command lines, and random calls, of test_fuzz.py")
+    parser.addoption("--fuzz", type=int, default=20, help="random command lines, kills, and a fifth of random calls")
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("--fuzz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,12 +1,12 @@
 """Progress: what it says in its first seconds is so, and with --quiet nothing of it is shown."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from conftest import REPOSITORY
+from front_door import run_script
 
 from gqn.core import progress
 from gqn.core.progress import Progress, be_quiet, duration, note
@@ -63,10 +63,11 @@ def test_times_are_said_as_a_person_says_them() -> None:
     assert [duration(s) for s in (42, 95, 3000, 9000)] == ["42 seconds", "1.6 minutes", "50 minutes", "2.5 hours"]
 
 
-def drawn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, REPOSITORY / "scripts/generate-scenes.py", "shepard_metzler_5_parts", folder]
+def drawn(folder: Path, *arguments: str) -> CompletedProcess[str]:
     options = ["--scenes", "1", "--test-scenes", "0", "--seed", "0", "--size", "8", "--workers", "1", *arguments]
-    return subprocess.run([*script, *options], capture_output=True, text=True, timeout=120, check=True)
+    done = run_script(REPOSITORY / "scripts/generate-scenes.py", "shepard_metzler_5_parts", folder, *options)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_every_script_takes_quiet(tmp_path: Path) -> None:

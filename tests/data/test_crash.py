@@ -45,17 +45,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
-def test_fifty_kills_leave_no_trace(dataset: Path) -> None:
+def test_kills_leave_no_trace(dataset: Path, fuzz: int) -> None:
+    """As many as --fuzz says."""
     directory = dataset
     quietly(directory, allow_damaged=True)
     undisturbed = contents(directory / "torch")
     assert {"train/index.json", "test/index.json", "conversion.json", "train/4-of-4.0019.pt"} < undisturbed.keys()
     shutil.rmtree(directory / "torch")
     (directory / "train/2-of-4.tfrecord").rename(directory / "damaged")
-    command = [sys.executable, REPOSITORY / "tests/kill_process.py", directory, "50", "0"]
-    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    command = [sys.executable, REPOSITORY / "tests/kill_process.py", directory, str(fuzz), "0"]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300 + 30 * fuzz)
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout) == 50
+    assert int(run.stdout) == fuzz
     (directory / "damaged").rename(directory / "train/2-of-4.tfrecord")
     quietly(directory, allow_damaged=True)
     assert contents(directory / "torch") == undisturbed

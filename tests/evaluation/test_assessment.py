@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from front_door import run_script
 from PIL import Image
 
 from gqn.core.distributed import Processes
@@ -65,19 +66,11 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_run(tmp_path_factory.mktemp("run"))
 
 
-def script(launcher: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
-    return subprocess.run(
-        [*launcher, str(SCRIPT), *arguments], env=environ, capture_output=True, text=True, timeout=300
-    )
-
-
 @pytest.fixture(scope="module")
 def report(run_folder: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """Of 5 scenes, by one process."""
-    # In a process with one thread, as torchrun starts each of several: rounding goes by threads, and probes magnify it.
     out = tmp_path_factory.mktemp("report") / "out"
-    done = script([sys.executable], str(run_folder), str(scenes), "--output", str(out), *FLAGS)
+    done = run_script(SCRIPT, run_folder, scenes, "--output", out, *FLAGS)
     assert done.returncode == 0, done.stderr
     return json.loads((out / RESULTS).read_text()), out
 
@@ -201,7 +194,9 @@ def test_two_processes_give_the_figures_of_one(
 ) -> None:
     """Of 5 scenes in batches of 2, which 2 processes can't halve."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = script(torchrun, str(run_folder), str(scenes), "--output", str(tmp_path / "out"), *FLAGS)
+    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
+    command = [*torchrun, str(SCRIPT), str(run_folder), str(scenes), "--output", str(tmp_path / "out"), *FLAGS]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "out" / RESULTS).read_text())
     assert two["processes"] == 2
@@ -220,7 +215,7 @@ def test_two_processes_give_the_figures_of_one(
 def test_refusals_are_one_line(run_folder: Path, scenes: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"nothing")
-    done = script([sys.executable], str(broken), str(scenes), *FLAGS)
+    done = run_script(SCRIPT, broken, scenes, *FLAGS)
     assert done.returncode == 1
     assert done.stderr.strip() == f"evaluate: {broken} can't be read as a checkpoint (UnpicklingError): use another"
     with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):

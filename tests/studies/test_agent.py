@@ -1,12 +1,11 @@
 """Properties of the reaching world and of agents in it, and how a frozen representation is observed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from front_door import run_script
 from matplotlib import image
 
 from gqn.core.camera import camera_vector
@@ -288,7 +287,6 @@ def test_refuses_a_layer_that_is_not_named() -> None:
 @pytest.mark.parametrize("layer", ["layer-1", "layer-2"])
 def test_the_script_names_the_option_of_a_layer_before_anything_runs(layer: str, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts/agent.py"
-    command = [sys.executable, str(script), str(tmp_path / "new/runs.jsonl"), "--observations", "expert", layer]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_script(script, tmp_path / "new/runs.jsonl", "--observations", "expert", layer)
     assert (done.returncode, done.stderr) == (1, f"agent: --observations {layer} needs --{layer} RUN\n")
     assert not (tmp_path / "new").exists()

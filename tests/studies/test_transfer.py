@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from front_door import run_script
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
@@ -212,8 +213,7 @@ def test_scenes_without_an_arm_are_refused_in_one_line(tmp_path: Path) -> None:
     folder = generate("shepard_metzler_5_parts", tmp_path, 2, seed=0, size=8, workers=1, progress=False)
     convert(folder, 2, workers=1, progress=False)
     experiment = SCRIPT.parent.parent / "results/transfer/layer-1.yaml"
-    command = [sys.executable, str(SCRIPT), str(experiment), "--data", str(folder), "--work", str(tmp_path / "work")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_script(SCRIPT, experiment, "--data", folder, "--work", tmp_path / "work")
     assert done.returncode == 1
     assert done.stderr.startswith(f"transfer: {folder}: no scenes of the arm with its target: draw some by ")
     assert done.stderr.count("\n") == 1
