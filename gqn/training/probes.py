@@ -5,8 +5,8 @@ Two kinds of probe, both of them ridge regressions that learn from training scen
 - of the whole r: a weight for each of its numbers. A volume is averaged over blocks first, BLOCKS a side, since a scene
   has many more numbers than there are scenes to learn from.
 - of cells, where r is a volume and the question is about places: at each place, the numbers of its cell and of the 26
-  round it, and the mean answer there, with the same weights everywhere. It says more, since each scene is an example at hundreds of places, and
-  nothing of what only the whole tells.
+  round it, and the mean answer there, with the same weights everywhere. It says more, since each scene is an example at
+  hundreds of places, and nothing of what only the whole tells.
 """
 
 from collections.abc import Callable, Mapping
