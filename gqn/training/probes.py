@@ -5,8 +5,8 @@ Two kinds of probe, both of them ridge regressions that learn from training scen
 - of the whole r: a weight for each of its numbers. A volume is averaged over blocks first, BLOCKS a side, since a scene
   has many more numbers than there are scenes to learn from.
 - of cells, where r is a volume and the question is about places: at each place, the numbers of its cell and of the 26
-  round it, with the same weights everywhere. It says more, since each scene is an example at hundreds of places, and
-  nothing of what only the whole tells.
+  round it, and the mean answer there, with the same weights everywhere. It says more, since each scene is an example at
+  hundreds of places, and nothing of what only the whole tells.
 """
 
 from collections.abc import Callable, Mapping
@@ -107,8 +107,11 @@ def whole(r: Tensor, output: Output) -> Tensor:
     return F.adaptive_avg_pool3d(output.cells(r), min(BLOCKS, output.side)).flatten(1)
 
 
-def near(r: Tensor, volume: Volume, nodes: Array) -> Tensor:
-    """Return the numbers of r that a probe of cells reads at each node (nodes, 3), and 1: (b, nodes, 27 c + 1)."""
+def near(r: Tensor, volume: Volume, nodes: Array, usual: Tensor) -> Tensor:
+    """Return what a probe of cells reads at each node (nodes, 3) of r: (b, nodes, t + 27 c + 1).
+
+    usual: the mean answers there, (nodes, t), which come first; then the cells' numbers, and 1.
+    """
     side = volume.side
     places = torch.as_tensor(nodes, dtype=r.dtype, device=r.device)
     places = (places - centre_of(volume, r)) / volume.radius
@@ -117,7 +120,7 @@ def near(r: Tensor, volume: Volume, nodes: Array) -> Tensor:
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (nodes, 27) each
     cells = volume.cells(r).flatten(2)  # (b, c, x y z)
     read = cells[:, :, (x * side + y) * side + z].transpose(1, 2).flatten(2)
-    return F.pad(read, (0, 1), value=1.0)
+    return F.pad(torch.cat([usual.to(read).expand(len(r), -1, -1), read], dim=2), (0, 1), value=1.0)
 
 
 @torch.no_grad()
@@ -154,6 +157,7 @@ def answers(
     """
     device, count = processes.device, len(labels)
     targets = {name: torch.from_numpy(question.targets(labels)).float() for name, question in asked.items()}
+    mean = {name: values.mean(dim=0) for name, values in targets.items()}
     keys = {
         f"{name} {title}": (name, one.output, title, question.nodes)
         for name, one in probed.items()
@@ -177,7 +181,7 @@ def answers(
         r, rows = encoded(training, numbers)
         with torch.autocast(device.type, enabled=False):
             for key, (name, volume, title, nodes) in keys.items():
-                read = near(r[name], volume, nodes).flatten(0, 1)
+                read = near(r[name], volume, nodes, mean[title].unflatten(0, (len(nodes), -1))).flatten(0, 1)
                 right = targets[title][numbers.start : numbers.stop].to(device)
                 found = Sums.of(read, right.reshape(len(read), -1))
                 rows |= {f"{key} {part}": value[None].double() for part, value in found._asdict().items()}
@@ -198,8 +202,9 @@ def answers(
     def asked_about(numbers: range) -> dict[str, Tensor]:
         r, rows = encoded(tested, numbers)
         with torch.autocast(device.type, enabled=False):
-            for key, (name, volume, _, nodes) in keys.items():
-                rows[key] = (near(r[name], volume, nodes) @ weights[key]).flatten(1)
+            for key, (name, volume, title, nodes) in keys.items():
+                read = near(r[name], volume, nodes, mean[title].unflatten(0, (len(nodes), -1)))
+                rows[key] = (read @ weights[key]).flatten(1)
         return rows
 
     held_out = shared_out(processes, pieces(total, batch), asked_about, seed=seed, title="probes answer")
@@ -211,8 +216,7 @@ def answers(
         }
     for key, (name, _, title, _) in keys.items():
         found.setdefault(f"{name}_{CELLS}", {})[title] = held_out[key].double().numpy()
-    mean = {name: values.mean(dim=0).double().numpy() for name, values in targets.items()}
-    found[CONSTANT] = {name: np.broadcast_to(value, (total, len(value))) for name, value in mean.items()}
+    found[CONSTANT] = {name: value.double().expand(total, -1).numpy() for name, value in mean.items()}
     return found
 
 

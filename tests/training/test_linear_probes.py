@@ -151,16 +151,20 @@ def test_what_probes_read_does_not_depend_on_the_order_of_views() -> None:
     with torch.no_grad():
         one, other = network.encode(views), network.encode(turned)
         torch.testing.assert_close(whole(one, output), whole(other, output))
-        torch.testing.assert_close(near(one, output, nodes), near(other, output, nodes))
+        usual = torch.zeros(20, 1)
+        torch.testing.assert_close(near(one, output, nodes, usual), near(other, output, nodes, usual))
 
 
 def test_a_probe_of_cells_reads_those_round_a_place() -> None:
     r = CENTRES.unflatten(0, (8, 8, 8)).permute(3, 0, 1, 2)  # (c, x, y, z)
     r = torch.cat([r, torch.zeros(1, 8, 8, 8)]).flatten(0, 1)[None]
     chosen = torch.tensor([73, 200, 365])
-    read = near(r, VOLUME, CENTRES[chosen].double().numpy())[0, :, :-1].unflatten(1, (4, 27))
-    torch.testing.assert_close(read[:, :3, 13], CENTRES[chosen])
-    assert near(r, VOLUME, np.array([[9.0, 9.0, 9.0]])).shape == (1, 1, 4 * 27 + 1)  # far outside, the cube's corner
+    usual = torch.rand(3, 2)
+    read = near(r, VOLUME, CENTRES[chosen].double().numpy(), usual)[0]
+    torch.testing.assert_close(read[:, :2], usual)
+    torch.testing.assert_close(read[:, 2:-1].unflatten(1, (4, 27))[:, :3, 13], CENTRES[chosen])
+    outside = near(r, VOLUME, np.array([[9.0, 9.0, 9.0]]), usual[:1])  # reads the cube's corner
+    assert outside.shape == (1, 1, 2 + 4 * 27 + 1)
 
 
 def test_metrics_of_a_run_on_drawn_scenes_have_its_probes(
