@@ -1,0 +1,115 @@
+"""The editor's page in a browser: clicks on nodes, edits, refusals, undo and a saved file."""
+
+from collections.abc import Iterator
+from math import tan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import three_layers
+from viewer.conftest import Tab
+
+import gqn
+from gqn.models import diagram
+from gqn.viewer.editor import Editor, note, pixels
+
+
+@pytest.fixture
+def page() -> Iterator[Editor]:
+    pytest.importorskip("viser")
+    page = gqn.edit(three_layers(), port=8340)
+    yield page
+    page.close()
+
+
+def place(tab: Tab, page: Editor, name: str) -> tuple[float, float]:
+    """Return where a node stands in the window, and that it does so for good."""
+    tab.until(lambda: page.server.get_clients())
+    (client,) = page.server.get_clients().values()
+    graph = page.editing.graph.describe()
+    (width, height), box = diagram.size(graph), diagram.boxes(graph)[name]
+    seen = 0.0, 0.0
+    while seen != (seen := (client.camera.aspect, float(client.camera.position[2]))):
+        tab.page.wait_for_timeout(300)
+    canvas = tab.page.locator("canvas").first.bounding_box()
+    pixels = canvas["height"] / (2 * client.camera.position[2] * tan(client.camera.fov / 2))
+    x, y = box.left + box.width / 2 - width / 2, box.top + box.height / 2 - height / 2
+    return canvas["x"] + canvas["width"] / 2 + pixels * x, canvas["y"] + canvas["height"] / 2 + pixels * y
+
+
+def choose(tab: Tab, page: Editor, name: str) -> None:
+    tab.page.mouse.click(*place(tab, page, name))
+    tab.until(lambda: page.chosen == name)
+
+
+def test_a_graph_is_edited_by_clicks(page: Editor, tab: Tab, tmp_path: Path) -> None:
+    opened = page.editing.graph.to_dict()
+    tab.page.goto(page.address)
+    tab.page.get_by_text("click a node").wait_for()
+    choose(tab, page, "arm")
+    tab.until(lambda: tab.page.locator("textarea").first.input_value().startswith("inputs: [vision]"))
+
+    before = tab.picture()
+    tab.press("add")
+    tab.until(lambda: page.chosen == "task-1")
+    assert page.editing.graph.spec["task-1"].inputs == ("arm",)
+    tab.until(lambda: tab.picture() != before)
+
+    choose(tab, page, "arm")
+    tab.page.mouse.move(5, 5)
+    tab.page.wait_for_timeout(500)
+    before = tab.picture()
+    tab.press("remove")
+    tab.page.get_by_text("'both' needs 'arm': remove it too, or detach it first").wait_for()
+    assert page.refused == ("arm", "'both' needs 'arm': remove it too, or detach it first")
+    tab.until(lambda: tab.picture() != before)  # it stands under the node
+
+    tab.press("attach")
+    tab.page.get_by_text("click the node that 'arm' is to read too").wait_for()
+    tab.page.mouse.click(*place(tab, page, "touch"))
+    tab.until(lambda: page.editing.graph.spec["arm"].inputs == ("vision", "touch"))
+    assert page.chosen == "arm"
+    tab.press("undo")
+    tab.until(lambda: page.editing.graph.spec["arm"].inputs == ("vision",))
+
+    tab.press("freeze")
+    tab.until(lambda: page.editing.graph.spec["arm"].frozen)
+    tab.field("file").fill(str(tmp_path / "graph.yaml"))
+    tab.press("save")
+    tab.page.get_by_text("run-gqn.py --graph").wait_for()
+    saved = gqn.RecursiveGQN.from_file(tmp_path / "graph.yaml")
+    assert saved.to_dict() == page.graph.to_dict()
+    assert not any(p.requires_grad for p in saved.nodes["arm"].parameters())
+
+    for _ in range(2):
+        tab.press("undo")
+    tab.until(lambda: page.editing.graph.to_dict() == opened)
+    tab.press("undo")
+    tab.page.get_by_text("there is nothing to take back").wait_for()
+
+
+def test_the_page_is_of_this_machine_alone(page: Editor) -> None:
+    assert page.address.startswith("http://127.0.0.1:")
+    assert page.server.get_host() == "127.0.0.1"
+
+
+def test_the_last_node_can_be_removed(page: Editor) -> None:
+    page.editing.edit(lambda graph: graph.remove(*[name for name in graph.spec if name != "vision"]))
+    page.click("vision")
+    page.ask("remove")
+    assert page.refused is None
+    assert page.chosen == ""
+    page.ask("freeze")
+    page.click("-")
+    page.kind.value = "sense"
+    page.click("-")
+    page._add()
+    assert page.chosen == "sense-1"
+
+
+def test_a_refusal_is_written_whole() -> None:
+    figure = note("word " * 40)
+    image = pixels(figure)
+    assert image.shape[2] == 3
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    assert (edge > 200).all()  # nothing is cut off
