@@ -28,7 +28,7 @@ MOST_PIXELS = 2800  # of the longer side of the drawing, which a browser holds a
 CHOSEN = (40, 110, 220)  # colour over the chosen node
 FIELD_OF_VIEW = 0.3  # radians: narrow, so that nothing seems to stand out of the page
 SHEET = 1e3  # inches, of what is dragged
-LETTERS = 46  # in a line of a refusal
+LETTERS = 52  # in a line of a refusal
 
 
 class Editor:
@@ -282,7 +282,7 @@ class Editor:
 def note(line: str) -> Figure:
     """Return a refusal as a figure, to be laid under a node's box."""
     lines = textwrap.wrap(line, LETTERS)
-    width, height = diagram.width_of(lines), 0.14 * len(lines) + 0.16
+    width, height = 0.2 + 0.055 * max(map(len, lines)), 0.14 * len(lines) + 0.16
     figure = Figure(figsize=(width, height), layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))

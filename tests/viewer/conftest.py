@@ -24,6 +24,11 @@ class Tab:
         page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
 
+    def open(self, address: str) -> None:
+        """Open a page, without the notice that there is no graphics card, which lies over the drawing."""
+        self.page.goto(address)
+        self.page.add_style_tag(content=".mantine-Notification-root { display: none }")
+
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds."""
         for _ in range(10 * SECONDS):

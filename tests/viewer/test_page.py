@@ -75,7 +75,7 @@ def test_the_page_is_of_this_machine_alone(page: Page) -> None:
 
 
 def test_a_browser_flies(page: Page, tab: Tab) -> None:
-    tab.page.goto(page.address)
+    tab.open(page.address)
     tab.page.get_by_text("another sample").wait_for()
     tab.page.get_by_text("against the truth").wait_for()  # it begins at a recorded view
     (visitor,) = page.visitors.values()
@@ -107,12 +107,12 @@ def graph_page() -> Iterator[Page]:
 def answers(tab: Tab) -> dict[str, str]:
     """Return the table of answers, by task."""
     rows = tab.page.locator("tr").filter(has=tab.page.locator("td")).all_inner_texts()
-    return {row.split("\t")[0]: row for row in rows}
+    return {row.split("\t")[0].strip(): row for row in rows}
 
 
 def test_a_browser_asks_what_if_and_switches_senses_off(graph_page: Page, tab: Tab) -> None:
     session = graph_page.session
-    tab.page.goto(graph_page.address)
+    tab.open(graph_page.address)
     tab.until(lambda: set(answers(tab)) == {"reach", "name"})
     tab.field("number").fill("1")
     tab.until(lambda: session.scene == 1 and f"{World(6).answer('name', 1):g}" in answers(tab)["name"])
