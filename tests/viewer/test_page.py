@@ -126,13 +126,13 @@ def test_a_browser_asks_what_if_and_switches_senses_off(graph_page: Page, tab: T
     tab.until(lambda: answers(tab) == own)
 
     tab.page.get_by_text("What if").click()
-    tab.field("context of").fill("2")
-    tab.until(lambda: answers(tab)["name"] != own["name"])
-    assert session.what_if == WhatIf(context=2)
+    tab.field("context of").fill("3")
+    tab.until(lambda: answers(tab)["reach"] != own["reach"])
+    assert session.what_if == WhatIf(context=3)
     other = answers(tab)
     tab.field("context of").fill("-1")
     tab.until(lambda: answers(tab) == own)
     tab.field("- scene").fill("1")
     tab.until(lambda: session.what_if == WhatIf(minus=1))
-    tab.field("+ scene").fill("2")  # scene 1 - scene 1 + scene 2
+    tab.field("+ scene").fill("3")  # scene 1 - scene 1 + scene 3
     tab.until(lambda: answers(tab) == other)
