@@ -190,7 +190,8 @@ class Editor:
         if self.refused:
             text = self.refused[1]
         elif self._asked:
-            text = f"click the node that '{self.chosen}' is to {'' if self._asked == 'attach' else 'no longer '}read"
+            how = "to read too" if self._asked == "attach" else "no longer to read"
+            text = f"click the node that '{self.chosen}' is {how}"
         else:
             line = self.editing.unfinished()
             text = self._told or (f"to be trained it lacks something: {line}" if line else "click a node")
