@@ -35,6 +35,7 @@ from .training.sharing import save as save
 from .training.trainer import train as train
 from .training.validation import evaluate as evaluate
 from .training.validation import mean_image as mean_image
+from .viewer.editor import edit as edit
 from .viewer.page import view as view
 
 __version__: str

@@ -20,9 +20,8 @@ from gqn.core.errors import Error
 from gqn.core.extras import import_own
 from gqn.core.files import whole_file
 from gqn.models import diagram
-from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError
-from gqn.training import checkpoint
+from gqn.viewer.opening import graph_of
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,16 @@ def main() -> None:
     import_own(options.import_)
     if options.picture.suffix not in (".svg", ".png", ".pdf"):
         raise Error(f"{options.picture}: a picture's name ends with .svg, .png or .pdf")
-    graph = load(options.graph)
+    graph = graph_of(options.graph)
     after = graph.describe()
     if options.node and options.node not in after.spec:
         raise GraphError(f"{options.graph} has no node '{options.node}'; there are {', '.join(after.spec)}")
-    figure = diagram.change(load(options.before).describe(), after) if options.before else diagram.draw(after)
+    figure = diagram.change(graph_of(options.before).describe(), after) if options.before else diagram.draw(after)
     with whole_file(options.picture) as file:
         file.write(diagram.picture(figure, options.picture.suffix[1:]))
     print(diagram.table(after))
     if options.node:
         print(f"\n{diagram.tree(after, options.node, graph.nodes[options.node])}")
-
-
-def load(path: Path) -> RecursiveGQN:
-    """Return the graph of a file or of a run."""
-    if path.suffix in (".yaml", ".yml", ".json"):
-        return RecursiveGQN.from_file(path)
-    return checkpoint.load(path)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,15 @@ class Place(NamedTuple):
     row: int
 
 
+class Box(NamedTuple):
+    """Inches, of a node's box from the left and from the top of its graph's drawing."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
 def draw(graph: Description, title: str = "", marks: Mapping[str, str] | None = None) -> Figure:
     """Draw a graph with the shape, the parameters and the floating-point operations of each node; frozen ones are blue.
 
@@ -45,16 +54,25 @@ def draw(graph: Description, title: str = "", marks: Mapping[str, str] | None = 
 
 def change(before: Description, after: Description) -> Figure:
     """Draw a graph before and after an edit, one above the other: green is new, orange is different, red goes."""
-    spec, then = after.spec, before.spec
-    gone = {name: "removed" for name in then if name not in spec}
-    new = {name: "added" for name in spec if name not in then}
-    new |= {name: "changed" for name in spec if name in then and spec[name] != then[name]}
+    marks = differences(before, after)
+    gone = {name: mark for name, mark in marks.items() if mark == "removed"}
     (width, first), (other_width, second) = size(before), size(after)
     width, height = max(width, other_width), first + second
     figure = Figure(figsize=(width, height), layout=None)
     panel(figure.add_axes((0, second / height, 1, first / height)), width, first, before, "before", gone)
-    panel(figure.add_axes((0, 0, 1, second / height)), width, second, after, "after", new)
+    panel(figure.add_axes((0, 0, 1, second / height)), width, second, after, "after", marks)
     return figure
+
+
+def differences(before: Description, after: Description) -> dict[str, str]:
+    """Return "added", "removed" or "changed" by node; changed is also one whose shapes follow from another's change."""
+    marks = {name: "removed" for name in before.spec if name not in after.spec}
+    for name, node in after.spec.items():
+        if name not in before.spec:
+            marks[name] = "added"
+        elif (node, after.trials[name]) != (before.spec[name], before.trials[name]):
+            marks[name] = "changed"
+    return marks
 
 
 def picture(figure: Figure, kind: str) -> bytes:
@@ -161,11 +179,20 @@ def left_of(graph: Description, column: int) -> float:
     return MARGIN + (first + GAP + (column - 1) * (box_width(graph) + GAP) if column else 0)
 
 
+def boxes(graph: Description) -> dict[str, Box]:
+    """Return the box of each node."""
+    width = box_width(graph)
+    return {
+        name: Box(left_of(graph, place.column), 0.42 + place.row * ROW, width, HEIGHT)
+        for name, place in places(graph).items()
+    }
+
+
 def panel(axes: Axes, width: float, height: float, graph: Description, title: str, marks: Mapping[str, str]) -> None:
     """Draw a graph on axes of so many inches."""
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    box, found = box_width(graph), places(graph)
+    found, where = places(graph), boxes(graph)
     columns: dict[int, list[int]] = {}
     for place in found.values():
         columns.setdefault(place.column, []).append(place.row)
@@ -175,7 +202,7 @@ def panel(axes: Axes, width: float, height: float, graph: Description, title: st
 
     axes.text(MARGIN, 0.2, title, fontsize=9, weight="bold", color=INK, va="center")
     for name, node in graph.spec.items():
-        left, y = left_of(graph, found[name].column), 0.42 + HEIGHT / 2 + found[name].row * ROW
+        left, y = where[name].left, where[name].top + HEIGHT / 2
         arrive(axes, left, y, "decode" if node.kind == "task" else "encode")
         if node.kind == "sense":
             edge = left - GAP
@@ -183,11 +210,11 @@ def panel(axes: Axes, width: float, height: float, graph: Description, title: st
                 axes.text(edge, y + dy, text, fontsize=points, ha="right", va="center", color=colour)
             line([edge + 0.07, left - 0.08], [y, y])
         for key in node.inputs:
-            right, from_y = left_of(graph, found[key].column) + box, 0.42 + HEIGHT / 2 + found[key].row * ROW
+            right, from_y = where[key].left + where[key].width, where[key].top + HEIGHT / 2
             # No two nodes of a column share a lane, as long as there are lanes.
             lane = right + 0.12 + LANE * (sorted(columns[found[key].column]).index(found[key].row) % 4)
             line([right, lane, lane, left - 0.08], [from_y, from_y, y, y])
-        draw_box(axes, left + box / 2, y, box, lines_of(graph, name), node, MARKS.get(marks.get(name, "")))
+        draw_box(axes, where[name], lines_of(graph, name), node, MARKS.get(marks.get(name, "")))
     own = {name: graph.trials[name].parameters for name, node in graph.spec.items() if not node.tied_to}
     learning = sum(parameters for name, parameters in own.items() if not graph.spec[name].frozen)
     legend = (
@@ -202,12 +229,13 @@ def arrive(axes: Axes, x: float, y: float, label: str) -> None:
     axes.text(x - 0.14, y - 0.1, label, fontsize=7, style="italic", ha="right", va="center", color=FAINT)
 
 
-def draw_box(axes: Axes, x: float, y: float, width: float, lines: list[str], node: Node, mark: str | None) -> None:
+def draw_box(axes: Axes, box: Box, lines: list[str], node: Node, mark: str | None) -> None:
+    x, y = box.left + box.width / 2, box.top + box.height / 2
     axes.add_patch(
         FancyBboxPatch(
-            (x - width / 2, y - HEIGHT / 2),
-            width,
-            HEIGHT,
+            (box.left, box.top),
+            box.width,
+            box.height,
             boxstyle=f"round,pad=0,rounding_size={0.3 if node.kind == 'task' else 0.04}",
             facecolor=ICE if node.frozen else FILL[node.kind],
             edgecolor=mark or INK,

@@ -40,14 +40,33 @@ def read_graph_file(path: str | Path) -> Any:
     try:
         with Path(path).open("rb") as file:
             text = file.read(LONGEST + 1)
-        if len(text) > LONGEST:
-            raise GraphError(f"{path}: more than {LONGEST} bytes: no graph is as long")
+    except OSError as error:
+        raise GraphError(f"{path} can't be read as a graph: {' '.join(str(error).split())}") from None
+    return from_text(text, str(path), "a graph")
+
+
+def from_text(text: str | bytes, source: str, what: str) -> Any:
+    """Return the plain values of YAML or JSON.
+
+    Args:
+        text: of a whole file, or of one node.
+        source: what an error calls it.
+        what: it is to be, for an error.
+
+    Raises:
+        GraphError: where it is neither, or too long.
+    """
+    if len(text) > LONGEST:
+        raise GraphError(f"{source}: more than {LONGEST} bytes: no graph is as long")
+    try:
         return yaml.load(text, Loader)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, GraphError):
-            raise
-        reason = " ".join(str(error).split())
-        raise GraphError(f"{path} can't be read as a graph: {reason}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise GraphError(f"{source} can't be read as {what}: {' '.join(str(error).split())}") from None
+
+
+def to_text(values: Any) -> str:
+    """Return plain values as YAML."""
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
 
 
 def write_graph_file(path: str | Path, values: Any) -> None:
@@ -56,4 +75,4 @@ def write_graph_file(path: str | Path, values: Any) -> None:
         write_json(path, values)
         return
     with whole_file(path) as file:
-        file.write(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120).encode())
+        file.write(to_text(values).encode())

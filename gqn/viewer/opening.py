@@ -1,4 +1,4 @@
-"""A trained network and the scenes to visit with it, by the names of their folders."""
+"""A trained network and the scenes to visit with it, or a graph to edit, by the names of their folders and files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,25 @@ from gqn.models.nodes import data_of
 from gqn.training import checkpoint
 from gqn.training.config import from_dict
 from gqn.training.setup import splits
+
+FILES = (".yaml", ".yml", ".json")  # ends of the names of graphs' files
+
+
+def is_file(name: str | Path) -> bool:
+    """Return whether something is named as a graph's file is, and not as a run or weights are."""
+    return Path(name).suffix in FILES
+
+
+def graph_of(name: str | Path) -> RecursiveGQN:
+    """Return the graph of a file, untrained, or of a run.
+
+    Args:
+        name: a graph's YAML or JSON file, a run's folder, a checkpoint, or weights that come with the library.
+
+    Raises:
+        Error: in a line for the user: a file or a checkpoint that can't be read.
+    """
+    return RecursiveGQN.from_file(name) if is_file(name) else checkpoint.load(name)
 
 
 def opened(

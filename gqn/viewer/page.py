@@ -29,6 +29,7 @@ from gqn.viewer.session import MODES, Frame, Picture, Recorded, Session, WhatIf
 HOST = "127.0.0.1"  # nobody else reaches the page
 REST = 0.3  # seconds without a movement, after which all samples are drawn
 SIDE = 384  # pixels, at least, to which a picture is enlarged, so that the browser does not blur it
+GAP = "\u2003"  # right of a cell of a table
 ROOM = (26, 26, 30)  # colour beside the picture
 IN, OUT = (60, 170, 90), (120, 120, 130)  # colours of views in the context and out of it
 SAID, TRUE = (240, 150, 30), (60, 170, 90)  # colours of a place as a task says it and as it is
@@ -198,7 +199,8 @@ class Page:
             lines.append(f"{picture.shown} against the truth: **{picture.psnr:.1f} dB**\n")
         if said:
             lines += ["| task | answer | truth |", "|---|---|---|"]
-            lines += [f"| {one.task} | {one.text} | {one.truth or '-'} |" for one in said]
+            # The page sets cells side by side without a gap.
+            lines += [f"| {one.task}{GAP} | {one.text}{GAP} | {one.truth or '-'} |" for one in said]
         text = "\n".join(lines)
         if text != self.words.content:
             self.words.content = text
