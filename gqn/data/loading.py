@@ -76,8 +76,10 @@ def _received(iterator: Iterator[Item | Exception]) -> Iterator[Item]:
             item = next(iterator)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # The connection ends where one dies while it hands over a batch; torch tells of any other death.
+            ended = isinstance(error, ConnectionError) or (isinstance(error, EOFError) and not error.args)
+            if not ended and not str(error).startswith("DataLoader worker"):
                 raise
             raise WorkerDied(
                 "a worker that reads scenes died, killed or for want of memory or of room in /dev/shm: "

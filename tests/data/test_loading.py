@@ -57,6 +57,7 @@ def test_items_come_in_order_and_an_error_is_what_was_raised(workers: int) -> No
 
 
 def test_a_worker_that_is_killed_is_told_and_the_others_leave() -> None:
+    received("", 1)  # torch sets a handler of its own for the first worker of a process
     began = time.monotonic()
     before = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(WorkerDied, match="fewer --workers"):
@@ -64,6 +65,19 @@ def test_a_worker_that_is_killed_is_told_and_the_others_leave() -> None:
     assert not active_children()
     assert signal.getsignal(signal.SIGCHLD) is before
     assert time.monotonic() - began < 45
+
+
+@pytest.mark.parametrize("ending", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_is_killed_while_it_hands_over_a_batch_is_told(
+    monkeypatch: pytest.MonkeyPatch, ending: Exception
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise ending
+
+    monkeypatch.setattr("multiprocessing.connection.Client", ended)  # by which a batch is fetched
+    with pytest.raises(WorkerDied, match="fewer --workers"):
+        received("", 1)
+    assert not active_children()
 
 
 def test_workers_leave_with_the_block_though_one_is_busy_and_the_error_is_kept() -> None:
