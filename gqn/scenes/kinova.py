@@ -53,6 +53,7 @@ class Arm:
         self.site = model.site(SITE).id
         # All of the arm hangs on its base.
         root = model.body("b_base").id
+        self._bodies = [body for body in range(model.nbody) if body != root and root in _ancestors(model, body)]
         self._geoms = [geom for geom in range(model.ngeom) if root in _ancestors(model, int(model.geom_bodyid[geom]))]
         self._bounds = model.geom_rbound[self._geoms]
 
@@ -75,6 +76,12 @@ class Arm:
     def parts(self) -> Array:
         """Middles of the arm's parts (n, 3), in metres."""
         return self.data.geom_xpos[self._geoms]
+
+    @property
+    def bones(self) -> Array:
+        """Lines between the joints of the arm and of its hand, (n, 2, 3), in metres."""
+        parents = self.model.body_parentid[self._bodies]
+        return np.stack([self.data.xpos[parents], self.data.xpos[self._bodies]], axis=1)
 
     def extent(self, place: ArrayLike) -> float:
         """Return how far from `place` (3,) the arm reaches, in metres, by the balls round its parts."""

@@ -1,16 +1,22 @@
-"""Answers of a graph's tasks in words, and as a place in space where an answer is one."""
+"""Answers of a graph's tasks in words, and in space where an answer is a place or an arm's joints."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily
 
 from gqn.core.errors import Error
+from gqn.core.extras import MissingExtra
 from gqn.models.heads import Answer
+from gqn.scenes.kinova import JOINTS, Arm, arm_spec
 
 PLACES = ("position", "hand", "target")  # how data whose three numbers are a place in the world are called
+ARM = "joints"  # how data whose nine numbers are the angles of an arm are called
 MOST_NUMBERS = 9  # that are written out; more become bars
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -24,6 +30,8 @@ class Said:
     truth: str = ""
     place: tuple[float, float, float] | None = None  # world units
     true_place: tuple[float, float, float] | None = None
+    bones: NDArray[np.float64] | None = None  # (n, 2, 3) lines along an arm, world units
+    true_bones: NDArray[np.float64] | None = None
 
 
 def say(task: str, data: str, answer: Answer, truth: Tensor | None) -> Said:
@@ -31,7 +39,7 @@ def say(task: str, data: str, answer: Answer, truth: Tensor | None) -> Said:
 
     Args:
         task: its name.
-        data: what a dataset calls its answers; by it an answer of three numbers is known to be a place.
+        data: what a dataset calls its answers; by it an answer is known to be a place, or an arm's joints.
         answer: of the task's head.
         truth: the true answer, of the target's shape; None where it is not known.
     """
@@ -47,7 +55,10 @@ def say(task: str, data: str, answer: Answer, truth: Tensor | None) -> Said:
         text += f" ± {deviation[0, 0].mean():.2g}"
     if truth is not None:
         known += f", off by {(value - truth).norm():.2g}"
-    if tuple(value.shape) == (3,) and data.split(".")[-1] in PLACES:
+    named = data.split(".")[-1]
+    if named == ARM:
+        return Said(task, text, known, bones=bones(value), true_bones=None if truth is None else bones(truth))
+    if tuple(value.shape) == (3,) and named in PLACES:
         return Said(task, text, known, place(value), None if truth is None else place(truth))
     return Said(task, text, known)
 
@@ -88,3 +99,21 @@ def numbers(values: Tensor) -> str:
 def place(values: Tensor) -> tuple[float, float, float]:
     x, y, z = torch.as_tensor(values).tolist()
     return x, y, z
+
+
+def bones(joints: Tensor) -> NDArray[np.float64] | None:
+    """Return lines along the arm at angles in radians; None for other numbers of joints, or where it can't be posed."""
+    arm = jaco()
+    if arm is None or tuple(joints.shape) != (JOINTS,):
+        return None
+    arm.pose(joints.double().cpu().numpy())
+    return arm.bones
+
+
+@cache
+def jaco() -> Arm | None:
+    """Return the arm of the world `jaco`; None where what draws it is not installed."""
+    try:
+        return Arm(arm_spec(1.0).compile())
+    except MissingExtra:
+        return None

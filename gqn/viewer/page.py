@@ -319,6 +319,12 @@ class Visitor:
             self.client.scene.add_icosphere(name, radius, color=colour, opacity=0.7, position=place)
             for name, place, colour in found
         ]
+        self.places += [
+            self.client.scene.add_line_segments(f"/arm/{kind}/{one.task}", bones, colour, line_width=4)
+            for one in said
+            for kind, bones, colour in (("said", one.bones, SAID), ("true", one.true_bones, TRUE))
+            if bones is not None
+        ]
 
 
 def quaternion(camera: NDArray[np.float64]) -> NDArray[np.float64]:

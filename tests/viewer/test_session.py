@@ -10,7 +10,8 @@ from graphs import World, three_layers
 import gqn
 from gqn.core.errors import NoSuchItem
 from gqn.models.heads import Render
-from gqn.viewer.answers import numbers
+from gqn.scenes.jaco import Jaco
+from gqn.viewer.answers import bones, numbers
 from gqn.viewer.session import Session, WhatIf, evenly
 
 CAMERA = gqn.look_at([2.0, 1.0, 1.0], [0, 0, 0])
@@ -185,6 +186,20 @@ def test_three_numbers_that_are_a_place_have_one() -> None:
     assert len(said.place) == 3
     assert said.true_place is None
     assert said.truth == ""
+
+
+def test_joints_are_an_arm_whose_hand_is_where_the_scene_has_it() -> None:
+    setting = Jaco(size=8, views=1).setting(np.random.default_rng(0))
+    arm = bones(torch.tensor(np.array(setting.labels["joints"])))
+    assert arm is not None
+    assert np.linalg.norm(arm[:, 1] - setting.labels["hand"], axis=1).min() < 0.05  # world units, of the fingers' roots
+    assert bones(torch.zeros(7)) is None
+    graph = three_layers()
+    graph.add_task("pose", "vector", ["arm"], target=(9,), hidden=8, data="joints")
+    (said,) = (answer for answer in Session(graph.eval(), World(3)).answers(CAMERA) if answer.task == "pose")
+    assert said.bones is not None
+    assert said.bones.shape == arm.shape
+    assert said.true_bones is None
 
 
 @pytest.mark.parametrize(
