@@ -115,7 +115,7 @@ def tensorflow_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenso
     resize = [{"path": str(files.theirs[0]), "size": size} for size in files.sizes]
     jobs.write_text(json.dumps({"write": write, "read": read, "resize": resize}))
     script = Path(__file__).with_name("tensorflow_process.py")
-    run = subprocess.run([sys.executable, script, jobs], capture_output=True, text=True, timeout=300)
+    run = subprocess.run([sys.executable, script, jobs], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
     yield files
     shutil.rmtree(files.root)  # not kept for the next runs, as pytest would: the frames are many
