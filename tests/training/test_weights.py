@@ -14,18 +14,15 @@ from gqn.training import checkpoint, saved, sharing
 NAME = "shepard-metzler-5-small"
 
 
-@pytest.fixture(scope="module")
-def unseen(tmp_path_factory: pytest.TempPathFactory) -> LabelledScenes:
-    """Objects drawn for this test alone, as JPEGs like those that the network was trained on."""
-    folder = generate(
-        "shepard_metzler_5_parts", tmp_path_factory.mktemp("unseen"), 24, seed=77, test_scenes=0, progress=False
-    )
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [(NAME, "shepard_metzler_5_parts"), ("jaco-small", "jaco"), ("rooms-ring-small", "rooms_ring_camera")],
+)
+def test_a_shipped_network_imagines_scenes_of_its_world_from_new_sides(name: str, world: str, tmp_path: Path) -> None:
+    """Scenes drawn for this test alone, as JPEGs like those that the network was trained on."""
+    folder = generate(world, tmp_path, 24, seed=77, test_scenes=0, progress=False)
     convert(folder, 24, progress=False)
-    return LabelledScenes(gqn.SceneDataset(folder, "train"))
-
-
-def test_the_shipped_network_imagines_objects_from_new_sides(unseen: LabelledScenes) -> None:
-    found = gqn.evaluate(gqn.load(NAME), unseen, samples=2)["render"]
+    found = gqn.evaluate(gqn.load(name), LabelledScenes(gqn.SceneDataset(folder, "train")), samples=2)["render"]
     assert found["context_gain_db"] > 5
     assert found["prior_mean"]["psnr_db"] > found["mean_image"]["psnr_db"] + 3
 
