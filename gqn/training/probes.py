@@ -35,6 +35,7 @@ from gqn.models.volume import centre_of, contract
 from gqn.training.validation import shared_out
 
 BLOCKS = 8  # along an edge of a volume, over which a probe of the whole averages
+FINEST = 16  # the same for a probe of cells, so that it reads as far round a place however fine the cells are
 FEWEST = 20  # scenes to learn from, of which a tenth is kept to choose the penalty by
 LEARNED_FROM = (100, 1000)  # fewest and most training scenes from which the probes of a run learn
 PENALTIES = torch.logspace(-5, 4, 10, dtype=torch.float64)  # in parts of the mean variance of the numbers that are read
@@ -112,13 +113,13 @@ def near(r: Tensor, volume: Volume, nodes: Array, usual: Tensor) -> Tensor:
 
     usual: the mean answers there, (nodes, t), which come first; then the cells' numbers, and 1.
     """
-    side = volume.side
+    side = min(FINEST, volume.side)
     places = torch.as_tensor(nodes, dtype=r.dtype, device=r.device)
     places = (places - centre_of(volume, r)) / volume.radius
     cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
     steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=r.device)
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (nodes, 27) each
-    cells = volume.cells(r).flatten(2)  # (b, c, x y z)
+    cells = F.adaptive_avg_pool3d(volume.cells(r), side).flatten(2)  # (b, c, x y z)
     read = cells[:, :, (x * side + y) * side + z].transpose(1, 2).flatten(2)
     return F.pad(torch.cat([usual.to(read).expand(len(r), -1, -1), read], dim=2), (0, 1), value=1.0)
 
