@@ -108,6 +108,8 @@ def _set_aside(scenes: list[PosedScene], every: int) -> dict[str, list[PosedScen
 
 def _folders(source: Path) -> list[tuple[str, Path]]:
     """Return the folder of each scene, with its split."""
+    if not source.is_dir():
+        raise DatasetError(f"{source}: no such folder")
     if _format(source):
         return [("train", source)]
     shared = {split: source / split for split in SPLITS if (source / split).is_dir()} or {"train": source}

@@ -165,7 +165,7 @@ def write_scenes(
         smallest = [s.view(n) for s in posed for n in range(len(s.frames))][int(np.argmin(edges))]
         raise DatasetError(
             f"{smallest}: the square that all pictures show has {min(edges):.0f} pixels in it, not {size}: ask for a "
-            "smaller size, or leave the picture out"
+            "smaller size (--size), or leave the picture out"
         )
     views = min(len(part) for s in posed for part in s.parts.values()) if views is None else int(views)
     placed = [_placed(scene, views, reach, centre, radius) for scene in posed]
@@ -242,7 +242,8 @@ def _posed(
         parts = _parts(scene.test, split, len(position))
         rotation = _turn_to_z(_fitted_up(forward, right) if isinstance(up, str) else up)
     cameras, rolls = levelled(position @ rotation.T, forward @ rotation.T, right @ rotation.T)
-    posed = _Posed(name, scene.frames, [], rotation, cameras, rolls, rolls * level, parts)
+    tilted = np.abs(np.rad2deg(rolls)) > ROLL
+    posed = _Posed(name, scene.frames, [], rotation, cameras, rolls, np.where(tilted & level, rolls, 0.0), parts)
     for number, frame in enumerate(scene.frames):
         with naming(posed.view(number)):
             width, height = picture_size(frame)
@@ -257,10 +258,10 @@ def _posed(
                     f"has {width} x {height} pixels, its lens {lens.width} x {lens.height}: give the pictures that the "
                     "poses are of"
                 )
-            if not level and abs(degrees := float(np.rad2deg(rolls[number]))) > ROLL:
+            if tilted[number] and not level:
                 raise DatasetError(
-                    f"its camera rolls by {degrees:.2f} degrees, which a network's cannot: turn the pictures back "
-                    "(level, --level), or say which way is up (up, --up)"
+                    f"its camera rolls by {np.rad2deg(rolls[number]):.2f} degrees, which a network's cannot: turn the "
+                    "pictures back (level, --level), or say which way is up (up, --up)"
                 )
         posed.lenses.append(lens)
     return posed

@@ -244,6 +244,12 @@ def without(folder: Path, key: str) -> Path:
     return folder
 
 
+def without_pitch(folder: Path) -> Path:
+    path = table(folder) / "poses.csv"
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines()))
+    return folder
+
+
 def far(folder: Path) -> Path:
     path = table(folder) / "poses.csv"
     path.write_text(re.sub(r"000.png,[^,]+", "000.png,far", path.read_text()))
@@ -316,9 +322,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "several models, 0 and 1": (two_models, {}),
     "radians, within a turn; degrees?": (degrees, {}),
     "no column 'roll'": (lambda f: table(f, "yaw", "roll"), {}),
+    "no column pitch: wanted file": (without_pitch, {}),
     "x is 'far': a number is wanted": (far, {}),
     "poses of nerfstudio and of CSV": (two_formats, {}),
     "scenes of several formats": (mixed, {}),
+    "no such folder": (lambda f: nerfstudio(f) / "photos", {}),
     "no scene in it": (stray, {}),
     "says itself what is for testing": (lambda f: nerfstudio(f, test_filenames=["images/001.png"]), {"test_every": 2}),
 }

@@ -109,6 +109,14 @@ def test_a_quarter_turn_of_the_camera_is_undone(tmp_path: Path, quarter: int) ->
     assert told(folder)["scenes"][0]["largest_roll_in_degrees"] == pytest.approx(min(quarter, 4 - quarter) * 90)
 
 
+def test_a_roll_that_is_let_pass_turns_no_picture(tmp_path: Path) -> None:
+    frames, cameras = drawn()
+    scene = (frames, matrices(cameras, roll=np.deg2rad(0.1)))
+    folder = write_scenes(tmp_path / "mine", [scene], level=True, **UNIT)
+    assert told(folder)["pictures"] == {}
+    np.testing.assert_array_equal(SceneDataset(folder, "train").scene(0)[0].numpy(), as_written(frames))
+
+
 def test_a_camera_that_rolls_gives_the_upright_picture(tmp_path: Path) -> None:
     """Of pictures that Pillow turned, the import makes those that our renderer draws through the smaller lens."""
     large, cameras = drawn(size=192)
