@@ -21,7 +21,8 @@ FORMAT = 2
 FILE = "checkpoint.pt"
 EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
 SHIPPED = Path(__file__).parents[1] / "weights"
-WEIGHTS = ("shepard-metzler-5-small", "jaco-small", "rooms-ring-small")  # that come with the library, as gqn/weights/NAME
+# That come with the library, as gqn/weights/NAME.
+WEIGHTS = ("shepard-metzler-5-small", "jaco-small", "rooms-ring-small")
 
 
 def save(
