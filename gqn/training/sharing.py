@@ -75,6 +75,8 @@ def save(
     weights = {name: w.half() if half and w.dim() else w for name, w in network.state_dict().items()}
     # The folders of the machine that it was trained on tell nobody else anything.
     config = {**origin["config"], "data": "", "runs": Config.runs} if origin["config"] else {}
+    if "graph" in config:
+        config["graph"] = {**config["graph"], "start": ""}
     kept = {"config": config, "step": origin["step"], "seconds": origin["seconds"]}
     saved.write(folder, {**kept, "graph": network.to_dict(), "ema": weights})
     shown = f"picture{drawn.suffix if isinstance(drawn, Path) else '.png'}" if drawn else ""
