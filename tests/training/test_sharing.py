@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gqn.core.figure import Figure
 from gqn.core.views import Batch
 from gqn.models.graph import RecursiveGQN
 from gqn.training import checkpoint, saved
-from gqn.training.config import Config, TrainingConfig
+from gqn.training.config import Config, GraphConfig, TrainingConfig
 
 SHIPPED = REPOSITORY / "gqn/weights/shepard-metzler-5-small"
 
@@ -61,7 +62,8 @@ def test_a_saved_network_is_the_same_to_the_bit(tmp_path: Path) -> None:
 
 def test_the_card_tells_what_the_caller_and_the_run_know(tmp_path: Path) -> None:
     config = Config(name="run", runs=str(tmp_path), device="cpu", training=TrainingConfig(steps=2, batch=2, queries=1))
-    run = gqn.train(config, flat(), scenes=World(6))
+    first = gqn.train(config, flat(), scenes=World(6))
+    run = gqn.train(replace(config, name="on", graph=GraphConfig(start=str(first))), flat(), scenes=World(6))
     folder = gqn.save(gqn.load(run), tmp_path / "shared", run=run, licence="cc-by-4.0", data="Scenes: of *ours*.")
     text = (folder / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
