@@ -113,10 +113,10 @@ class VolumeEncoder(nn.Module):
         learned = (self.near(frames) + self.wide(frames)).to(frames.dtype)
         squares = colours.square().sum(dim=1, keepdim=True)
         read = torch.cat([colours, learned, squares, torch.ones_like(squares)], dim=1)
-        side = self.output.side
-        places = self.places(cameras).view(-1, side, side * side, 2)
+        places = self.places(cameras).flatten(2, 3)
         # Zeros beyond the frame: where a view does not show a cell, it says nothing.
-        return F.grid_sample(read, places, align_corners=False).view(len(frames), -1, side, side)
+        cells = F.grid_sample(read, places, align_corners=False)  # (n, c, s, s * s)
+        return cells.unflatten(3, (self.output.side,) * 2).flatten(1, 2)
 
     def places(self, cameras: Tensor) -> Tensor:
         """Return of each cell, for cameras (n, 7), its place in the frame (n, s, s, s, 2).

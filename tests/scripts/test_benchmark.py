@@ -165,7 +165,7 @@ def test_operations_are_those_of_any_number_of_scenes() -> None:
 def test_a_preset_is_timed_by_its_own_optimizer_and_objective() -> None:
     quick = PRESETS["quick"]
     for config in (quick, replace(quick, training=replace(quick.training, optimizer="adam", residual_weights=False))):
-        sizes = replace(config.model, hidden=8, canvas=8, side=4)
+        sizes = replace(config.model, hidden=8, canvas=8, side=8)
         step = Step(replace(config, model=sizes), random_batch(Work(16, 2, 2, 1)))
         assert isinstance(step.learner.optimizer, Muon) == (config is quick)
         assert step.learner.objective.residual_weights == (config is quick)

@@ -207,7 +207,7 @@ def test_a_signal_ends_an_evaluation_at_once_and_it_is_made_up_for(scenes: Path,
     assert [report["step"] for report in read_history(tmp_path / "runs/run")] == [2]
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0])  # later ones may meet the end of --help
 def test_a_signal_while_libraries_are_imported_is_one_line(tmp_path: Path, moment: float) -> None:
     command = [sys.executable, str(SCRIPT), "--help"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

@@ -255,9 +255,9 @@ def test_a_run_starts_from_trained_weights(scenes: Path, tmp_path: Path) -> None
 def test_a_volume_learns_from_small_frames_first_and_goes_on_with_large_ones(scenes: Path, tmp_path: Path) -> None:
     pattern = "nodes.render.generator.place_camera.weight"
     coarse = tiny(scenes, tmp_path, name="coarse", steps=1)
-    coarse = replace(coarse, size=8, model=replace(coarse.model, side=4))
+    coarse = replace(coarse, size=8, model=replace(coarse.model, side=8))
     fine = tiny(scenes, tmp_path, name="fine", steps=1, learning_rate=1e-30, final_learning_rate=1e-30)
-    fine = replace(fine, model=replace(fine.model, side=8), graph=GraphConfig(start=str(train(coarse))))
+    fine = replace(fine, model=replace(fine.model, side=16), graph=GraphConfig(start=str(train(coarse))))
     before, after = (checkpoint.load(folder).state_dict() for folder in (tmp_path / "coarse", train(fine)))
     small, large = before.pop(pattern), after.pop(pattern)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, large.shape[2] // small.shape[2]), small)
@@ -319,7 +319,7 @@ def test_a_representation_has_channels_of_its_own(representation: str, channels:
     for preset in ("quick", "paper"):
         asked = replace(PRESETS[preset].model, representation=representation)
         assert asked.with_channels().representation_channels == channels
-    small = replace(quick, representation=representation, hidden=8, canvas=8, side=4)
+    small = replace(quick, representation=representation, hidden=8, canvas=8, side=8)
     network = flat_network(small, 16, SHEPARD_METZLER)
     assert network.spec["vision"].options["channels"] == channels
     other = flat_network(replace(small, representation_channels=4), 16, SHEPARD_METZLER)
