@@ -144,7 +144,7 @@ def empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", type=int, default=20, help="random command lines, kills, and a fifth of random calls")
+    parser.addoption("--fuzz", type=int, default=50, help="random command lines, kills, and a fifth of random calls")
 
 
 @pytest.fixture

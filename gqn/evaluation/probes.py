@@ -12,7 +12,6 @@ from gqn.core.views import Views
 from gqn.data.batches import FRAMES, Scenes, context_views, pieces
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
-from gqn.data.labels import scene_labels
 from gqn.data.truth import Array, Figure, explained, questions
 from gqn.evaluation.metrics import bootstrap_interval, mean_with_interval, measures, shares
 from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
@@ -20,7 +19,7 @@ from gqn.evaluation.subject import NO_OBJECTS, Findings, Subject
 from gqn.figures import curves as charts
 from gqn.figures import predictions as plots
 from gqn.models.outputs import Output
-from gqn.training.probes import FEWEST, Probed, answers, by_figure, read_by_ridge, whole
+from gqn.training.probes import FEWEST, Probed, answers, by_figure, labels_of, read_by_ridge, whole
 from gqn.training.validation import shared_out
 
 COMPONENTS = 128  # principal components of r that nonlinear probes read
@@ -39,7 +38,7 @@ def probes(subject: Subject) -> Findings:
     training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
     chosen = min(options.probe_scenes, len(training))
     try:
-        learned, held_out = (scene_labels(subject.dataset, split) for split in ("train", "test"))
+        learned, held_out = (labels_of(scenes, subject.dataset) for scenes in (training, subject.scenes))
     except DatasetError as error:
         return {"probes": {"left_out": str(error).rpartition(": ")[2]}}, {}
     if chosen < FEWEST or subject.total < 2:

@@ -53,8 +53,9 @@ class Arm:
         self.site = model.site(SITE).id
         # All of the arm hangs on its base.
         root = model.body("b_base").id
-        self._bodies = [body for body in range(model.nbody) if body != root and root in _ancestors(model, body)]
-        self._geoms = [geom for geom in range(model.ngeom) if root in _ancestors(model, int(model.geom_bodyid[geom]))]
+        bodies = [body for body in range(model.nbody) if root in _ancestors(model, body)]
+        self._bodies = [body for body in bodies if body != root]
+        self._geoms = [geom for geom in range(model.ngeom) if int(model.geom_bodyid[geom]) in bodies]
         self._bounds = model.geom_rbound[self._geoms]
 
     def pose(self, joints: Array) -> None:

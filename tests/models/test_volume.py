@@ -239,7 +239,7 @@ def test_an_object_that_the_views_agree_on_is_drawn_in_its_colours_where_it_is()
     r = Sense(network, aggregate="mean")(Views(frames[None, :8], cameras[None, :8]))
     through = LookThrough(network.output, pixels=32, out_channels=4, grid=8).double().eval()
     mean, deviation, share = (part[0].flatten(1) for part in statistics(r.unflatten(1, (-1, 32))))
-    solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[0] < 0.45) & (share[0] > 0.9)
+    solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[0] < 0.25 * 3**0.5) & (share[0] > 0.9)
     colours = torch.where(solid, mean[:3], -0.5)  # black beside it
     cells = torch.cat([colours, torch.zeros(through.channels - 4, 32**3), 40.0 * solid[None] - 20]).T[None]
     index, lengths = through.passed(cameras[None, 8:])

@@ -58,7 +58,7 @@ def has_learned(folder: Path) -> bool:
     return sum(path.stat().st_size for path in folder.glob("events*")) > 1000
 
 
-def last_line(run: subprocess.Popen[str], timeout: float = 300) -> str:
+def last_line(run: subprocess.Popen[str], timeout: float = 60) -> str:
     _, told = run.communicate(timeout=timeout)
     assert "Traceback" not in told, told
     return told.splitlines()[-1]
@@ -187,7 +187,9 @@ def test_a_process_that_is_killed_ends_the_others_which_say_so(scenes: Path, tmp
         pid for pid in children.read_text().split() if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
     )
     os.kill(int(second), signal.SIGKILL)
-    _, told = run.communicate(timeout=300)
+    began = time.monotonic()
+    _, told = run.communicate(timeout=60)
+    assert time.monotonic() - began < 60
     assert run.returncode
     assert re.search(r"run-gqn: another process of the run ended; step \d+ is saved: --resume runs/run goes on", told)
     assert checkpoint.read(tmp_path / "runs/run")["step"] > 0
@@ -199,7 +201,7 @@ def test_a_signal_ends_an_evaluation_at_once_and_it_is_made_up_for(scenes: Path,
     waited((tmp_path / "runs/run/checkpoint.pt").exists)
     time.sleep(3)
     run.send_signal(signal.SIGTERM)
-    line = last_line(run, timeout=60)
+    line = last_line(run, timeout=20)
     assert run.returncode == 143
     assert line.startswith("run-gqn: stopped at step 2 by SIGTERM and saved")
     again = run_script(SCRIPT, f"--data={scenes}", *TINY, "--resume=runs/run", "--samples=1", folder=tmp_path)
@@ -207,10 +209,10 @@ def test_a_signal_ends_an_evaluation_at_once_and_it_is_made_up_for(scenes: Path,
     assert [report["step"] for report in read_history(tmp_path / "runs/run")] == [2]
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0])  # later ones may meet the end of --help
+@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0, 2.0])
 def test_a_signal_while_libraries_are_imported_is_one_line(tmp_path: Path, moment: float) -> None:
     command = [sys.executable, str(SCRIPT), "--help"]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     run = subprocess.Popen(command, cwd=tmp_path, env=environment(), **pipes)  # type: ignore[call-overload]
 
     def catches() -> bool:
@@ -220,8 +222,10 @@ def test_a_signal_while_libraries_are_imported_is_one_line(tmp_path: Path, momen
     waited(catches)
     time.sleep(moment)
     run.send_signal(signal.SIGINT)
-    _, told = run.communicate(timeout=20)
-    if run.returncode:
+    shown, told = run.communicate(timeout=20)
+    # Python takes its handlers away as it ends, when the help has been shown already.
+    ended = bool(shown) and run.returncode == -signal.SIGINT
+    if run.returncode and not ended:
         assert (run.returncode, told) == (130, "run-gqn: interrupted\n")
 
 
