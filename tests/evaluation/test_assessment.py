@@ -172,7 +172,7 @@ def test_a_section_that_fails_loses_no_other(
         raise ValueError("broken")
 
     monkeypatch.setattr("gqn.evaluation.mental_rotation.hidden_trial", no_trial)
-    monkeypatch.setattr("gqn.evaluation.probes.scene_labels", broken)
+    monkeypatch.setattr("gqn.evaluation.probes.labels_of", broken)
     with pytest.raises(ValueError, match="broken"):
         assess(run_folder, scenes, tmp_path / "out", replace(SMALL, limit=2, most_context=1), "cpu")
     found = json.loads((tmp_path / "out" / RESULTS).read_text())
