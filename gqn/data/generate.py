@@ -23,7 +23,7 @@ from gqn.core.files import whole_file
 from gqn.core.progress import Progress
 from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, record_file_name
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
-from gqn.data.workers import quiet_start, worker_died, worker_pool
+from gqn.data.workers import dropped_pool, quiet_start, worker_died
 from gqn.scenes import FAMILIES
 from gqn.scenes.family import Family, Labels
 
@@ -144,7 +144,7 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
     if workers <= 1:
         yield from map(_write, files)
         return
-    with worker_pool(workers) as pool:
+    with dropped_pool(workers) as pool:
         try:
             with quiet_start():
                 written = pool.map(_write, files)

@@ -17,7 +17,7 @@ from gqn.core.files import save_tensors
 from gqn.core.progress import Progress
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labels import scene_labels
-from gqn.data.workers import quiet_start, worker_pool
+from gqn.data.workers import dropped_pool, quiet_start
 from gqn.scenes.arm import TASKS
 
 PIECE = 50  # scenes that a process solves at once
@@ -71,7 +71,7 @@ def true_answers(task: str, labels: Sequence[Mapping[str, Any]], file: Path, des
     if len(pieces) == 1:  # sooner done than a process starts
         found = solve_piece(task, labels)
     else:
-        with worker_pool(min(os.cpu_count() or 1, len(pieces))) as pool:
+        with dropped_pool(min(os.cpu_count() or 1, len(pieces))) as pool:
             with quiet_start():
                 solved = [pool.submit(solve_piece, task, piece) for piece in pieces]
             found = [

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
@@ -29,14 +30,34 @@ class _Held:
         self.descriptor = duplicate.detach()  # type: ignore[attr-defined]
 
 
-def worker_pool(workers: int, held: Sequence[int] = ()) -> ProcessPoolExecutor:
+def worker_pool(workers: int, held: Sequence[int] = (), until: Connection | None = None) -> ProcessPoolExecutor:
     """Return a pool of fresh processes of one thread each, which leave Ctrl-C to their parent and do not outlive it.
 
-    They start as work is submitted: do that under `quiet_start`. held: file descriptors that they keep open.
+    They start as work is submitted: do that under `quiet_start`.
+
+    Args:
+        workers: processes.
+        held: file descriptors that they keep open.
+        until: end of a pipe that they outlive as little.
     """
     _check_guarded()
-    context, arguments = get_context("spawn"), tuple(map(_Held, held))
+    context, arguments = get_context("spawn"), (until, list(map(_Held, held)))
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=arguments)
+
+
+@contextmanager
+def dropped_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool as of `worker_pool`, whose processes drop their work where the block raises, as by Ctrl-C.
+
+    Files that they write must appear whole.
+    """
+    until, here = get_context("spawn").Pipe(duplex=False)
+    with until, here, worker_pool(workers, until=until) as pool:
+        try:
+            yield pool
+        except BaseException:
+            here.close()
+            raise
 
 
 @contextmanager
@@ -63,16 +84,17 @@ def quiet_start() -> Iterator[None]:
 _held: list[_Held] = []
 
 
-def _start_worker(*held: _Held) -> None:
+def _start_worker(until: Connection | None, held: list[_Held]) -> None:
     _held.extend(held)
     torch.set_num_threads(1)
     # A pool's workers outlive a killed parent, and would go on writing beside the next run.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_leave, args=(until,), daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _leave(until: Connection | None) -> None:
+    """Leave with the parent, or as the other end of the pipe `until` is closed."""
     if parent := parent_process():
-        parent.join()
+        wait([parent.sentinel, *([until] if until else [])])
     os._exit(1)
 
 

@@ -1,8 +1,12 @@
 """Datasets of drawn scenes: the same bytes each time, what is missing and no more, and clear refusals."""
 
 import json
+import os
 import runpy
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +56,21 @@ def test_same_bytes_whatever_the_number_of_workers(tmp_path: Path) -> None:
     assert len(set(alone.values())) == 9
     other = files_of(small(tmp_path / "seed", seed=4))
     assert all(other[file] != alone[file] for file in alone)
+
+
+def test_ctrl_c_drops_files_of_minutes(tmp_path: Path) -> None:
+    script = str(REPOSITORY / "scripts/generate-scenes.py")
+    command = [sys.executable, script, "mazes", str(tmp_path), "--scenes", "200", "--seed", "0", "--workers", "2"]
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while run.poll() is None and len(list(tmp_path.glob("mazes/train/*.partial"))) < 2:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, told = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert told.splitlines()[-1] == "generate-scenes: interrupted; run again to go on"
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("mazes/*/*.tfrecord"))
 
 
 @pytest.mark.usefixtures("_two_scenes_a_file")

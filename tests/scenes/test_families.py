@@ -99,7 +99,7 @@ def test_from_record_to_shard_to_batch(
     """The same bytes from one worker and two; what a batch shows is what was drawn; labels join their scenes."""
     arguments = {"scenes": 3, "seed": 5, "test_scenes": 1, "size": 16, "views": 3, "progress": False}
     monkeypatch.setattr("gqn.data.generate.SCENES_PER_FILE", 2)
-    monkeypatch.setattr("gqn.data.generate.worker_pool", lambda workers: nullcontext(pool))
+    monkeypatch.setattr("gqn.data.generate.dropped_pool", lambda workers: nullcontext(pool))
     folder = generate(name, tmp_path / "one", workers=1, **arguments)
     other = generate(name, tmp_path / "two", workers=2, **arguments)
     assert {path.name: path.read_bytes() for path in folder.glob("*/*")} == {
