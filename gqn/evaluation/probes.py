@@ -12,14 +12,25 @@ from gqn.core.views import Views
 from gqn.data.batches import FRAMES, Scenes, context_views, pieces
 from gqn.data.dataset import DatasetError, SceneDataset
 from gqn.data.labelled_scenes import LabelledScenes
-from gqn.data.truth import Array, Figure, explained, questions
+from gqn.data.truth import Array, Figure, Labels, Question, explained, questions
+from gqn.evaluation.cell_probe import read_by_network
 from gqn.evaluation.metrics import bootstrap_interval, mean_with_interval, measures, shares
 from gqn.evaluation.stimuli import ExchangeTrial, exchange_trial
 from gqn.evaluation.subject import NO_OBJECTS, Findings, Subject
 from gqn.figures import curves as charts
 from gqn.figures import predictions as plots
-from gqn.models.outputs import Output
-from gqn.training.probes import FEWEST, Probed, answers, by_figure, labels_of, read_by_ridge, whole
+from gqn.models.outputs import Output, Volume
+from gqn.training.probes import (
+    CELLS,
+    FEWEST,
+    Probed,
+    answers,
+    by_figure,
+    coarse_cells,
+    labels_of,
+    read_by_ridge,
+    whole,
+)
 from gqn.training.validation import shared_out
 
 COMPONENTS = 128  # principal components of r that nonlinear probes read
@@ -30,9 +41,10 @@ NEIGHBOUR_SCENES, NEIGHBOUR_VIEWS = 12, 16
 def probes(subject: Subject) -> Findings:
     """Measure what probes read of the ground truth from r on held-out scenes, from 1 to most_context views.
 
-    The linear probes are those of `gqn.training.probes`; of what has no place, a small nonlinear one reads principal
-    components of r too. They learn from training scenes. Controls: the same network before it learned anything, the
-    mean of the context frames, and the best answer without a look. What is the same in all scenes can't be probed.
+    The linear probes are those of `gqn.training.probes`. Small nonlinear ones read principal components of r too, and
+    of what has a place, the cells of a volume. They learn from training scenes. Controls: the same network before it
+    learned anything, the mean of the context frames, and the best answer without a look. What is the same in all
+    scenes can't be probed.
     """
     options = subject.options
     training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
@@ -64,19 +76,53 @@ def probes(subject: Subject) -> Findings:
         )
         figures = by_figure(asked, said, held_out, lambda figure: with_interval(figure, options.seed))
         linear.append({"context": context, **figures})
-    mlp: dict[str, Any] = {"context": options.context}
     features = [
         representations(subject, scenes, total)
         for scenes, total in ((training, chosen), (subject.scenes, subject.total))
     ]
+    mlp: dict[str, Any] = {"context": options.context}
     if subject.processes.leads:
-        for source in features[0]:
-            readable = reduced(features[0][source], features[1][source], options.seed)
-            for name, question in asked.items():
-                if question.nodes is None:
-                    truth = question.targets(learned), question.targets(held_out)
-                    mlp.setdefault(f"{name}_r2", {})[source] = r_squared("mlp", readable, *truth, options.seed)
+        mlp |= nonlinear(features, output(subject), asked, (learned, held_out), options.seed)
     return {"probes": {"training_scenes": chosen, "linear": linear, "mlp": mlp}}, {}
+
+
+def nonlinear(
+    features: list[dict[str, Tensor]],
+    kind: Output,
+    asked: dict[str, Question],
+    labels: tuple[Labels, Labels],
+    seed: int,
+) -> dict[str, Any]:
+    """Return figures of nonlinear probes by name and source.
+
+    Args:
+        features: `representations` of the scenes to learn from, and of the held-out ones.
+        kind: of r.
+        asked: the questions, by name.
+        labels: of these scenes.
+        seed: of the probes and of the intervals.
+    """
+    found: dict[str, Any] = {}
+    truth = {name: question.targets(labels[0]) for name, question in asked.items()}
+    for source, train in features[0].items():
+        test = features[1][source]
+        if isinstance(kind, Volume) and source.endswith(CELLS):
+            said = {
+                name: read_by_network((train, test), kind, question.nodes, torch.from_numpy(truth[name]), seed)
+                for name, question in asked.items()
+                if question.nodes is not None
+            }
+            figures = by_figure(asked, {source: said}, labels[1], lambda figure: with_interval(figure, seed))
+            for figure, value in figures.items():
+                found.setdefault(figure, {}).update(value)
+            continue
+        readable = reduced(train.numpy(), test.numpy(), seed)
+        for name, question in asked.items():
+            if question.nodes is None:
+                found.setdefault(f"{name}_r2", {})[source] = r_squared(
+                    "mlp", readable, truth[name], question.targets(labels[1]), seed
+                )
+    return found
 
 
 def with_interval(figure: Figure, seed: int) -> dict[str, Any]:
@@ -91,20 +137,24 @@ def output(subject: Subject) -> Output:
     return cast(Output, subject.network.trials[sense].output)
 
 
-def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Array]:
-    """Return features (total, k) of the first scenes from as many context views as the options say."""
-    options = subject.options
+def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Tensor]:
+    """Return what nonlinear probes read of the first scenes from as many context views as the options say.
+
+    By source: features (total, k), and of a volume its coarse cells (total, c, s, s, s), in half precision.
+    """
+    options, kind = subject.options, output(subject)
 
     def work(numbers: range) -> dict[str, Tensor]:
         context = context_views(scenes, numbers, options.context, seed=options.seed).to(subject.processes.device)
-        return {
-            "representation": whole(subject.network.encode(context).float(), output(subject)),
-            "untrained_network": whole(subject.untrained.encode(context).float(), output(subject)),
-            "mean_of_frames": context.frames.mean(dim=1).flatten(1),
-        }
+        rows = {"mean_of_frames": context.frames.mean(dim=1).flatten(1)}
+        for name, network in (("representation", subject.network), ("untrained_network", subject.untrained)):
+            r = network.encode(context).float()
+            rows[name] = whole(r, kind)
+            if isinstance(kind, Volume):
+                rows[f"{name}_{CELLS}"] = coarse_cells(r, kind).half()
+        return rows
 
-    rows = shared_out(subject.processes, pieces(total, options.batch), work, seed=options.seed, title="probes")
-    return {name: values.numpy() for name, values in rows.items()}
+    return shared_out(subject.processes, pieces(total, options.batch), work, seed=options.seed, title="probes")
 
 
 def reduced(train: Array, test: Array, seed: int, components: int = COMPONENTS) -> tuple[Array, Array]:

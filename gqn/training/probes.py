@@ -113,15 +113,24 @@ def near(r: Tensor, volume: Volume, nodes: Array, usual: Tensor) -> Tensor:
 
     usual: the mean answers there, (nodes, t), which come first; then the cells' numbers, and 1.
     """
-    side = min(FINEST, volume.side)
     places = torch.as_tensor(nodes, dtype=r.dtype, device=r.device)
-    places = (places - centre_of(volume, r)) / volume.radius
-    cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
-    steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=r.device)
-    x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (nodes, 27) each
-    cells = F.adaptive_avg_pool3d(volume.cells(r), side).flatten(2)  # (b, c, x y z)
-    read = cells[:, :, (x * side + y) * side + z].transpose(1, 2).flatten(2)
+    read = coarse_cells(r, volume).flatten(2)[:, :, cells_near(volume, places)].transpose(1, 2).flatten(2)
     return F.pad(torch.cat([usual.to(read).expand(len(r), -1, -1), read], dim=2), (0, 1), value=1.0)
+
+
+def coarse_cells(r: Tensor, volume: Volume) -> Tensor:
+    """Return the cells of r that a probe of cells reads, at most FINEST a side, (b, c, s, s, s)."""
+    return F.adaptive_avg_pool3d(volume.cells(r), min(FINEST, volume.side))
+
+
+def cells_near(volume: Volume, places: Tensor) -> Tensor:
+    """Return the numbers of the 27 cells of `coarse_cells` round each of places (n, 3), (n, 27), z fastest."""
+    side = min(FINEST, volume.side)
+    places = (places - centre_of(volume, places)) / volume.radius
+    cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
+    steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=places.device)
+    x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (n, 27) each
+    return (x * side + y) * side + z
 
 
 @torch.no_grad()
