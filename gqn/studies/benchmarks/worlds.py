@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gqn.data.generate import generate, stream
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.scenes import FAMILIES
 from gqn.scenes.arm import TASKS
+from gqn.scenes.family import Family
 from gqn.studies.benchmarks.timing import CPU, USUAL_PIXELS, Step, Work, fastest, random_batch
 from gqn.training.config import PRESETS
 from gqn.training.setup import computes_in_bfloat16
@@ -106,11 +108,15 @@ def endless(preset: str, options: Scenes) -> dict[str, Any]:
                 seed=0,
             )
             asked = mean_seconds(batches.__getitem__, options.seconds)
-            family, scenes = FAMILIES[name](size=pixels), batches.batch
-            whole = scenes * mean_seconds(lambda number: family.scene(stream(0, "train", number)), options.seconds)
+        whole = batches.batch * mean_seconds(partial(draw, FAMILIES[name](size=pixels)), options.seconds)
         report["drawing_seconds"][name] = row = {"all_views": round(whole, 3), "asked_views": round(asked, 3)}
         print(f"a step of {preset}: {taken:.3f} s; its scenes of {name}: {row} s", flush=True)
     return report
+
+
+def draw(family: Family, number: int) -> None:
+    """Draw a scene with all its views."""
+    family.scene(stream(0, "train", number))
 
 
 def mean_seconds(work: Callable[[int], object], duration: float) -> float:
