@@ -20,7 +20,7 @@ if [ $# -lt 1 ]; then
 fi
 data=$1
 shift
-if [ ! -d "$data" ]; then
+if [ ! -d "$data" ] && [ "${data%:endless}" = "$data" ]; then
     echo "gpu.sh: $data: no such folder; $usage" >&2
     exit 2
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what the library does here: python scripts/benchmark.py {train,scaling,check,scenes,arm,data} --help."""
+"""Measure what the library does: python scripts/benchmark.py {train,peers,scaling,check,scenes,arm,data} --help."""
 
 from gqn.core.command import command, quiet_imports
 
@@ -19,6 +19,7 @@ from gqn.core.provenance import provenance
 from gqn.scenes import FAMILIES
 from gqn.studies.benchmarks.check import Check, check_device
 from gqn.studies.benchmarks.data import Data, time_data
+from gqn.studies.benchmarks.peers import Peers, time_peers
 from gqn.studies.benchmarks.scaling import Scaling, measure_scaling
 from gqn.studies.benchmarks.training import Train, time_training
 from gqn.studies.benchmarks.worlds import Arm, Scenes, count_successes, time_scenes
@@ -32,6 +33,7 @@ from reference import literal_generator
 TENSORFLOW_RATE = Path(__file__).with_name("tensorflow_rate.py")
 COMMANDS: dict[str, Any] = {
     "train": Train,
+    "peers": Peers,
     "scaling": Scaling,
     "check": Check,
     "scenes": Scenes,
@@ -40,6 +42,7 @@ COMMANDS: dict[str, Any] = {
 }
 MEASUREMENTS: dict[type, Any] = {
     Train: lambda options: time_training(options, literal_generator),
+    Peers: time_peers,
     Scaling: measure_scaling,
     Check: lambda options: check_device(options, REPOSITORY),
     Scenes: time_scenes,
@@ -64,7 +67,7 @@ def check(options: Any) -> None:
     """Raise Error or OSError, before any work, for what would fail after it; make the output's folder."""
     values = vars(options)
     for name, value in values.items():
-        numbers = value if isinstance(value, tuple) else [value]
+        numbers = value if isinstance(value, tuple) else [] if isinstance(value, bool) else [value]
         least = 0 if name in ("dataset", "seed") else 1e-9
         fits = all(number >= least for number in numbers if isinstance(number, int | float))
         check_options([(name, fits, "positive" if least else "0 or more")])

@@ -6,6 +6,7 @@ A sense and a task name their data. Of data that are observed (frames, touch), a
 queries to tasks, and no query lies among the context; data that are an answer are asked once a scene, without a query.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from gqn.core.errors import Error
 from gqn.core.views import Batch, EncodedViews, Views
 
 FRAMES = "frames"  # the data of vision
+ENDLESS = sys.maxsize  # scenes of a world that is drawn as it is asked for, of which none comes twice
 
 
 class Scenes(Protocol):
@@ -120,7 +122,9 @@ class TrainingBatches(Dataset[Batch]):
         return [(self._scene(position), [self.seed, 1, position]) for position in range(first, first + share)]
 
     def _scene(self, position: int) -> int:
-        """Return the scene at a position of the endless sequence of shuffled epochs."""
+        """Return the scene at a position of the endless sequence of shuffled epochs, or of an endless world."""
+        if len(self.scenes) == ENDLESS:
+            return position
         epoch, place = divmod(position, len(self.scenes))
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.scenes))

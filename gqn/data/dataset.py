@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
@@ -350,9 +351,9 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.scene(index)
 
     @property
-    def numbers(self) -> list[int]:
+    def numbers(self) -> Sequence[int]:
         """Number of each scene among all scenes of the split, by which its ground truth is found."""
-        return list(range(len(self))) if self._chosen is None else self._chosen.tolist()
+        return range(len(self)) if self._chosen is None else self._chosen.tolist()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
@@ -372,8 +373,7 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             NoSuchItem: past the end.
         """
-        number, row = self._place(index)
-        shard = self._load(self._shards[number])
+        self.position(index)
         try:
             chosen = list(range(self.views) if views is None else map(operator.index, views))
         except TypeError as error:
@@ -382,20 +382,24 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
             if not 0 <= view < self.views:
                 raise NoSuchItem(f"view {view} of {self.views}, which are counted from 0")
         frames = np.empty((len(chosen), self._recorded_pixels, self._recorded_pixels, 3), np.uint8)
-        jpegs, offsets = (
-            shard["jpegs"].numpy(),
-            shard["offsets"][row * self.views : (row + 1) * self.views + 1].tolist(),
-        )
+        jpegs, cameras = self._recorded(index, chosen)
         try:
-            for frame, view in zip(frames, chosen, strict=True):
-                fill_frame(jpegs[offsets[view] : offsets[view + 1]], frame)
+            for frame, jpeg in zip(frames, jpegs, strict=True):
+                fill_frame(jpeg, frame)
         except ValueError as error:
-            raise self._damaged(self._shards[number]) from error
+            raise self._damaged(self._shards[self._place(index)[0]]) from error
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if self.pixels != self._recorded_pixels:
             pictures = brought_to(pictures.float(), self.pixels)
-        cameras = shard["cameras"][row][chosen]
         return pictures, cameras if self.geometry is None else turned(cameras, self.geometry.yaw_sign)
+
+    def _recorded(self, index: int, views: list[int]) -> tuple[Sequence[bytes | NDArray[np.uint8]], Tensor]:
+        """Return the JPEGs and the recorded cameras (views, 5) of some views of a scene."""
+        number, row = self._place(index)
+        shard = self._load(self._shards[number])
+        jpegs, first = shard["jpegs"].numpy(), row * self.views
+        offsets = shard["offsets"][first : first + self.views + 1].tolist()
+        return [jpegs[offsets[view] : offsets[view + 1]] for view in views], shard["cameras"][row][views]
 
     def sensed(self, index: int, name: str) -> Tensor:
         """Return the observations of a further sense of a scene, float32 of the shape in `further`.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gqn.core.camera import turned
 from gqn.core.checked import checked
@@ -25,7 +26,7 @@ from gqn.data.dataset import SPLITS, TWINS, DatasetError, claim, labels_file, re
 from gqn.data.tfrecord import encode_jpeg, encode_scene, write_records
 from gqn.data.workers import dropped_pool, quiet_start, worker_died
 from gqn.scenes import FAMILIES
-from gqn.scenes.family import Family, Labels
+from gqn.scenes.family import Family, Labels, Scene
 
 SCENES_PER_FILE = 100
 
@@ -157,7 +158,7 @@ def _write(file: _File) -> int:
     labels: list[Labels] = []
     write_records(file.path, _records(file, labels))
     with whole_file(labels_file(file.path)) as beside:
-        lines = ",\n".join(json.dumps(scene, default=lambda value: value.tolist()) for scene in labels)
+        lines = ",\n".join(map(labels_text, labels))
         beside.write(f"[\n{lines}\n]\n".encode())
     return file.stop - file.first
 
@@ -166,13 +167,24 @@ def _records(file: _File, labels: list[Labels]) -> Iterator[bytes]:
     """Yield the records of a file; `labels` grows with them."""
     for index in range(file.first, file.stop):
         twin = file.split == TWINS
-        random = _stream(file.seed, SPLITS.index("test" if twin else file.split), index)
-        scene = file.family.scene(random, _stream(file.seed, len(SPLITS), index) if twin else None)
+        random = stream(file.seed, "test" if twin else file.split, index)
+        scene = file.family.scene(random, stream(file.seed, TWINS, index) if twin else None)
         labels.append(scene.labels)
-        # Recorded as DeepMind's of that name are, and turned again where they are read.
-        cameras = turned(torch.from_numpy(scene.cameras), file.family.geometry.yaw_sign).numpy()
-        yield encode_scene([encode_jpeg(frame) for frame in scene.frames], cameras, scene.tensors)
+        yield encode_scene(*recorded(file.family, scene), scene.tensors)
 
 
-def _stream(seed: int, *key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+def recorded(family: Family, scene: Scene) -> tuple[list[bytes], NDArray[np.float32]]:
+    """Return the JPEGs of a scene's frames, and its cameras (views, 5), as they are recorded."""
+    # As DeepMind's of that name are, and turned again where they are read.
+    cameras = turned(torch.from_numpy(scene.cameras), family.geometry.yaw_sign).numpy()
+    return [encode_jpeg(frame) for frame in scene.frames], cameras
+
+
+def labels_text(labels: Labels) -> str:
+    """Return the ground truth of a scene as JSON."""
+    return json.dumps(labels, default=lambda value: value.tolist())
+
+
+def stream(seed: int, split: str, index: int) -> np.random.Generator:
+    """Return the generator that draws scene `index` of a split; of TWINS, what the twin of a test scene holds."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=((*SPLITS, TWINS).index(split), index)))

@@ -66,8 +66,12 @@ class LabelledScenes:
         poses = self.scenes.sensed(scene, probes)[places] if own else self.scenes.scene(scene, places)[1]
         return AXES.get(data, torch.clone)(self.scenes.sensed(scene, data)[places]), camera_vector(poses)
 
+    def labels_of(self, scene: int) -> Mapping[str, Any]:
+        """Return the ground truth of a scene."""
+        return self.labels[scene]
+
     def answer(self, data: str, scene: int) -> Tensor | None:
-        value = found(self.labels[scene], data)
+        value = found(self.labels_of(scene), data)
         try:
             answer = None if value is None else torch.as_tensor(value, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError, OverflowError):

@@ -3,6 +3,7 @@
 Its places and colours follow the genuine frames (results/worlds); its figures and signs are ours.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -33,10 +34,10 @@ FIGURES = (  # rows of three dots, from 0 to 9
 )
 
 
-def draw(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return frames (views, size, size, 3) of one walk, in its order, under the display."""
-    size = frames.shape[1]
-    return np.stack([_under(frame, number, size) for number, frame in enumerate(frames)])
+def draw(frames: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.uint8]:
+    """Return frames (n, size, size, 3) of one walk under the display; views: the place of each along the walk."""
+    drawn = [_under(frame, view, len(frame)) for frame, view in zip(frames, views, strict=True)]
+    return np.stack(drawn) if drawn else frames
 
 
 def _under(frame: NDArray[np.uint8], number: int, size: int) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Base of all families of scenes: their options, and how a setting becomes frames, labels and further senses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -36,7 +36,7 @@ class Setting:
 class Scene:
     """A scene as it is recorded."""
 
-    frames: NDArray[np.uint8]  # (views, size, size, 3)
+    frames: NDArray[np.uint8]  # (views, size, size, 3), of those that were asked for
     cameras: NDArray[np.float32]  # recorded, (views, 5)
     labels: Labels
     tensors: dict[str, NDArray[np.float32]]  # what further senses say, by name, as `Family.tensors` has their shapes
@@ -109,16 +109,23 @@ class Family(ABC):
             contents: Draws what the scene holds instead, and nothing else changes: a twin of the scene without it.
         """
 
-    def scene(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Scene:
+    def scene(
+        self,
+        random: np.random.Generator,
+        contents: np.random.Generator | None = None,
+        views: Sequence[int] | None = None,
+    ) -> Scene:
         """Return a random scene of this family, or its twin: the same for the same states of the generators.
 
         Args:
             random: Draws cameras, surroundings and light, and what the scene holds.
             contents: Draws what the scene holds instead: other objects, or another pose and target.
+            views: Of which to draw the frames, in which order; all by default. All else is of all views in any case.
         """
         setting = self.setting(random, contents)
         cameras = setting.cameras.astype(np.float32)  # what is recorded is what the frames were drawn with
-        frames = render(setting.world, cameras, self.size, self.samples)
+        seen = cameras if views is None else cameras[list(views)]
+        frames = render(setting.world, seen, self.size, self.samples)
         return Scene(frames, cameras, setting.labels, self._sense(setting, cameras, random))
 
     @property

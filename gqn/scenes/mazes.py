@@ -6,6 +6,7 @@ patterns are ours, and so is the way that the walk takes.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -128,9 +129,16 @@ class Mazes(Family):
             labels["rooms"] = [look._asdict() for look in looks[1 : rooms.max() + 1]]
         return Setting(world, walk, labels, np.empty((0, 3)))
 
-    def scene(self, random: np.random.Generator, contents: np.random.Generator | None = None) -> Scene:
-        scene = super().scene(random, contents)
-        return replace(scene, frames=display.draw(scene.frames)) if self.display else scene
+    def scene(
+        self,
+        random: np.random.Generator,
+        contents: np.random.Generator | None = None,
+        views: Sequence[int] | None = None,
+    ) -> Scene:
+        scene = super().scene(random, contents, views)
+        if not self.display:
+            return scene
+        return replace(scene, frames=display.draw(scene.frames, range(self.views) if views is None else views))
 
     def _looks(self, random: np.random.Generator) -> list[Look]:
         """Return the looks of the corridors, and of each room."""

@@ -164,7 +164,10 @@ class Config:
     preset: Literal["quick", "small", "paper", "best"] = "quick"
     """Sizes and schedules to start from; every other option is a difference from it."""
     data: str = ""
-    """Dataset folder of converted scenes (DATA_DIR/DATASET of data.sh). Empty: make and convert scenes first."""
+    """Dataset folder of converted scenes (DATA_DIR/DATASET of data.sh). Empty: make and convert scenes first.
+
+    WORLD:endless draws training scenes of a world while it trains, none twice, and FOLDER:endless those of a drawn
+    dataset's world, from its own on."""
     fraction: float = 1.0
     """Part of the training scenes to train on; a smaller part lies within a larger one."""
     size: int = 0

@@ -12,6 +12,7 @@ from gqn.core.distributed import Processes
 from gqn.core.errors import Error
 from gqn.data.batches import FLAT, FRAMES, Asked, Scenes
 from gqn.data.dataset import SPLITS, TWINS, SceneDataset
+from gqn.data.endless import begun, folder_of, is_endless
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.gqn import GenerativeQueryNetwork
@@ -27,25 +28,50 @@ def open_dataset(config: Config) -> SceneDataset:
     """Return the training split of the dataset that the configuration names."""
     if not config.data:
         raise TrainingError("no dataset: set `data` to a folder of converted scenes, or make one by `gqn.made_scenes`")
-    return SceneDataset(config.data, "train", fraction=config.fraction, size=config.size)
+    return SceneDataset(folder_of(config.data), "train", fraction=config.fraction, size=config.size)
+
+
+def begin_endless(config: Config, folder: Path, group: Processes) -> Config:
+    """Return the configuration with an endless world's name replaced by the folder of its first scenes, drawn once.
+
+    Raises:
+        Error: on all processes, where there is no such world or the leading process could not draw it.
+    """
+    if not is_endless(config.data):
+        return config
+    found: str | Exception | None = None
+    if group.leads:
+        try:
+            if config.fraction < 1:
+                raise TrainingError("--fraction: an endless world has no part, leave it out")
+            scenes = config.evaluation.eval_scenes
+            found = begun(config.data, folder / "scenes", seed=config.seed, test_scenes=scenes)
+        except (Error, OSError) as error:
+            found = error
+    found = group.gather(found)[0]
+    if isinstance(found, Exception):
+        raise found
+    assert found is not None
+    return replace(config, data=found)
 
 
 def open_scenes(config: Config, dataset: SceneDataset, asked: Asked, *, warn: bool) -> tuple[Scenes, Scenes, str]:
     """Return the scenes to learn from, those to be tested on, and the split of the latter."""
-    unseen = held_out_scenes(config.data, dataset, warn=warn)
+    folder = folder_of(config.data)
+    unseen = held_out_scenes(folder, dataset, warn=warn)
     labelled = not {*asked.senses.values(), *asked.tasks.values()} <= {FRAMES, *dataset.further}
     seen, tested = (
-        LabelledScenes(part, scene_labels(config.data, part.folder.name) if labelled else [])
-        for part in (dataset, unseen)
+        LabelledScenes(part, scene_labels(folder, part.folder.name) if labelled else []) for part in (dataset, unseen)
     )
     return seen, tested, unseen.folder.name
 
 
 def open_twins(config: Config, asked: Asked) -> Scenes | None:
     """Return the twins of the held-out scenes; None where there are none, or the network is no flat one."""
-    if asked != FLAT or not (Path(config.data) / "torch" / TWINS).exists():
+    folder = Path(folder_of(config.data))
+    if asked != FLAT or not (folder / "torch" / TWINS).exists():
         return None
-    return LabelledScenes(SceneDataset(config.data, TWINS, size=config.size))
+    return LabelledScenes(SceneDataset(folder, TWINS, size=config.size))
 
 
 def build(

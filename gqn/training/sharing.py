@@ -155,7 +155,9 @@ def _known(run: Path, origin: dict[str, Any]) -> dict[str, Any]:
     if history := read_history(folder):
         about = json.loads((folder / METRICS).read_text())
         with suppress(KeyError, TypeError):
-            told["data"] = f"{about['dataset']['training_scenes']:,} scenes of {about['dataset']['name']}."
+            count = about["dataset"]["training_scenes"]
+            count = f"{count:,}" if isinstance(count, int) else count
+            told["data"] = f"{count} scenes of {about['dataset']['name']}."
         with suppress(KeyError, TypeError):
             told["recipe"] = f"`{join(public(about['command']))}`, version {about['version']}, on {about['device']}. "
         told["figures"] = dict(scalars(history[-1].get("tasks", {})))

@@ -19,7 +19,8 @@ from gqn.core.modes import evaluating
 from gqn.core.progress import Progress, note
 from gqn.core.provenance import provenance
 from gqn.core.signals import Caught, Interrupted, Stop, caught_signals
-from gqn.data.batches import Scenes, TrainingBatches, check_data, evaluation_batches
+from gqn.data.batches import ENDLESS, Scenes, TrainingBatches, check_data, evaluation_batches
+from gqn.data.endless import EndlessScenes, folder_of, is_endless
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.loading import loading
 from gqn.figures import predictions as plots
@@ -35,6 +36,7 @@ from gqn.training.nodes import encode_scenes
 from gqn.training.objects import object_gain
 from gqn.training.probes import probe_representations
 from gqn.training.setup import (
+    begin_endless,
     build,
     chosen_tasks,
     computes_in_bfloat16,
@@ -98,6 +100,7 @@ class Trainer:
     ) -> None:
         if network is not None:
             config = replace(config, graph=replace(config.graph, graph=config.graph.graph or GIVEN))
+        config = begin_endless(config, folder, group)
         self.folder, self.group, self.config = folder, group, resolved(config, folder.name, group)
         config = self.config
         saved = checkpoint.resumable(self.folder if resume is True else resume) if resume else None
@@ -121,8 +124,11 @@ class Trainer:
             self.evaluated_on = "train" if held_out is None else "test"
         self.twins = open_twins(config, self.asked) if dataset is not None and self.evaluated_on == "test" else None
         check_data(self.held_out, self.asked, config.evaluation.eval_context_views, 1, "--eval-context-views")
+        learned = self.scenes
+        if isinstance(learned, LabelledScenes) and is_endless(config.data):
+            learned = EndlessScenes(learned)
         self.batches = TrainingBatches(
-            self.scenes,
+            learned,
             self.asked,
             batch=config.training.batch,
             context_views=config.training.context_views,
@@ -135,7 +141,7 @@ class Trainer:
         if config.graph.cache and group.count == 1:
             looks = config.training.steps * config.training.batch * sum(config.training.context_views) // 2
             self.batches.encoded = encode_scenes(
-                self.network, self.scenes, self.asked.senses, looks, Path(config.runs), group, self.bfloat16
+                self.network, self.batches.scenes, self.asked.senses, looks, Path(config.runs), group, self.bfloat16
             )
         self.images = rendering(self.network, self.asked)
         self.baseline = mean_image(self.scenes) if self.images else None
@@ -172,6 +178,8 @@ class Trainer:
                 f"{self.about['device']} ({group.count} x {self.about['threads']} threads), "
                 f"{self.about['dataset']['training_scenes']} scenes of {config.data}"
             )
+            if len(self.batches.scenes) == ENDLESS and not config.workers:
+                note("scenes are drawn between the steps: --workers 1 or more draw them meanwhile")
         with (
             self.writer() as writer,
             self.progress() as bar,
@@ -301,7 +309,7 @@ class Trainer:
                 self.learner.ema,
                 self.asked,
                 (self.scenes, self.held_out),
-                Path(self.config.data),
+                Path(folder_of(self.config.data)),
                 context=settings.eval_context_views,
                 seed=self.config.seed,
                 processes=self.group,
@@ -336,7 +344,8 @@ class Trainer:
 
     def circumstances(self) -> dict[str, Any]:
         """Return the circumstances that a reader of the figures must know."""
-        dataset = {"name": GIVEN, "training_scenes": len(self.scenes)}
+        scenes = len(self.batches.scenes)
+        dataset = {"name": GIVEN, "training_scenes": "endless" if scenes == ENDLESS else scenes}
         if isinstance(self.scenes, LabelledScenes):
             dataset |= {"name": self.scenes.scenes.name, "pixels": self.scenes.scenes.pixels}
         return {

@@ -6,6 +6,7 @@ from pathlib import Path
 from gqn.core.errors import Error
 from gqn.data.batches import FRAMES
 from gqn.data.dataset import DatasetError
+from gqn.data.endless import folder_of
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.models.graph import RecursiveGQN
@@ -49,7 +50,7 @@ def opened(
     """
     saved = checkpoint.read(run)
     config, network = from_dict(saved["config"]), checkpoint.trained(saved)
-    folder = Path(dataset or config.data)
+    folder = Path(dataset or folder_of(config.data))
     if not (dataset or config.data):
         raise Error(f"{run} names no dataset: name a folder of converted scenes after it, DATA_DIR/DATASET")
     _, scenes = splits(folder, config.size)

@@ -74,13 +74,18 @@ def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
 ) -> None:
     output = tmp_path / "rates.json"
     families = ("shepard_metzler_5_parts", "shepard_metzler_7_parts")
-    options = ("--size", "8", "--seconds", "0.01", "--dataset", "1", "--output", str(output))
+    options = ("--size", "8", "--seconds", "0.01", "--dataset", "1", "--presets", "quick", "--output", str(output))
     run(monkeypatch, "scenes", "--families", *families, *options)
     report = json.loads(output.read_text())
     assert set(report["frames_a_second"]) == set(families)
     assert min(report["frames_a_second"].values()) > 0
     assert report["provenance"]["command"][:2] == ["benchmark.py", "scenes"]
     assert report["dataset"]["scenes"] == 1
+    quick = report["endless"]["quick"]
+    assert quick["pixels"] == 32
+    assert quick["step_seconds"] > 0
+    assert quick["drawing_seconds"].keys() == set(families)
+    assert all(0 < rate < 10 for world in quick["drawing_seconds"].values() for rate in world.values())
     assert "frames/s a core at 8x8" in capsys.readouterr().out
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from conftest import REPOSITORY
 
@@ -24,8 +25,9 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def test_eight_kills_in_saves_and_evaluations_cost_nothing(scenes: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "tests/kill_training_process.py", str(scenes), str(tmp_path)]
+@pytest.mark.parametrize("end", ["", ":endless"])
+def test_eight_kills_in_saves_and_evaluations_cost_nothing(scenes: Path, tmp_path: Path, end: str) -> None:
+    command = [sys.executable, "tests/kill_training_process.py", f"{scenes}{end}", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr

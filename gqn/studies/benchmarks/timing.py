@@ -18,6 +18,7 @@ from gqn.training.setup import flat_network
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
+USUAL_PIXELS = {"quick": 32, "small": 64, "paper": 64, "best": 64}  # height and width of a preset's frames
 
 
 class Work(NamedTuple):
@@ -81,16 +82,25 @@ def operations(config: Config, work: Work) -> tuple[int, int]:
     return 2 * one - two, two - one
 
 
-def fastest(work: Callable[[], object], repeats: int, device: torch.device = CPU) -> float:
+def fastest(
+    work: Callable[[], object], repeats: int, device: torch.device = CPU, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Return the seconds of the fastest of several runs, after one that does not count."""
     work()
-    return min(seconds(work, device) for _ in range(repeats))
+    return min(seconds(work, device, clock) for _ in range(repeats))
 
 
-def seconds(work: Callable[[], object], device: torch.device = CPU) -> float:
-    """Return the seconds of one run."""
-    begun = time.perf_counter()
+def seconds(
+    work: Callable[[], object], device: torch.device = CPU, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Return the seconds of one run, by a clock."""
+    begun = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return clock() - begun
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return the clock of a step: on one thread of a CPU the processor's time, so that other processes count little."""
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter

@@ -16,7 +16,7 @@ from gqn.core.views import Batch
 from gqn.models.generator import Generator
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.losses import log_likelihood
-from gqn.studies.benchmarks.timing import Step, Work, fastest, operations, random_batch, seconds
+from gqn.studies.benchmarks.timing import USUAL_PIXELS, Step, Work, clock_of, fastest, operations, random_batch, seconds
 from gqn.training.config import PRESETS, Config
 from gqn.training.setup import computes_in_bfloat16, flat_network
 
@@ -93,8 +93,9 @@ def published(
 ) -> dict[str, Any]:
     """Return the figures of a step at published sizes, and of the literal generator's."""
     batch, device = random_batch(Work(64, options.batch, options.context, 1)), group.device
+    clock = clock_of(device)
     ours = Step(config, batch, group, bfloat16=bfloat16)
-    flops, taken = ours.operations(), fastest(ours.learn, options.repeats, device)
+    flops, taken = ours.operations(), fastest(ours.learn, options.repeats, device, clock)
     network = flat_network(config.model, 64, SHEPARD_METZLER).to(device)
     optimizer, there = torch.optim.AdamW(network.parameters(), fused=True), batch.to(device)
 
@@ -108,8 +109,8 @@ def published(
         "gflop_a_scene": round(flops / 1e9 / options.batch, 1),
         "share_of_convolution_rate": round(flops / 1e9 / taken / rates["convolution"], 3),
         "share_of_time": shares(ours),
-        "literal_float32_seconds_a_scene": round(fastest(plain, options.repeats, device) / options.batch, 4),
-        "seconds_a_prior_sample": round(fastest(ours.sample, options.repeats, device) / options.batch, 4),
+        "literal_float32_seconds_a_scene": round(fastest(plain, options.repeats, device, clock) / options.batch, 4),
+        "seconds_a_prior_sample": round(fastest(ours.sample, options.repeats, device, clock) / options.batch, 4),
     }
 
 
@@ -127,12 +128,13 @@ def literal_loss(network: GenerativeQueryNetwork, literal: Literal, batch: Batch
 def preset(name: str, options: Train, group: Processes, bfloat16: bool, rates: dict[str, int]) -> dict[str, Any]:
     """Return the figures of a preset's step, compiled too where that is asked for."""
     config = PRESETS[name]
-    settings, pixels = config.training, 32 if name == "quick" else 64
+    settings, pixels = config.training, USUAL_PIXELS[name]
     # A mean number of context views, and few scenes of a batch that is meant for GPUs.
     scenes = options.batch if name in ("paper", "best") else settings.batch
     work = Work(pixels, scenes, sum(settings.context_views) // 2, settings.queries)
     step = Step(config, random_batch(work), group, bfloat16=bfloat16)
-    taken = fastest(step.learn, options.repeats, group.device)
+    clock = clock_of(group.device)
+    taken = fastest(step.learn, options.repeats, group.device, clock)
     once, each = operations(config, work)
     scale = settings.batch / work.scenes
     row: dict[str, Any] = {
@@ -149,7 +151,7 @@ def preset(name: str, options: Train, group: Processes, bfloat16: bool, rates: d
         compiled = Step(replace(config, compile=True), random_batch(work), group, bfloat16=bfloat16)
         first = seconds(compiled.learn, group.device)
         row["compiled"] = {
-            "seconds_a_step": round(scale * fastest(compiled.learn, options.repeats, group.device), 3),
+            "seconds_a_step": round(scale * fastest(compiled.learn, options.repeats, group.device, clock), 3),
             "first_step_seconds": round(first, 1),
         }
     return row
@@ -171,7 +173,7 @@ def shares(step: Step, steps: int = 3) -> dict[str, float]:
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """Return the floating-point operations a second of a large matrix product."""
     a = torch.randn(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / min(seconds(lambda: a @ a, device) for _ in range(10))
+    return 2 * size**3 / min(seconds(lambda: a @ a, device, clock_of(device)) for _ in range(10))
 
 
 def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -189,6 +191,6 @@ def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
             torch.autograd.grad(y, (x, weight), out)
 
         flops = 3 * 2 * out.numel() * channels * kernel**2
-        return flops / min(seconds(both, device) for _ in range(6))
+        return flops / min(seconds(both, device, clock_of(device)) for _ in range(6))
 
     return max(rate(16, 384, 512, 5, 16), rate(48, 256, 256, 3, 16))

@@ -3,15 +3,26 @@
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gqn.data.generate import generate
+from gqn.data.batches import TrainingBatches
+from gqn.data.convert import convert
+from gqn.data.dataset import SceneDataset
+from gqn.data.endless import EndlessScenes
+from gqn.data.generate import generate, stream
+from gqn.data.labelled_scenes import LabelledScenes
 from gqn.scenes import FAMILIES
 from gqn.scenes.arm import TASKS
+from gqn.scenes.family import Family
+from gqn.studies.benchmarks.timing import CPU, USUAL_PIXELS, Step, Work, fastest, random_batch
+from gqn.training.config import PRESETS
+from gqn.training.setup import computes_in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,8 @@ class Scenes:
     """Seconds of drawing for each family."""
     dataset: int = 0
     """Also write a shepard_metzler_5_parts dataset of that many scenes, by all cores, in a temporary folder."""
+    presets: tuple[str, ...] = ("quick", "small")
+    """Presets of which to time a step, and the drawing of the scenes that one takes of an endless world."""
     output: Path | None = None
     """A JSON file to write the figures to."""
 
@@ -50,6 +63,7 @@ def time_scenes(options: Scenes) -> dict[str, Any]:
     for name in options.families:
         report["frames_a_second"][name] = rate = round(frames_a_second(name, options.size, options.seconds), 1)
         print(f"{name}: {rate:.0f} frames/s a core at {options.size}x{options.size}", flush=True)
+    report["endless"] = {name: endless(name, options) for name in options.presets}
     if options.dataset:
         with tempfile.TemporaryDirectory() as folder:
             begun = time.perf_counter()
@@ -70,6 +84,48 @@ def frames_a_second(family: str, size: int, duration: float) -> float:
         drawn.scene(random)
         frames += drawn.views
     return frames / (time.process_time() - begun)
+
+
+def endless(preset: str, options: Scenes) -> dict[str, Any]:
+    """Return the processor's seconds of a preset's step, and of drawing what it takes of each world without end.
+
+    With all views drawn, as a dataset has them, and with those alone that the step asks for.
+    """
+    settings, pixels = PRESETS[preset].training, USUAL_PIXELS[preset]
+    work = Work(pixels, settings.batch, sum(settings.context_views) // 2, settings.queries)
+    step = Step(PRESETS[preset], random_batch(work), bfloat16=computes_in_bfloat16("auto", CPU))
+    taken = fastest(step.learn, 5, clock=time.process_time)
+    report: dict[str, Any] = {"pixels": pixels, "step_seconds": round(taken, 3), "drawing_seconds": {}}
+    for name in options.families:
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = generate(name, folder, 1, 0, test_scenes=0, workers=1, progress=False, size=pixels)
+            convert(drawn, 1, workers=1, progress=False)
+            batches = TrainingBatches(
+                EndlessScenes(LabelledScenes(SceneDataset(drawn, "train"))),
+                batch=settings.batch,
+                context_views=settings.context_views,
+                queries=settings.queries,
+                seed=0,
+            )
+            asked = mean_seconds(batches.__getitem__, options.seconds)
+        whole = batches.batch * mean_seconds(partial(draw, FAMILIES[name](size=pixels)), options.seconds)
+        report["drawing_seconds"][name] = row = {"all_views": round(whole, 3), "asked_views": round(asked, 3)}
+        print(f"a step of {preset}: {taken:.3f} s; its scenes of {name}: {row} s", flush=True)
+    return report
+
+
+def draw(family: Family, number: int) -> None:
+    """Draw a scene with all its views."""
+    family.scene(stream(0, "train", number))
+
+
+def mean_seconds(work: Callable[[int], object], duration: float) -> float:
+    """Return the processor's seconds of a piece of work, over those that a duration holds."""
+    begun, done = time.process_time(), 0
+    while time.process_time() - begun < duration:
+        work(done)
+        done += 1
+    return (time.process_time() - begun) / done
 
 
 def count_successes(options: Arm) -> dict[str, Any]:
