@@ -34,6 +34,7 @@ class Geometry:
     optical_centre: tuple[float, float] = (0.5, 0.5)  # parts of the width and the height, from the upper left corner
     cube_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
+    cube_height: float = 1.0  # of what can be seen, in edges of that cube: less for a world that is flat
     cameras_inside: bool = False  # of that cube
     yaw_sign: int = -1  # of sin y in the direction in which a camera looks, as the records have it: -1 or 1
 
@@ -46,6 +47,8 @@ class Geometry:
             raise Error(f"cube_centre is {self.cube_centre}, must be three numbers")
         if not self.cube_radius > 0:
             raise Error(f"cube_radius is {self.cube_radius}, must be more than 0")
+        if not 0 < self.cube_height <= 1:
+            raise Error(f"cube_height is {self.cube_height}, must be more than 0 and at most 1")
         if self.yaw_sign not in (-1, 1):
             raise Error(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 
@@ -59,7 +62,14 @@ ROOMS = Geometry(
     cameras_inside=True,
     yaw_sign=1,
 )
-MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cameras_inside=True, yaw_sign=1)
+MAZES = Geometry(
+    field_of_view=90.0,
+    cube_centre=(-0.05, -0.05, 0.0),
+    cube_radius=0.45,
+    cube_height=0.13,
+    cameras_inside=True,
+    yaw_sign=1,
+)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.6)
 
 

@@ -40,6 +40,7 @@ class Volume:
         field_of_view: degrees, vertical, of the cameras.
         centre: centre (x, y, z) of the cube, world units.
         radius: half an edge of the cube, world units.
+        height: of the cube along z, in its edges.
         nearest: read by `gqn.models.nearest` and not by `gqn.models.volume`.
     """
 
@@ -48,6 +49,7 @@ class Volume:
     field_of_view: float
     centre: tuple[float, float, float]
     radius: float
+    height: float = 1.0
     nearest: bool = False
 
     @property

@@ -61,7 +61,8 @@ class VolumeEncoder(nn.Module):
         side: cells along an edge of the cube.
         field_of_view: degrees, vertical, of the cameras.
         centre: centre (x, y, z) of the world, world units.
-        radius: half an edge of the world, world units.
+        radius: half an edge of the world along x and y, world units.
+        height: of the world along z, in such edges: cells are as flat as the world.
         hidden: channels of the convolutions over the frame.
 
     Raises:
@@ -79,6 +80,7 @@ class VolumeEncoder(nn.Module):
         field_of_view: float = FIELD_OF_VIEW,
         centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
         radius: float = RADIUS,
+        height: float = 1.0,
         hidden: int = 32,
     ) -> None:
         super().__init__()
@@ -91,7 +93,7 @@ class VolumeEncoder(nn.Module):
         learned = channels - frame_channels
         x, y, z = centre
         self.pinhole = half_width(field_of_view)
-        self.output = Volume(channels + 2, side, field_of_view, (x, y, z), radius)
+        self.output = Volume(channels + 2, side, field_of_view, (x, y, z), radius, height)
         self.near = nn.Sequential(
             nn.Conv2d(frame_channels, hidden, 3, padding=1),
             nn.ReLU(),
@@ -222,8 +224,9 @@ class LookThrough(nn.Module):
         volume, pixels = self.volume, self.pixels
         position, forward, right, up = (axis[:, :, None, None] for axis in camera_axes(cameras))
         across = half_width(volume.field_of_view) * cell_axis(pixels, cameras)[:, None]
-        rays = (forward + across * right - across[:, None] * up) / volume.radius  # (b, q, pixels, pixels, 3)
-        start = (position - centre_of(volume, cameras)) / volume.radius
+        edges = half_edges(volume, cameras)
+        rays = (forward + across * right - across[:, None] * up) / edges  # (b, q, pixels, pixels, 3)
+        start = (position - centre_of(volume, cameras)) / edges
         enter, leave = crossed(start, rays)
         length = rays.norm(dim=-1, keepdim=True)
         spacing = (leave - enter) / self.inner
@@ -238,6 +241,7 @@ class LookThrough(nn.Module):
             place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
             along = place.add_(1).mul_(volume.side / 2).clamp_(0, volume.side - 1).int()
             cell = cell * volume.side + along
+        length = (rays * (edges / volume.radius)).norm(dim=-1, keepdim=True)  # of the world, however flat the cube
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
         return cell, lengths * (WORLD * volume.side / (2 * BLOCK))
 
@@ -414,12 +418,17 @@ def cell_axis(count: int, like: Tensor) -> Tensor:
 
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
     """Return the world coordinates of the cells' centres along x, y and z, (3, s)."""
-    return expand(cell_axis(volume.side, like)) * volume.radius + centre_of(volume, like)[:, None]
+    return expand(cell_axis(volume.side, like)) * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:
     """Return the centre of a volume, (3,)."""
     return torch.stack([like.new_full((), along) for along in volume.centre])  # no copy, for which CUDA would wait
+
+
+def half_edges(volume: Volume, like: Tensor) -> Tensor:
+    """Return half the edges of a volume's world along x, y and z, world units, (3,)."""
+    return torch.stack([like.new_full((), volume.radius * part) for part in (1.0, 1.0, volume.height)])
 
 
 def half_width(field_of_view: float) -> float:

@@ -31,7 +31,7 @@ from gqn.data.truth import Array, Figure, Labels, Question, questions
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import below
 from gqn.models.outputs import Output, Volume
-from gqn.models.volume import centre_of, contract
+from gqn.models.volume import centre_of, contract, half_edges
 from gqn.training.validation import shared_out
 
 BLOCKS = 8  # along an edge of a volume, over which a probe of the whole averages
@@ -126,7 +126,7 @@ def coarse_cells(r: Tensor, volume: Volume) -> Tensor:
 def cells_near(volume: Volume, places: Tensor) -> Tensor:
     """Return the numbers of the 27 cells of `coarse_cells` round each of places (n, 3), (n, 27), z fastest."""
     side = min(FINEST, volume.side)
-    places = (places - centre_of(volume, places)) / volume.radius
+    places = (places - centre_of(volume, places)) / half_edges(volume, places)
     cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
     steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=places.device)
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (n, 27) each

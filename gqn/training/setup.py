@@ -152,7 +152,7 @@ def flat_network(
         TrainingError: where neither the options nor the geometry say what a volume must know.
     """
     options = asdict(model.with_channels())
-    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius")}
+    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius", "height")}
     side = options.pop("side")
     if model.representation in ("volume", "nearest"):
         known: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
@@ -161,6 +161,7 @@ def flat_network(
                 "field_of_view": geometry.field_of_view,
                 "centre": geometry.cube_centre,
                 "radius": geometry.cube_radius,
+                "height": geometry.cube_height,
             }
         volume = known | {name: value for name, value in lens.items() if value is not None}
         if not volume.keys() >= {"field_of_view", "radius"}:
@@ -169,7 +170,7 @@ def flat_network(
                 "--field-of-view and --radius, or take --representation tower"
             )
         if model.representation == "nearest":  # its cube lies round the origin
-            del volume["centre"]
+            volume = {name: volume[name] for name in ("field_of_view", "radius")}
         else:
             volume["side"] = side
         options["volume"] = volume

@@ -44,7 +44,7 @@ def saved_run(folder: Path, **changes: Any) -> Path:
     pixels = config.size or 16
     torch.manual_seed(0)
     options = asdict(model)
-    del options["centre"]
+    del options["centre"], options["height"]
     volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
     volume["side"] = options.pop("side")
     network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)

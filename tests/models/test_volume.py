@@ -1,6 +1,7 @@
 """The volume: what a cell reads of a view, and what a camera reads of the cells, is what geometry says."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from gqn.scenes.shepard_metzler import ShepardMetzler
 CAMERAS = look_at([[3, 1, 1], [0.1, -3, 2], [-2, 2, -2.5]], [0, 0, 0])
 SIDE, PIXELS = 16, 16
 VOLUME = Volume(7, SIDE, FIELD_OF_VIEW, (0.1, -0.05, 0.2), 0.6)
+FLAT = replace(VOLUME, height=0.3)
 
 
 def vectors(recorded: np.ndarray = CAMERAS) -> torch.Tensor:
@@ -99,8 +101,9 @@ def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_th
     assert shown.all(dim=0)[distance > 0.3].double().mean() < 0.1
 
 
-def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen() -> None:
-    network = VolumeEncoder(pixels=32, field_of_view=60.0)
+@pytest.mark.parametrize("height", [1.0, 0.2])
+def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen(height: float) -> None:
+    network = VolumeEncoder(pixels=32, field_of_view=60.0, height=height)
     x, y, z = torch.from_numpy(cell_centres(network.output)).T
     seen = read(network, look_at([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))[1][0]
     assert not seen[x < 0].any()
@@ -158,28 +161,43 @@ def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> Non
     assert ((start + leave * rays)[2] @ rays[2]).abs() < 1e-12 or leave[2] == NEAR
 
 
-def test_rays_pass_the_cells_that_lie_on_them() -> None:
-    network = look()
+@pytest.mark.parametrize("volume", [VOLUME, FLAT])
+def test_rays_pass_the_cells_that_lie_on_them(volume: Volume) -> None:
+    network = look(volume)
     index, lengths = network.passed(vectors()[None])
     assert index.shape == lengths.shape == (1, 3, PIXELS, PIXELS, network.inner + OUTER)
     assert (lengths >= 0).all()
-    centres = cell_centres(VOLUME)
+    centres = cell_centres(volume)
     half = np.tan(np.deg2rad(FIELD_OF_VIEW / 2))
-    edge = 2 * VOLUME.radius / (WORLD * SIDE)
+    edges = volume.radius * np.array([1, 1, volume.height])
+    cell = 2 * edges / (WORLD * SIDE)
     for camera, (forward, right, up) in enumerate(zip(*axes(CAMERAS), strict=True)):
         for row, column in ((0, 0), (PIXELS // 2, PIXELS // 3), (PIXELS - 1, 1)):
             x, y = 2 * (column + 0.5) / PIXELS - 1, 1 - 2 * (row + 0.5) / PIXELS
             ray = forward + half * (x * right + y * up)
             cells = index[0, camera, row, column, : network.inner].numpy()
             # Of those in the world: beyond it cells are larger.
-            cells = cells[np.abs(centres[cells] - VOLUME.centre).max(axis=-1) < VOLUME.radius - edge]
+            cells = cells[(np.abs(centres[cells] - volume.centre) < edges - cell).all(axis=-1)]
             assert len(cells) > 3 or row != PIXELS // 2  # in the corners of the frame a ray just grazes the world
             if not len(cells):
                 continue
             away = centres[cells] - CAMERAS[camera, :3]
             beside = away - ray * (away @ ray / (ray @ ray))[:, None]
-            assert np.linalg.norm(beside, axis=-1).max() < 0.87 * edge  # half a cell's diagonal
-            assert (np.diff(away @ ray) > -edge).all()  # from near to far
+            assert np.linalg.norm(beside, axis=-1).max() <= np.linalg.norm(cell) / 2  # half a cell's diagonal
+            assert (np.diff(away @ ray) > -cell.max()).all()  # from near to far
+
+
+def test_lengths_along_a_ray_are_those_of_the_world_however_flat() -> None:
+    for volume in (VOLUME, FLAT):
+        network = look(volume)
+        lengths = network.passed(vectors()[None])[1][..., : network.inner].sum(dim=-1) * (2 * BLOCK / (WORLD * SIDE))
+        position, forward, right, up = (axis[:, None, None] for axis in camera_axes(vectors()))
+        across = math.tan(math.radians(FIELD_OF_VIEW / 2)) * ((torch.arange(PIXELS) + 0.5) * 2 / PIXELS - 1).double()
+        rays = forward + across[:, None] * right - across[:, None, None] * up
+        edges = torch.tensor([1, 1, volume.height]).double() * volume.radius
+        enter, leave = crossed((position - torch.tensor(volume.centre)) / edges, rays / edges)
+        within = ((leave - enter)[..., 0] * rays.norm(dim=-1)) / volume.radius
+        torch.testing.assert_close(lengths[0], within)
 
 
 def test_the_gradients_of_a_weighted_sum_are_those_of_the_plain_one() -> None:
