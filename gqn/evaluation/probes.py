@@ -140,7 +140,7 @@ def output(subject: Subject) -> Output:
 def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, Tensor]:
     """Return what nonlinear probes read of the first scenes from as many context views as the options say.
 
-    By source: features (total, k), and of a volume its coarse cells (total, c, s, s, s), in half precision.
+    By source: features (total, k), and of a volume its coarse cells (total, c, s, s, s), in bfloat16.
     """
     options, kind = subject.options, output(subject)
 
@@ -151,7 +151,7 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, T
             r = network.encode(context).float()
             rows[name] = whole(r, kind)
             if isinstance(kind, Volume):
-                rows[f"{name}_{CELLS}"] = coarse_cells(r, kind).half()
+                rows[f"{name}_{CELLS}"] = coarse_cells(r, kind).bfloat16()
         return rows
 
     return shared_out(subject.processes, pieces(total, options.batch), work, seed=options.seed, title="probes")
