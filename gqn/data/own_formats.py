@@ -39,7 +39,10 @@ MODELS: dict[str, tuple[str, ...]] = {
     "SIMPLE_RADIAL_FISHEYE": ("f", "cx", "cy", "k1"),
     "RADIAL_FISHEYE": ("f", "cx", "cy", "k1", "k2"),
     "THIN_PRISM_FISHEYE": ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1"),
-    "RAD_TAN_THIN_PRISM_FISHEYE": tuple("fl_x fl_y cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3".split()),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (
+        *("fl_x", "fl_y", "cx", "cy"),
+        *("k0", "k1", "k2", "k3", "k4", "k5", "p0", "p1", "s0", "s1", "s2", "s3"),
+    ),
     "SIMPLE_DIVISION": ("f", "cx", "cy", "k"),
     "DIVISION": ("fl_x", "fl_y", "cx", "cy", "k"),
     "SIMPLE_FISHEYE": ("f", "cx", "cy"),

@@ -200,6 +200,10 @@ def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     ]
     assert out[-1] == str(tmp_path / "mine")
     assert "6 pictures: turned upright about the optical centre" in out
+    (said,) = told(tmp_path / "mine")["scenes"]
+    assert [float(number.strip(",")) for number in out[-3].split() if number[-1] in "0123456789,"] == pytest.approx(
+        [*said["centre"], said["radius"]], rel=1e-3, abs=1e-3
+    )
     with pytest.raises(SystemExit) as stopped:
         run_script(monkeypatch, str(source), str(tmp_path / "other"), "--size=16")
     assert str(stopped.value).startswith(f"import-scenes: {source}/images/000.png: its camera rolls by 0.57 degrees")
