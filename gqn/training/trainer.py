@@ -208,8 +208,8 @@ class Trainer:
                     self.evaluate(writer, caught, last=last)
                 if last:
                     break
-                bar.pause(time.monotonic() - self.seconds - begun)  # what was not training does not count
-                begun = time.monotonic() - self.seconds
+                before, begun = begun, time.monotonic() - self.seconds  # what was not training does not count
+                bar.pause(begun - before)
         return self.folder
 
     def evaluation_is_due(self) -> bool:
