@@ -52,6 +52,11 @@ def main() -> None:
         print(f"{scene['name']}: records of {told['views']} views, {records}{left}")
     for what, pictures in told["pictures"].items():
         print(f"{pictures} pictures: {what}")
+    for scene in told["scenes"]:
+        x, y, z = scene["centre"]
+        print(
+            f"{scene['name']}: its cube has the middle {x:.4g}, {y:.4g}, {z:.4g} and the radius {scene['radius']:.4g}"
+        )
     print(f"field of view {told['geometry']['field_of_view']:.4g} degrees; all that was done is in dataset.json")
     print(folder)
 

@@ -36,7 +36,8 @@ class Progress(tqdm):
         unit: of one item.
         total: items, where they do not say it themselves.
         shown: whether there is a bar at all.
-        limit: seconds after which the work ends in any case; 0 for none.
+        limit: seconds after which the work ends in any case; 0 for none. The bar then counts to what will be done by
+            then.
         slow_start: the first item is not measured: what comes with it, such as a compilation, comes once.
         options: tqdm's own.
     """
@@ -64,7 +65,30 @@ class Progress(tqdm):
         shown = super().update(n)
         if not self.told and self.total:
             self._measure(self.total)
+        if self.limit and hasattr(self, "container"):  # a notebook's bar, which keeps its end for itself
+            self.container.children[1].max = self.expected or self.total
         return shown
+
+    def pause(self, seconds: float) -> None:
+        """Leave seconds that have passed out of the limit."""
+        self.limit += seconds if self.limit else 0.0
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm draws the bar from."""
+        return {**super().format_dict, "total": self.expected}
+
+    @property
+    def expected(self) -> float | None:
+        """Items at the end of the work, by its pace where a limit may end it; None before the first item is done."""
+        if not self.limit or not self.total:
+            return self.total
+        told = super().format_dict
+        done = self.n - (told["initial"] or 0)
+        if not done or not told["elapsed"]:
+            return None
+        pace = told["rate"] or done / told["elapsed"]
+        return min(self.total, self.n + round(pace * max(0.0, self.limit - told["elapsed"])))
 
     def _measure(self, total: float) -> None:
         now, (begun, before) = time.monotonic(), self.since

@@ -39,6 +39,16 @@ MODELS: dict[str, tuple[str, ...]] = {
     "SIMPLE_RADIAL_FISHEYE": ("f", "cx", "cy", "k1"),
     "RADIAL_FISHEYE": ("f", "cx", "cy", "k1", "k2"),
     "THIN_PRISM_FISHEYE": ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1"),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (
+        *("fl_x", "fl_y", "cx", "cy"),
+        *("k0", "k1", "k2", "k3", "k4", "k5", "p0", "p1", "s0", "s1", "s2", "s3"),
+    ),
+    "SIMPLE_DIVISION": ("f", "cx", "cy", "k"),
+    "DIVISION": ("fl_x", "fl_y", "cx", "cy", "k"),
+    "SIMPLE_FISHEYE": ("f", "cx", "cy"),
+    "FISHEYE": ("fl_x", "fl_y", "cx", "cy"),
+    "EUCM": ("fl_x", "fl_y", "cx", "cy", "alpha", "beta"),
+    "EQUIRECTANGULAR": ("w", "h"),
 }
 # A pinhole where their distortion is 0; the others bend straight lines even then.
 PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
@@ -88,7 +98,8 @@ def import_scenes(
     if test_every is not None:
         if scenes["test"] or any(scene.test is not None for scene in scenes["train"]):
             raise DatasetError(f"{source} says itself what is for testing: leave out test_every (--test-every)")
-        scenes = _set_aside(scenes["train"], test_every)
+        with naming(str(source)):
+            scenes = _set_aside(scenes["train"], test_every)
     if up is None:
         up = "fit" if kind == "COLMAP" else (0.0, 0.0, 1.0)
     return write_scenes(directory, scenes["train"], scenes["test"], up=up, field_of_view=field_of_view, **options)
@@ -126,6 +137,8 @@ def _folders(source: Path) -> list[tuple[str, Path]]:
             raise DatasetError(f"{folder}: no scene in it, which is {wanted}: move it away")
     if not found:
         raise DatasetError(f"{source}: no scene in it or in its folders, which is {wanted}")
+    if all(split == "test" for split, _ in found):
+        raise DatasetError(f"{source}: only scenes to test on: put those to train on into train/ beside test/")
     return found
 
 
@@ -236,12 +249,10 @@ def _colmap(folder: Path) -> PosedScene:
         lenses = (_cameras_text if text else _cameras_binary)(path)
     with naming(str(other)):
         images = sorted((_images_text if text else _images_binary)(other))
-    if not images:
-        raise DatasetError(f"{other}: no pictures")
     if unknown_lens := [name for name, _, lens in images if lens not in lenses]:
         raise DatasetError(f"{other}: {unknown_lens[0]} is of a camera that {path.name} does not have")
     place = folder / "images" if (folder / "images").is_dir() else folder
-    cameras = np.stack([_camera_to_world(*pose) for _, pose, _ in images])
+    cameras = np.array([_camera_to_world(*pose) for _, pose, _ in images])
     files = [place / name for name, _, _ in images]
     return _scene(other, files, cameras, [lenses[lens] for _, _, lens in images])
 
@@ -338,7 +349,9 @@ def _cameras_binary(path: Path) -> dict[int, Fields]:
     for _ in range(file.read("Q")[0]):
         camera, number, width, height = file.read("iiQQ")
         if not 0 <= number < len(MODELS):
-            raise DatasetError(f"camera {camera} is of a model {number}, which COLMAP does not have: damaged, or newer")
+            raise DatasetError(
+                f"camera {camera} is of a model {number}, which COLMAP 4 does not have: damaged, or newer"
+            )
         model = list(MODELS)[number]
         found[camera] = _lens_fields(model, width, height, file.read(f"{len(MODELS[model])}d"))
     return found

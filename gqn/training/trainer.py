@@ -216,7 +216,8 @@ class Trainer:
                     self.evaluate(writer, caught, last=last)
                 if last:
                     break
-                begun = time.monotonic() - self.seconds  # what was not training does not count
+                before, begun = begun, time.monotonic() - self.seconds  # what was not training does not count
+                bar.pause(begun - before)
         return self.folder
 
     def evaluation_is_due(self) -> bool:

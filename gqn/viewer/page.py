@@ -30,6 +30,7 @@ HOST = "127.0.0.1"  # nobody else reaches the page
 REST = 0.3  # seconds without a movement, after which all samples are drawn
 SIDE = 384  # pixels, at least, to which a picture is enlarged, so that the browser does not blur it
 GAP = "\u2003"  # right of a cell of a table
+ELSEWHERE = "-"  # in place of a recorded view
 ROOM = (26, 26, 30)  # colour beside the picture
 IN, OUT = (60, 170, 90), (120, 120, 130)  # colours of views in the context and out of it
 SAID, TRUE = (240, 150, 30), (60, 170, 90)  # colours of a place as a task says it and as it is
@@ -84,7 +85,8 @@ class Page:
         last = len(session.scenes) - 1
         with gui.add_folder("Scene"):
             self.scene = gui.add_number("number", 0, min=0, max=last, step=1, hint="A held-out scene, from 0")
-            self.stand = gui.add_dropdown("stand at", ("-", *(f"view {view}" for view in session.views)))
+            places = (ELSEWHERE, *(f"view {view}" for view in session.views))
+            self.stand = gui.add_dropdown("stand at", places, hint=f"A recorded view; {ELSEWHERE} for any other place")
             self.cameras = gui.add_checkbox("cameras", True, hint="Show the recorded cameras; click one to take it")
         with gui.add_folder("Picture"):
             self.mode = gui.add_dropdown("draw", MODES, hint="A spread is the standard deviation, twice, of samples")
@@ -97,7 +99,10 @@ class Page:
                 box = gui.add_checkbox(sense, True)
                 box.on_update(lambda _, s=sense, b=box: self._change(lambda: session.switch(s, b.value)))
             for data in (data for data in session.counts if data not in session.pictured):
-                count = gui.add_slider(data, 0, session.counts[data], 1, len(session.chosen[data]))
+                hint = f"Observations of {data} in the context: the first so many"
+                count = gui.add_slider(
+                    f"{data}: how many", 0, session.counts[data], 1, len(session.chosen[data]), hint=hint
+                )
                 count.on_update(lambda _, d=data, c=count: self._change(lambda: session.take(d, c.value)))
         with gui.add_folder("What if", expand_by_default=False):
             self.supposed = {
@@ -140,7 +145,6 @@ class Page:
 
         for control in self.supposed.values():
             control.value = -1
-        self.stand.value = "-"
         self._change(change)
 
     def _suppose(self) -> None:
@@ -150,7 +154,7 @@ class Page:
             self._change(lambda: self.session.suppose(what_if))
 
     def _stand(self, client: Any) -> None:
-        if client is None or self.stand.value == "-":
+        if client is None or self.stand.value == ELSEWHERE:
             return
         view = int(self.stand.value.split()[1])
         with self.lock:
@@ -190,8 +194,9 @@ class Page:
                         visitor.draw(moving=moved)
             rested = not moved
 
-    def tell(self, picture: Picture | None, said: list[Said]) -> None:
-        """Write what the network says beside the picture."""
+    def tell(self, row: int | None, picture: Picture | None, said: list[Said]) -> None:
+        """Write at which recorded view the browser stands, and what the network says beside the picture."""
+        self.stand.value = ELSEWHERE if row is None else f"view {self.session.views[row]}"
         lines = []
         if picture is not None and picture.shown != self.session.mode:
             lines.append("A reconstruction sees the truth: stand at a recorded view. This is a sample.\n")
@@ -303,7 +308,7 @@ class Visitor:
                 # One that is stood in, or just before, would hide the picture by its own.
                 frustum.visible = shown and bool(np.linalg.norm(view.camera[:3] - camera[:3]) > 1.5 * self._depth)
             self._place(said)
-        self.page.tell(picture, said)
+        self.page.tell(session.at(camera), picture, said)
 
     def _place(self, said: list[Said]) -> None:
         for handle in self.places:

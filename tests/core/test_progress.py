@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY
@@ -45,6 +46,33 @@ def test_a_slow_start_is_not_measured_and_a_limit_ends_the_work(
             clock[0] += seconds
             bar.update(6)
     assert "about" not in capsys.readouterr().err  # little is left
+
+
+def test_a_bar_with_a_limit_counts_to_what_will_be_done_by_then(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
+    with Progress(title="training", unit="steps", total=3000, initial=5, limit=60.0, mininterval=0) as bar:
+        of_notebook = SimpleNamespace(max=3000)
+        vars(bar)["container"] = SimpleNamespace(children=[None, of_notebook, None])
+        assert str(bar).startswith("training: 5 steps [00:00,")  # no pace yet
+        for _ in range(10):
+            clock[0] += 1.0
+            bar.update()
+        assert "| 15/65 [00:10<00:50" in str(bar)
+        assert of_notebook.max == 65
+        clock[0] += 30.0  # an evaluation, which is not limited
+        bar.pause(30.0)
+        assert "| 15/65 [00:40<00:50" in str(bar)
+        clock[0] += 50.0
+        assert "100%" in str(bar)
+    with Progress(total=20, limit=60.0, mininterval=0) as bar:
+        clock[0] += 10.0
+        bar.update(10)
+        assert "| 10/20 [00:10<00:10" in str(bar)  # which ends before its limit
+    with Progress(total=20, mininterval=0) as bar:
+        bar.pause(1.0)
+        assert "0/20" in str(bar)
 
 
 def test_who_is_quiet_sees_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:

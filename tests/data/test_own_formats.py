@@ -1,11 +1,14 @@
 """Scenes in other programs' formats come back; what is not converted exactly is refused in one line, as a page says."""
 
+import ast
+import inspect
 import json
 import re
 import runpy
 import shutil
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +25,15 @@ from test_own_scenes import ROTATION, UNIT, as_written, come_back, told
 
 import gqn
 from gqn.core.errors import Error
+from gqn.data import own_formats, own_pictures, own_scenes
 from gqn.data.dataset import DatasetError, SceneDataset
-from gqn.data.own_formats import import_scenes
+from gqn.data.foreign import recorded_of
+from gqn.data.own_formats import MODELS, import_scenes
 from gqn.data.own_pictures import Lens
 from gqn.data.own_scenes import write_scenes
 
 PAGE = REPOSITORY / "docs/own-images.md"
+PINHOLE = [FOCAL, FOCAL, SIZE / 2, SIZE / 2]
 CUBE: dict[str, Any] = {"centre": (0.0, 0.0, 0.0), "radius": 1.0, "progress": False}
 FORMATS: dict[str, Callable[[Path, np.ndarray, np.ndarray], Path]] = {
     "nerfstudio": lambda folder, frames, cameras: posed.nerfstudio(folder, frames, matrices(cameras)),
@@ -66,6 +72,39 @@ def test_a_model_of_colmaps_in_any_world_comes_back_by_what_is_told(tmp_path: Pa
     source = posed.colmap(tmp_path / "theirs", frames, theirs, binary=binary)
     ours = come_back(import_scenes(source, tmp_path / "mine", progress=False))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_model_that_colmaps_library_wrote_comes_back(tmp_path: Path, binary: bool) -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    frames, cameras = drawn()
+    theirs = moved(matrices(cameras), ROTATION, 3.0, (4.0, -2.0, 1.0))
+    names = posed.pictures(tmp_path / "theirs/images", frames)
+    model = pycolmap.Reconstruction()
+    lens = {"model": "PINHOLE", "width": SIZE, "height": SIZE, "params": PINHOLE}
+    model.add_camera_with_trivial_rig(pycolmap.Camera(camera_id=1, **lens))
+    for number, (name, camera) in enumerate(zip(names, theirs, strict=True), 1):
+        to_camera = pycolmap.Rigid3d(np.linalg.inv(camera @ posed.FLIPPED)[:3])
+        model.add_image_with_trivial_frame(pycolmap.Image(image_id=number, camera_id=1, name=name), to_camera)
+    place = tmp_path / "theirs/sparse/0"
+    place.mkdir(parents=True)
+    (model.write_binary if binary else model.write_text)(str(place))
+    folder = import_scenes(tmp_path / "theirs", tmp_path / "mine", progress=False)
+    np.testing.assert_allclose(come_back(folder), theirs, atol=1e-5)
+    np.testing.assert_array_equal(SceneDataset(folder, "train").scene(0)[0].numpy(), as_written(frames))
+
+
+def test_all_of_colmaps_lenses_are_known() -> None:
+    """By their numbers and with as many parameters, of which those of a focal length and a centre are called so."""
+    pycolmap = pytest.importorskip("pycolmap")
+    theirs = {int(kind): name for name, kind in pycolmap.CameraModelId.__members__.items() if int(kind) >= 0}
+    assert [theirs[number] for number in range(len(theirs))] == list(MODELS)
+    pinholes = ("f", "fl_x", "fl_y", "cx", "cy")
+    for name, parameters in MODELS.items():
+        lens = pycolmap.Camera.create_from_model_name(1, name, 8.0, 10, 10)
+        said = lens.params_info.replace("fx", "fl_x").replace("fy", "fl_y").replace(" ", "").split(",")
+        assert len(said) == len(parameters)
+        assert [one for one in said if one in pinholes] == [one for one in parameters if one in pinholes]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -161,6 +200,10 @@ def test_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     ]
     assert out[-1] == str(tmp_path / "mine")
     assert "6 pictures: turned upright about the optical centre" in out
+    (said,) = told(tmp_path / "mine")["scenes"]
+    assert [float(number.strip(",")) for number in out[-3].split() if number[-1] in "0123456789,"] == pytest.approx(
+        [*said["centre"], said["radius"]], rel=1e-3, abs=1e-3
+    )
     with pytest.raises(SystemExit) as stopped:
         run_script(monkeypatch, str(source), str(tmp_path / "other"), "--size=16")
     assert str(stopped.value).startswith(f"import-scenes: {source}/images/000.png: its camera rolls by 0.57 degrees")
@@ -212,6 +255,11 @@ def colmap(folder: Path, model: tuple[int, str, list[float]] | None = None, bina
     frames, cameras = drawn()
     chosen = {} if model is None else {"model": model}
     return posed.colmap(folder, frames, matrices(cameras), binary=binary, **chosen)
+
+
+def textual(folder: Path) -> Path:
+    """Return the folder of a model of COLMAP's in text."""
+    return colmap(folder, binary=False) / "sparse/0"
 
 
 def cut_short(folder: Path) -> Path:
@@ -266,6 +314,40 @@ def two_formats(folder: Path) -> Path:
     return table(folder)
 
 
+def for_some(folder: Path) -> Path:
+    """Focal lengths of all frames but the last."""
+    frames, cameras = drawn()
+    poses = [{"fl_x": FOCAL}] * (VIEWS - 1) + [{}]
+    path = posed.nerfstudio(folder, frames, matrices(cameras)) / "transforms.json"
+    fields = json.loads(path.read_text())
+    said = [{**frame, **lens} for frame, lens in zip(fields["frames"], poses, strict=True)]
+    path.write_text(json.dumps({"frames": said}))
+    return folder
+
+
+def written(path: Path, text: bytes, folder: Path) -> Path:
+    """Write other bytes to a file of a scene, and return the scene's folder."""
+    path.write_bytes(text)
+    return folder
+
+
+def of_model(folder: Path, number: int) -> Path:
+    """COLMAP's camera by a number of a model."""
+    path = colmap(folder) / "sparse/0/cameras.bin"
+    whole = path.read_bytes()
+    return written(path, whole[:12] + number.to_bytes(4, "little") + whole[16:], folder)
+
+
+def emptied(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def only_tests(folder: Path) -> Path:
+    nerfstudio(folder / "test/a")
+    return folder
+
+
 def mixed(folder: Path) -> Path:
     nerfstudio(folder / "a")
     table(folder / "b")
@@ -289,7 +371,6 @@ def colmap_of(folder: Path, frames: np.ndarray, cameras: np.ndarray) -> Path:
     return posed.colmap(folder, frames, matrices(cameras), binary=True)
 
 
-PINHOLE = [FOCAL, FOCAL, SIZE / 2, SIZE / 2]
 # What is refused by the line that is said of it: how it is made, and with which options it is imported.
 REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "its camera rolls by 5.73 degrees, which a network's cannot": (lambda f: nerfstudio(f, roll=0.1), {}),
@@ -316,11 +397,21 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
         {},
     ),
     "test_filenames are not all among its frames": (lambda f: nerfstudio(f, test_filenames=["images/9.png"]), {}),
+    "says no lens for it, but for others": (for_some, {}),
+    "width, height, focal lengths and centre must be more than 0": (lambda f: nerfstudio(f, fl_x=-1.0), {}),
     "fl_x is 'wide': a number is wanted": (lambda f: nerfstudio(f, fl_x="wide"), {}),
     "ends in the middle": (cut_short, {}),
+    "is of a model 99, which COLMAP 4 does not have": (lambda f: of_model(f, 99), {}),
+    "no camera of COLMAP's": (lambda f: written(textual(f) / "cameras.txt", b"1 PINHOLE 32 32\n", f), {}),
+    "no picture of COLMAP's": (lambda f: written(textual(f) / "images.txt", b"1 0.5 0.5\n", f), {}),
+    "no text (invalid start byte)": (lambda f: written(textual(f) / "cameras.txt", b"\xff", f), {}),
+    "is of a camera that cameras.txt does not have": (lambda f: written(textual(f) / "cameras.txt", b"", f), {}),
+    "no pictures": (lambda f: written(textual(f) / "images.txt", b"# none\n", f), {}),
     "no points of a picture": (without_points, {}),
     "several models, 0 and 1": (two_models, {}),
     "radians, within a turn; degrees?": (degrees, {}),
+    "no table (": (lambda f: written(table(f) / "poses.csv", b"\xff", f), {}),
+    "line 2 has not 6 columns": (lambda f: written(table(f) / "poses.csv", b"file,x,y,z,yaw,pitch\n000.png\n", f), {}),
     "no column 'roll'": (lambda f: table(f, "yaw", "roll"), {}),
     "no column pitch: wanted file": (without_pitch, {}),
     "x is 'far': a number is wanted": (far, {}),
@@ -328,18 +419,26 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "scenes of several formats": (mixed, {}),
     "no such folder": (lambda f: nerfstudio(f) / "photos", {}),
     "no scene in it": (stray, {}),
+    "no scene in it or in its folders": (emptied, {}),
+    "only scenes to test on": (only_tests, {}),
+    "test_every is 7, must be from 2 to the 6 pictures": (nerfstudio, {"test_every": 7}),
     "says itself what is for testing": (lambda f: nerfstudio(f, test_filenames=["images/001.png"]), {"test_every": 2}),
 }
 
 
+def imported(folder: Path, said: str) -> DatasetError:
+    """Return the refusal of REFUSED that is said so."""
+    make, options = REFUSED[said]
+    source = make(folder / "theirs")
+    with pytest.raises(DatasetError, match=re.escape(said)) as error:
+        import_scenes(source, folder / "mine", **{**CUBE, **options})
+    assert re.match(rf"{source}|theirs", str(error.value))
+    return error.value
+
+
 @pytest.mark.parametrize("said", REFUSED)
 def test_what_is_not_exact_is_refused_in_one_line(tmp_path: Path, said: str) -> None:
-    make, options = REFUSED[said]
-    source = make(tmp_path / "theirs")
-    with pytest.raises(DatasetError, match=re.escape(said)) as error:
-        import_scenes(source, tmp_path / "mine", **{**CUBE, **options})
-    assert "\n" not in str(error.value)
-    assert re.match(rf"{source}|theirs", str(error.value))
+    assert "\n" not in str(imported(tmp_path, said))
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
@@ -351,11 +450,15 @@ REFUSED_ARRAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "wanted (h, w), (h, w, c) or (c, h, w), c from 1 to 4": ((FRAMES[..., None], CAMERAS), {}),
     "wanted uint8, uint16, or floats of 0 to 1": ((FRAMES.astype(int), CAMERAS), {}),
     "wanted floats of 0 to 1": ((FRAMES.astype(float), CAMERAS), {}),
+    "a frame of type list: pixels or a path are wanted": (([[[0, 0], [0]]] * 6, CAMERAS), {}),
+    "cameras of type list: numbers are wanted": ((FRAMES, [[0.0] * 5] * 5 + [[0.0] * 4]), {}),
+    "no place with sine and cosine of yaw and of pitch: a quaternion?": ((FRAMES, np.full((6, 7), 0.5)), {}),
     "cameras of shape (6, 4)": ((FRAMES, CAMERAS[:, :4]), {}),
     "cameras of shape (6, 2, 4)": ((FRAMES, matrices(CAMERAS)[:, :2]), {}),
     "a camera that is not finite": ((FRAMES, CAMERAS * np.nan), {}),
     "a field of view of 180 degrees": ((FRAMES, CAMERAS), {"field_of_view": 180.0}),
     "a cube needs both centre and radius": ((FRAMES, CAMERAS), {"centre": None}),
+    "centre is (0, 0), must be three numbers": ((FRAMES, CAMERAS), {"centre": (0, 0)}),
     "radius is 0, must be more than 0": ((FRAMES, CAMERAS), {"radius": 0}),
     "up is 0, 0, 0: must be a direction": ((FRAMES, CAMERAS), {"up": (0, 0, 0)}),
     "background is (0, 0, 300)": ((FRAMES, CAMERAS), {"background": (0, 0, 300)}),
@@ -366,20 +469,76 @@ REFUSED_ARRAYS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+# What is refused of a folder that holds a file.
+REFUSED_FOLDERS: dict[str, list[Any]] = {
+    "no scenes to train on": [],
+    "holds another dataset or other files": [(FRAMES, CAMERAS)],
+}
+
+
+def written_to(folder: Path, said: str) -> DatasetError:
+    """Return the refusal of REFUSED_ARRAYS or of REFUSED_FOLDERS that is said so."""
+    scene, options = REFUSED_ARRAYS.get(said, (None, {}))
+    scenes = REFUSED_FOLDERS.get(said, [(FRAMES, CAMERAS), scene])
+    with pytest.raises(DatasetError, match=re.escape(said)) as error:
+        write_scenes(folder / "mine", scenes, **{**UNIT, **options})
+    if scene is not None and not options:
+        assert str(error.value).startswith("train scene 1 (from 0): ")
+    return error.value
+
+
 @pytest.mark.parametrize("said", REFUSED_ARRAYS)
 def test_arrays_of_another_kind_are_refused_in_one_line(tmp_path: Path, said: str) -> None:
-    scene, options = REFUSED_ARRAYS[said]
-    with pytest.raises(DatasetError, match=re.escape(said)) as error:
-        write_scenes(tmp_path / "mine", [(FRAMES, CAMERAS), scene], **{**UNIT, **options})
-    assert "\n" not in str(error.value)
-    if not options:
-        assert str(error.value).startswith("train scene 1 (from 0): ")
+    assert "\n" not in str(written_to(tmp_path, said))
     assert not list(tmp_path.iterdir())
+
+
+def taken(folder: Path) -> Path:
+    """Return a folder in which the dataset's own name is taken by other files."""
+    posed.pictures(folder / "mine", FRAMES[:1])
+    return folder
+
+
+@pytest.mark.parametrize("said", REFUSED_FOLDERS)
+def test_other_files_are_left_alone(tmp_path: Path, said: str) -> None:
+    assert "\n" not in str(written_to(taken(tmp_path), said))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["mine", "mine/000.png"]
 
 
 def test_the_page_has_every_refusal() -> None:
     rows = re.findall(r"^\| `(.+?)` \|", PAGE.read_text().partition("## What is refused")[2], re.MULTILINE)
-    assert sorted(rows) == sorted([*REFUSED, *REFUSED_ARRAYS])
+    assert sorted(rows) == sorted([*REFUSED, *REFUSED_ARRAYS, *REFUSED_FOLDERS])
+
+
+def raised(error: BaseException | None) -> Iterator[tuple[str, int]]:
+    """Yield the file and the line where an error, and each that it came from, was raised."""
+    while error is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        assert last.lineno is not None
+        yield last.filename, last.lineno
+        error = error.__cause__
+
+
+def test_no_other_refusal_is_in_the_code(tmp_path: Path) -> None:
+    """Every line that raises one is reached by one of the page's."""
+    errors = [imported(tmp_path / str(number), said) for number, said in enumerate(REFUSED)]
+    errors += [written_to(tmp_path / "arrays", said) for said in REFUSED_ARRAYS]
+    errors += [written_to(taken(tmp_path / said), said) for said in REFUSED_FOLDERS]
+    reached = {place for error in errors for place in raised(error)}
+    missed = []
+    for part in (own_formats, own_pictures, own_scenes, recorded_of):
+        file = inspect.getsourcefile(part)
+        lines, first = inspect.getsourcelines(part)
+        for node in ast.walk(ast.parse("".join(lines))):
+            if (
+                isinstance(node, ast.Raise)
+                and isinstance(node.exc, ast.Call)
+                and ast.unparse(node.exc.func) != "ValueError"
+            ):
+                places = {(file, max(first - 1, 0) + line) for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+                if not places & reached:
+                    missed.append(ast.unparse(node))
+    assert not missed
 
 
 def test_a_model_cut_anywhere_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import processes
+from gqn.core.progress import Progress
 from gqn.core.signals import Interrupted
 from gqn.core.views import Batch
 from gqn.data.convert import convert
@@ -223,6 +225,23 @@ def test_schedules_end_when_the_minutes_do(scenes: Path, tmp_path: Path, monkeyp
     reports = history(folder)
     assert reports[-1]["step"] <= 6
     assert reports[-1]["tasks"]["render"]["sigma"] <= 0.2 + 0.6 / 6 + 1e-6
+
+
+def test_evaluations_do_not_count_in_the_bars_time(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(Progress, "pause", lambda _, seconds: paused.append(seconds))
+    report = Trainer.report
+
+    def slowly(trainer: Trainer, *arguments: Any, **options: Any) -> None:
+        time.sleep(1.0)
+        report(trainer, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "report", slowly)
+    train(tiny(scenes, tmp_path, minutes=10.0))
+    assert len(paused) == 5  # after each of six steps but the last
+    assert paused[2] >= 1.0  # of the evaluation after the third
 
 
 def test_no_data_and_empty_data_are_named(scenes: Path, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_browser_flies(page: Page, tab: Tab) -> None:
     tab.page.get_by_text("against the truth").wait_for()  # it begins at a recorded view
     (visitor,) = page.visitors.values()
     before, camera = tab.picture(), visitor.camera
+    stood = tab.field("stand at").input_value()
+    assert stood == f"view {page.session.views[page.session.at(camera)]}"
     mouse = tab.page.mouse
     mouse.move(150, 200)
     mouse.down()
@@ -88,6 +90,12 @@ def test_a_browser_flies(page: Page, tab: Tab) -> None:
     tab.page.get_by_text("against the truth").wait_for(state="detached")
     tab.until(lambda: tab.picture() != before)
     assert np.abs(visitor.camera - camera).max() > 0.01
+    tab.until(lambda: tab.field("stand at").input_value() == "-")
+    tab.field("stand at").click()
+    tab.page.get_by_role("option", name=stood, exact=True).click()  # back to where it was
+    tab.page.get_by_text("against the truth").wait_for()
+    assert np.abs(visitor.camera - camera).max() < 0.01
+    assert tab.field("stand at").input_value() == stood
 
 
 @pytest.fixture
@@ -117,6 +125,9 @@ def test_a_browser_asks_what_if_and_switches_senses_off(graph_page: Page, tab: T
     tab.field("number").fill("1")
     tab.until(lambda: session.scene == 1 and f"{World(6).answer('name', 1):g}" in answers(tab)["name"])
     own = answers(tab)
+    labels = tab.page.locator("label").all_inner_texts()
+    assert {"touch", "touch: how many"} < set(labels)
+    assert len(labels) == len(set(labels))
 
     tab.field("touch").click()
     tab.until(lambda: answers(tab)["name"] != own["name"])
