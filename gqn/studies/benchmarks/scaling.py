@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,6 +30,8 @@ from gqn.training.setup import flat_network, resolved
 class Scaling:
     """Measure what a second process costs and what memory a step takes; compute what many GPUs would do."""
 
+    parts: tuple[Literal["two_processes", "memory", "computed"], ...] = ("two_processes", "memory", "computed")
+    """What to find: the cost of a second process, the memory of a step, and what is computed of many GPUs."""
     repeats: int = 5
     """Steps of which the fastest counts."""
     batches: tuple[int, ...] = (4, 8, 16)
@@ -77,8 +79,24 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
         repeats=options.repeats,
         device=options.device,
     )
-    report: dict[str, Any] = {"two_processes": two_processes(task), "memory_megabytes": []}
-    print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    report: dict[str, Any] = {}
+    if "two_processes" in options.parts:
+        report["two_processes"] = two_processes(task)
+        print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    if "memory" in options.parts:
+        report["memory_megabytes"] = memory(task, options)
+    if "computed" in options.parts:
+        report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
+        report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
+        print(json.dumps(report["computed"], indent=2), flush=True)
+        report["store"] = store(options, report["computed"])
+        print(json.dumps(report["store"], indent=2))
+    return report
+
+
+def memory(task: Task, options: Scaling) -> list[dict[str, Any]]:
+    """Return the memory of steps by scenes and by L, with and without activation checkpointing."""
+    rows = []
     for again in (False, True):
         for scenes, length in [
             *((scenes, task.length) for scenes in options.batches),
@@ -86,15 +104,9 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
         ]:
             asked = replace(task, scenes=scenes, length=length, activation_checkpointing=again, repeats=1)
             megabytes = measured(asked)["megabytes"]
-            row = {"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes}
-            report["memory_megabytes"].append(row)
-            print(row, flush=True)
-    report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
-    report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
-    print(json.dumps(report["computed"], indent=2))
-    report["store"] = found = store(options, report["computed"])
-    print(json.dumps(found, indent=2))
-    return report
+            rows.append({"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes})
+            print(rows[-1], flush=True)
+    return rows
 
 
 def two_processes(task: Task) -> dict[str, float]:
