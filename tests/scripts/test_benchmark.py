@@ -138,7 +138,14 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
     for row in report["computed"]:
         assert 0 < row["efficiency"] < 1
         assert row["batch"] % row["gpus"] == 0
+        assert row["checkpoint_megabytes"] >= 0
     assert [row["batch"] for row in report["computed"]] == [40, 64, 320] * 2
+    store = report["store"]
+    assert store["scenes_a_second_from_an_open_shard"] > store["scenes_a_second_from_a_shard_to_open"] > 0
+    assert store["shards"] == pytest.approx(100 * store["scenes_millions"], rel=0.01)  # of 10,000 scenes each
+    assert store["order_of_an_epoch_gigabytes"] == pytest.approx(store["scenes_millions"] * 8e-3, rel=0.01)
+    assert [row["gpus"] for row in store["what_gpus_ask"]] == [8, 64, 64] * 2
+    assert min(row["megabytes_a_second"] for row in store["what_gpus_ask"]) > 0
 
 
 def test_a_piece_of_the_check_that_fails_is_told_and_the_others_go_on(

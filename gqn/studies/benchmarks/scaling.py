@@ -4,17 +4,25 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import Processes, processes
 from gqn.core.files import write_json
+from gqn.data.batches import TrainingBatches
+from gqn.data.convert import convert
+from gqn.data.dataset import OPEN_SHARDS, SceneDataset
+from gqn.data.generate import generate
+from gqn.data.labelled_scenes import LabelledScenes
+from gqn.scenes import FAMILIES
 from gqn.studies.benchmarks.timing import CPU, Step, Work, fastest, operations, random_batch
-from gqn.training.config import PRESETS
+from gqn.training.config import PRESETS, Config
 from gqn.training.setup import flat_network, resolved
 
 
@@ -22,6 +30,8 @@ from gqn.training.setup import flat_network, resolved
 class Scaling:
     """Measure what a second process costs and what memory a step takes; compute what many GPUs would do."""
 
+    parts: tuple[Literal["two_processes", "memory", "computed"], ...] = ("two_processes", "memory", "computed")
+    """What to find: the cost of a second process, the memory of a step, and what is computed of many GPUs."""
     repeats: int = 5
     """Steps of which the fastest counts."""
     batches: tuple[int, ...] = (4, 8, 16)
@@ -38,6 +48,10 @@ class Scaling:
     """Assumed rate at which gradients travel between the GPUs of a machine, in GB/s."""
     network_gbytes: float = 25.0
     """Assumed rate between machines of 8 GPUs each, in GB/s."""
+    terabytes: float = 100.0
+    """Size of a store of JPEGs of which to compute what the loader does."""
+    shard: int = 10_000
+    """Scenes of a shard of that store."""
     output: Path | None = None
     """A JSON file to write the figures to."""
 
@@ -65,8 +79,24 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
         repeats=options.repeats,
         device=options.device,
     )
-    report: dict[str, Any] = {"two_processes": two_processes(task), "memory_megabytes": []}
-    print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    report: dict[str, Any] = {}
+    if "two_processes" in options.parts:
+        report["two_processes"] = two_processes(task)
+        print(f"two processes, one thread each: {report['two_processes']}", flush=True)
+    if "memory" in options.parts:
+        report["memory_megabytes"] = memory(task, options)
+    if "computed" in options.parts:
+        report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
+        report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
+        print(json.dumps(report["computed"], indent=2), flush=True)
+        report["store"] = store(options, report["computed"])
+        print(json.dumps(report["store"], indent=2))
+    return report
+
+
+def memory(task: Task, options: Scaling) -> list[dict[str, Any]]:
+    """Return the memory of steps by scenes and by L, with and without activation checkpointing."""
+    rows = []
     for again in (False, True):
         for scenes, length in [
             *((scenes, task.length) for scenes in options.batches),
@@ -74,13 +104,9 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
         ]:
             asked = replace(task, scenes=scenes, length=length, activation_checkpointing=again, repeats=1)
             megabytes = measured(asked)["megabytes"]
-            row = {"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes}
-            report["memory_megabytes"].append(row)
-            print(row, flush=True)
-    report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
-    report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
-    print(json.dumps(report["computed"], indent=2))
-    return report
+            rows.append({"scenes": scenes, "L": length, "activation_checkpointing": again, "megabytes": megabytes})
+            print(rows[-1], flush=True)
+    return rows
 
 
 def two_processes(task: Task) -> dict[str, float]:
@@ -106,6 +132,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
     settings = config.training
     once, each = operations(config, Work(options.pixels, 1, sum(settings.context_views) // 2, settings.queries))
     weights = sum(weight.numel() for weight in flat_network(config.model, options.pixels, SHEPARD_METZLER).parameters())
+    saved = checkpoint_bytes(config, options.pixels)
     rows = []
     for gpus, batch in ((8, settings.batch), (64, settings.batch), (64, 8 * settings.batch)):
         asked = replace(config, training=replace(settings, batch=batch))
@@ -120,6 +147,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
             "gflop_a_scene": round(each / 1e9, 1),
             "gflop_once": round(once / 1e9, 1),
             "weights_millions": round(weights / 1e6, 1),
+            "checkpoint_megabytes": round(saved / 1e6),
             "seconds_of_work": round(compute, 5),
             "seconds_of_exchange": round(exchange, 5),
             "efficiency": round(compute / (compute + exchange), 3),
@@ -127,6 +155,67 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
+
+
+def checkpoint_bytes(config: Config, pixels: int) -> int:
+    """Return the bytes of a checkpoint's tensors: the weights, their moving average and the optimizer's state."""
+    step = Step(config, random_batch(Work(pixels, 1, 1, 1)), bfloat16=True)
+    step.learn()
+    states = step.learner.optimizer.state_dict()["state"].values()
+    tensors = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+    for network in (step.network, step.learner.ema):
+        tensors += network.state_dict().values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def store(options: Scaling, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what one thread of the loader does, measured, and what a large store and many GPUs ask of it, computed.
+
+    The scenes are of shepard_metzler_5_parts; each is read from a shard that is open, or from one that must be opened.
+
+    Args:
+        rows: of `computed`, whose steps take scenes.
+    """
+    torch.set_num_threads(1)
+    count, settings = 2 * OPEN_SHARDS, PRESETS["paper"].training
+    with tempfile.TemporaryDirectory() as name:
+        drawn = generate("shepard_metzler_5_parts", name, count, 0, test_scenes=0, workers=1, progress=False)
+
+        def rate(shard: int) -> float:
+            convert(drawn, shard, workers=1, progress=False)
+            scenes = LabelledScenes(SceneDataset(drawn, "train"))
+            views, queries = settings.context_views, settings.queries
+            batches = TrainingBatches(scenes, batch=count, context_views=views, queries=queries, seed=0)
+            return count / fastest(partial(batches.__getitem__, 0), options.repeats, clock=time.process_time)
+
+        opened = rate(count)
+        each = sum(file.stat().st_size for file in drawn.glob("torch/train/*.pt")) / count
+        to_open = rate(1)
+        index = (drawn / "torch/train/index.json").stat().st_size / count
+    held = options.terabytes * 1e12 / each
+    asked = (sum(settings.context_views) / 2 + settings.queries) / FAMILIES["shepard_metzler_5_parts"]().views
+    needs = []
+    for row in rows:
+        asks = row["batch"] / (row["seconds_of_work"] + row["seconds_of_exchange"])
+        needs.append(
+            {
+                **{key: row[key] for key in ("preset", "gpus", "batch")},
+                "scenes_a_second": round(asks),
+                "megabytes_a_second": round(asks * asked * each / 1e6, 1),
+                "loader_cores_a_gpu": round(asks / to_open / row["gpus"], 2),
+            }
+        )
+    return {
+        "scenes_a_second_from_an_open_shard": round(opened),
+        "scenes_a_second_from_a_shard_to_open": round(to_open),
+        "bytes_a_scene": round(each),
+        "terabytes": options.terabytes,
+        "scenes_millions": round(held / 1e6),
+        "shards": round(held / options.shard),
+        "index_megabytes": round(index * held / options.shard / 1e6),
+        "order_of_an_epoch_gigabytes": round(8 * held / 1e9, 1),
+        "what_gpus_ask": needs,
+    }
 
 
 def measured(task: Task, count: int = 1) -> dict[str, float]:

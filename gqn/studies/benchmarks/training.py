@@ -36,6 +36,8 @@ KINDS = {
 class Train:
     """Time training steps: the paper's sizes with L=8 and z=64 beside the literal generator in float32, and presets."""
 
+    published: bool = True
+    """Time the paper's sizes at all, beside the presets."""
     batch: int = 4
     """Scenes a step at the paper's sizes."""
     context: int = 5
@@ -70,7 +72,7 @@ def time_training(options: Train, literal: Literal) -> dict[str, Any]:
     report: dict[str, Any] = {"precision": str(kind).removeprefix("torch."), "gflop_a_second": rates}
     print(f"{device}, {torch.get_num_threads()} threads, {report['precision']}: {rates} GFLOP/s")
     report["published_sizes"] = {}
-    for shared in (False, True):
+    for shared in (False, True) if options.published else ():
         name = "shared cores" if shared else "a core for each step"
         sizes = replace(PRESETS["paper"].model, generation_steps=8, latent=64, shared_cores=shared)
         config = replace(PRESETS["paper"], model=sizes)
