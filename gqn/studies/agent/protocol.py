@@ -24,6 +24,7 @@ from gqn.studies.comparison import spread, steps_to_threshold
 from gqn.studies.runner import Line, Study, StudyError
 
 THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
+GATE = 5  # centimetres, of the median, which an agent that is told the state must reach
 BLIND = ("expert", "chance")  # they do not learn
 
 
@@ -44,7 +45,16 @@ class Agents(Study[Cell]):
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
     """File of the runs, which is made or gone on with."""
-    observations: tuple[Observation, ...] = ("expert", "chance", "state", "pixels", "random", "layer-1", "layer-2")
+    observations: tuple[Observation, ...] = (
+        "expert",
+        "chance",
+        "state",
+        "joints",
+        "pixels",
+        "random",
+        "layer-1",
+        "layer-2",
+    )
     """Observations, a run each; expert and chance don't learn."""
     cameras: tuple[Camera, ...] = ("fixed",)
     """One camera for all episodes, or another one in each."""
@@ -95,19 +105,26 @@ class Agents(Study[Cell]):
             "observation",
             "seeds",
             *(f"moves to {cm} cm" for cm in THRESHOLDS),
+            f"moves to a median of {GATE} cm",
             "distance at last (cm)",
+            "median at last (cm)",
             "within 10 cm at last",
             "within 5 cm at last",
         ]
         rows = []
         for (camera, observation), curves in groups(known).items():
             moves = [
-                "" if observation in BLIND else spread([moves_to(curve, cm) for curve in curves], ",.0f", median)
-                for cm in THRESHOLDS
+                "" if observation in BLIND else spread([moves_to(curve, cm, key) for curve in curves], ",.0f", median)
+                for cm, key in (*((cm, "distance_cm") for cm in THRESHOLDS), (GATE, "median_distance_cm"))
             ]
             last = [
                 spread([curve[-1][key] for curve in curves], form, median)
-                for key, form in (("distance_cm", ".1f"), ("success_10_cm", ".0%"), ("success_5_cm", ".0%"))
+                for key, form in (
+                    ("distance_cm", ".1f"),
+                    ("median_distance_cm", ".1f"),
+                    ("success_10_cm", ".0%"),
+                    ("success_5_cm", ".0%"),
+                )
             ]
             rows.append([camera, observation, str(len(curves)), *moves, *last])
         return table(columns, rows) + "\n"
@@ -136,9 +153,9 @@ class Agents(Study[Cell]):
         return figure
 
 
-def moves_to(curve: Curve, distance_cm: float) -> float:
-    """Return the moves until the mean distance at the end has fallen so far; infinite for never."""
-    return steps_to_threshold([row["steps"] for row in curve], [row["distance_cm"] for row in curve], distance_cm)
+def moves_to(curve: Curve, centimetres: float, key: str) -> float:
+    """Return the moves until the distance at the end, by `key`, has fallen so far; infinite for never."""
+    return steps_to_threshold([row["steps"] for row in curve], [row[key] for row in curve], centimetres)
 
 
 def groups(known: dict[Cell, Line]) -> dict[tuple[str, str], list[Curve]]:
