@@ -19,15 +19,18 @@ from gqn.data.generate import generate
 from gqn.data.labels import scene_labels
 from gqn.scenes.jaco import Jaco, may_hold_target
 from gqn.scenes.reaching import FAMILY, LARGEST, Reaching
-from gqn.studies.agent import EPISODE, REACH, learner, protocol
+from gqn.studies.agent import EPISODE, REACH, cloning, observers, protocol
+from gqn.studies.agent.cloning import Clone, Cloning, clone_agent
 from gqn.studies.agent.environment import CLIP, NEAR, Features, evaluate, gymnasium
-from gqn.studies.agent.learner import VISION, Learning, train_agent, untrained
+from gqn.studies.agent.learner import Learning, train_agent
+from gqn.studies.agent.observers import VISION, untrained
 from gqn.studies.agent.protocol import Agents, Cell
 from gqn.studies.runner import make, read_results
 
 TINY = {**VISION, "channels": 4}
 MODES = ("state", "joints", "pixels", "pixels+joints")
 BRIEF = Learning(steps=20, eval_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
+BRIEF_CLONING = Cloning(episodes=(1, 2), held_out=1, updates=3, batch=4, hidden=16)
 
 
 def started(seed: int) -> Reaching:
@@ -170,6 +173,26 @@ def test_the_state_says_where_the_joints_the_hand_and_the_target_are() -> None:
     assert info == {"distance": pytest.approx(np.linalg.norm(seen[9:12]) / 10, abs=1e-6), "is_success": False}
 
 
+def test_the_expert_takes_the_nearest_of_the_poses_that_reach_the_target() -> None:
+    several = 0
+    for seed in range(6):
+        world = started(seed)
+        before, expected = world.joints, world.expert()
+        np.testing.assert_array_equal(world.joints, before)  # to ask moves nothing
+        distances = []
+        for pose in world._poses:
+            way = np.where(world._turns, np.angle(np.exp(1j * (pose - before))), pose - before)
+            distances.append(np.abs(way).max())
+            joints = world.arm.data.qpos[:9].copy()
+            joints[world._moving] = pose
+            world.arm.pose(joints)
+            assert world.distance < 2e-3
+            assert not world.arm.touches(but=[world._ball])
+        several += len(distances) > 1
+        np.testing.assert_allclose(np.abs(expected).max(), min(1, min(distances) / LARGEST))
+    assert several > 2
+
+
 def test_rewards_are_progress_and_an_episode_is_cut_at_its_length() -> None:
     env = gymnasium.make(REACH)
     _, info = env.reset(seed=5)
@@ -239,13 +262,13 @@ def test_frozen_features_are_what_the_graph_makes_of_a_frame_of_a_dataset(tmp_pa
     frames, cameras = SceneDataset(folder, "train").scene(0)
     torch.manual_seed(4)
     graph, env = untrained(TINY), gymnasium.make(REACH, observation="pixels+joints").unwrapped
+    observed = Features(env, graph, "vision", looks=2)
     labels = scene_labels(folder, "train")[0]
     world = env.world
     world.arm.data.mocap_pos[0] = labels["objects"][0]["position"]
     world.arm.pose(np.array(labels["joints"]))
     world.world.colours[world.arm.model.geom("target").id] = labels["objects"][0]["colour"]
     env.camera = cameras[0].double().numpy()
-    observed = Features(env, graph, "vision", looks=2)
     seen = observed.encode(env.observe())
     expected = graph.encode({"vision": Views(frames[None].float() / 255, camera_vector(cameras)[None])}, "vision")
     np.testing.assert_allclose(seen, expected.flatten().numpy(), atol=2e-3, rtol=1e-3)
@@ -271,7 +294,7 @@ def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr(learner, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
+    monkeypatch.setattr(observers, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
     for observation, learns in (("random", False), ("pixels", True)):
         made.clear()
         curve = train_agent(observation, learning=BRIEF)
@@ -289,7 +312,7 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
     graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner.checkpoint, "load", lambda run: graph)
+        patch.setattr(observers.checkpoint, "load", lambda run: graph)
         first = train_agent("layer-1", learning=BRIEF, layer="run")
         second = train_agent("layer-2", learning=BRIEF, layer="run", node="arm")
     assert len(first) == len(second) == 3
@@ -310,6 +333,61 @@ def test_an_agent_that_is_told_the_state_learns() -> None:
 def test_the_same_seed_gives_the_same_curve() -> None:
     assert train_agent("state", seed=1, learning=BRIEF) == train_agent("state", seed=1, learning=BRIEF)
     assert train_agent("state", seed=1, learning=BRIEF) != train_agent("state", seed=2, learning=BRIEF)
+
+
+def test_a_clone_of_the_expert_learns_from_the_state_and_not_from_the_joints_alone() -> None:
+    brief = Cloning(episodes=(15, 60), held_out=15, updates=400)
+    last = {name: clone_agent(name, cloning=brief)[-1]["median_distance_cm"] for name in ("state", "joints")}
+    assert last["state"] < 20 < 30 < last["joints"]
+
+
+def test_the_expert_answers_to_what_the_clone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def unlearned(clone: Clone, seen: list[np.ndarray], answers: list[np.ndarray], _: Cloning) -> Clone:
+        given.append((clone, list(seen), list(answers)))
+        return clone
+
+    monkeypatch.setattr(cloning, "learned", unlearned)
+    clone_agent("state", cloning=BRIEF_CLONING)
+    (clone, first, _), (_, seen, answers) = given
+    assert (len(first), len(seen)) == (EPISODE, 2 * EPISODE)
+
+    def angles(number: int) -> np.ndarray:
+        return np.arctan2(seen[number][:3], seen[number][3:6])
+
+    for episode, act in ((0, lambda number: answers[number]), (1, lambda number: clone.act(seen[number]))):
+        moves = range(EPISODE * episode, EPISODE * (episode + 1) - 1)
+        turned = [np.angle(np.exp(1j * (angles(number + 1) - angles(number)))) for number in moves]
+        wanted = [LARGEST * act(number) for number in moves]
+        assert np.isclose(turned, wanted, atol=1e-4).all(axis=1).mean() > 0.5  # but where something is in the way
+
+
+def test_the_same_seed_gives_the_same_clone() -> None:
+    first, again, other = (clone_agent("state", seed=seed, cloning=BRIEF_CLONING) for seed in (1, 1, 2))
+    assert first == again != other
+    assert [row["episodes"] for row in first] == [1, 2]
+
+
+def test_a_clone_learns_from_frames_and_leaves_what_is_frozen_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn, changed = cloning.learned, []
+
+    def spy(clone: Clone, *given: object) -> Clone:
+        before = {name: value.clone() for name, value in clone.state_dict().items()}
+        after = learn(clone, *given).state_dict()
+        changed.append({name.split(".")[1] for name, value in before.items() if not torch.equal(value, after[name])})
+        return clone
+
+    graph = untrained(TINY)
+    before = {name: value.clone() for name, value in graph.state_dict().items()}
+    monkeypatch.setattr(cloning, "learned", spy)
+    monkeypatch.setattr(observers.checkpoint, "load", lambda run: graph)
+    for observation in ("pixels", "layer-1"):
+        curve = clone_agent(observation, cloning=BRIEF_CLONING, layer="run")
+        assert all(np.isfinite(list(row.values())).all() for row in curve)
+    assert all({"graph", "layers"} <= parts for parts in changed[:2])
+    assert all("graph" not in parts and "layers" in parts for parts in changed[2:])
+    assert all(torch.equal(value, before[name]) for name, value in graph.state_dict().items())
 
 
 def test_no_observation_is_short_of_a_seed_where_runs_are_interrupted(
@@ -376,9 +454,16 @@ def test_refuses_a_layer_that_is_not_named() -> None:
         train_agent("layer-1")
 
 
+@pytest.mark.parametrize("options", [{"episodes": ()}, {"episodes": (3, 3)}, {"updates": 0}])
+def test_refuses_an_option_of_cloning_out_of_range(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Cloning(**options)
+
+
+@pytest.mark.parametrize("name", ["agent", "clone"])
 @pytest.mark.parametrize("layer", ["layer-1", "layer-2"])
-def test_the_script_names_the_option_of_a_layer_before_anything_runs(layer: str, tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "scripts/agent.py"
+def test_the_script_names_the_option_of_a_layer_before_anything_runs(name: str, layer: str, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / f"scripts/{name}.py"
     done = run_script(script, tmp_path / "new/runs.jsonl", "--observations", "expert", layer)
-    assert (done.returncode, done.stderr) == (1, f"agent: --observations {layer} needs --{layer} RUN\n")
+    assert (done.returncode, done.stderr) == (1, f"{name}: --observations {layer} needs --{layer} RUN\n")
     assert not (tmp_path / "new").exists()

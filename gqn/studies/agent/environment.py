@@ -1,6 +1,7 @@
 """Reaching as gymnasium has it, and as a frozen representation shows it."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any, Literal
 
@@ -166,6 +167,12 @@ class Features(ObservationWrapper):
         # Moves are kept for replay, each with two observations: half precision halves the memory.
         features = spaces.Box(-CLIP, CLIP, self.mean.shape, np.float16)
         self.observation_space = spaces.Dict({"features": features, "joints": env.observation_space["joints"]})
+
+    def around(self, env: Any) -> "Features":
+        """Return the same for another environment, without looking again."""
+        other = copy(self)
+        other.env = env
+        return other
 
     def observation(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         features = ((self.encode(observation) - self.mean) / self.deviation).clamp(-CLIP, CLIP)
