@@ -24,7 +24,7 @@ SAC: Any = extra("stable_baselines3", "agent").SAC
 class Learning:
     """Options by which an agent learns, whatever it observes."""
 
-    steps: int = 5_000
+    steps: int = 12_000
     """Moves of the arm."""
     eval_every: int = 1_000
     """Moves from one evaluation to the next; there is one before the first."""
