@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train agents that reach, by what they observe, and compare how many moves each takes to learn it.
 
-python scripts/agent.py results/transfer/agent.jsonl --observations expert chance state
-python scripts/agent.py results/transfer/agent.jsonl --layer-1 runs/layer-1 --layer-2 runs/layer-2
+python scripts/agent.py results/transfer/reach-gate.jsonl --observations state
+python scripts/agent.py FILE.jsonl --layer-1 runs/layer-1 --layer-2 runs/layer-2
 
 NAME.jsonl gets a line when a run ends, and runs that it holds are not made again; beside it lie NAME.md and NAME.png.
 """

@@ -191,7 +191,7 @@ class Grasp(Task):
         before = solve(arm, answer[:3], start, direction)
         if before is None:
             return None
-        above = _search(arm, arm.hand + np.array([0, 0, LIFT]), before, None)
+        above = search(arm, arm.hand + np.array([0, 0, LIFT]), before)
         return None if above is None else (before, above)
 
     def random_answer(self, random: np.random.Generator) -> Array:
@@ -219,17 +219,23 @@ def solve(arm: Arm, place: Array, joints: Array, direction: Array | None = None)
     """
     start, random = joints.copy(), np.random.default_rng(0)
     for _ in range(TRIES):
-        found = _search(arm, place, start, direction)
+        found = search(arm, place, start, direction)
         if found is not None and not arm.touches():
             return found
         start[ARM] = random.uniform(*arm.limits[ARM].T)
     return None
 
 
-def _search(arm: Arm, place: Array, joints: Array, direction: Array | None) -> Array | None:
+def search(
+    arm: Arm,
+    place: Array,
+    joints: Array,
+    direction: Array | None = None,
+    moving: slice | NDArray[np.int64] = ARM,
+) -> Array | None:
     """Return the joint angles (9,) that damped least squares find from `joints` (9,), and leave the arm there.
 
-    None where the hand comes no nearer to `place` than a millimetre.
+    None where the hand comes no nearer to `place` than a millimetre. moving: joints that may turn.
     """
     joints = joints.copy()
     moves, turns = np.empty((3, arm.model.nv)), np.empty((3, arm.model.nv))
@@ -242,10 +248,10 @@ def _search(arm: Arm, place: Array, joints: Array, direction: Array | None) -> A
             return joints
         mujoco.mj_comPos(arm.model, arm.data)
         mujoco.mj_jacSite(arm.model, arm.data, moves, turns, arm.site)
-        jacobian = moves[:, ARM] if direction is None else np.concatenate([moves[:, ARM], 0.3 * turns[:, ARM]])
+        jacobian = moves[:, moving] if direction is None else np.concatenate([moves[:, moving], 0.3 * turns[:, moving]])
         square = jacobian @ jacobian.T + DAMPING**2 * np.eye(len(jacobian))
         step = jacobian.T @ np.linalg.solve(square, wrong)
-        joints[ARM] += step / max(1.0, float(np.abs(step).max()) / 0.4)
+        joints[moving] += step / max(1.0, float(np.abs(step).max()) / 0.4)
         joints = np.clip(joints, *_clips(arm))
     return None
 

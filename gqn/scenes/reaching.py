@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gqn.core.errors import Error
+from gqn.scenes.arm import search
 from gqn.scenes.jaco import Jaco, may_hold_target
 from gqn.scenes.kinova import TARGET, Arm
 from gqn.scenes.render import render
@@ -20,13 +22,20 @@ Array = NDArray[np.float64]
 FAMILY = Jaco(
     size=32, views=1, samples=2, cameras="narrow", moving=(1, 2, 3), walls="plain", hues=1, light="fixed"
 )  # fmt: skip
+WORLDS = {"reduced": FAMILY, "full": Jaco(views=1)}
 LARGEST = 0.25  # radians, of a joint in one move
+STARTS = 8  # poses from which the expert searches for those that reach the target
 
 
 class Reaching:
-    """One arm and its target; an episode lasts from one `begin` to the next, and there is one from the start."""
+    """One arm and its target; an episode lasts from one `begin` to the next, and there is one from the start.
+
+    Raises Error for a family without a target, or in which no joint moves.
+    """
 
     def __init__(self, family: Jaco = FAMILY) -> None:
+        if not (family.target and family.moving):
+            raise Error(f"an arm that reaches needs a target and joints that move: {family}")
         setting = family.setting(np.random.default_rng(0))
         self.family = family
         self.arm = Arm(setting.world.model)  # the family poses its own anew for each setting
@@ -49,6 +58,7 @@ class Reaching:
         self.world = replace(self.world, colours=setting.world.colours)
         self.camera = setting.cameras[0]  # recorded (5,), one of the family's
         self._reached = reached["joints"][self._moving]
+        self._poses: list[Array] = []  # that reach the target, found when the expert is first asked
 
     def move(self, change: ArrayLike) -> None:
         """Turn the joints that move by `change` (n,), from -1 to 1, of LARGEST each, within their limits.
@@ -72,10 +82,29 @@ class Reaching:
         return free
 
     def expert(self) -> Array:
-        """Return the move (n,) towards the pose that the target was placed by; all joints arrive at the same time."""
-        left = self._reached - self.joints
-        left[self._turns] = (left[self._turns] + np.pi) % (2 * np.pi) - np.pi
-        return left / max(LARGEST, float(np.abs(left).max()))
+        """Return the move (n,) towards the pose that reaches the target in the fewest moves, by all joints at a time.
+
+        Most targets are reached by several poses. The nearest follows from joints and target alone, where that which
+        the target was placed by does not, so that who is told both, or sees them, can learn to do the same.
+        """
+        self._poses = self._poses or self._reaching()
+        ways = np.array([pose - self.joints for pose in self._poses])
+        ways[:, self._turns] = (ways[:, self._turns] + np.pi) % (2 * np.pi) - np.pi
+        way = ways[np.abs(ways).max(axis=1).argmin()]
+        return way / max(LARGEST, float(np.abs(way).max()))
+
+    def _reaching(self) -> list[Array]:
+        """Return poses (n,) with the hand at the target, that which the target was placed by and others as found."""
+        before, random = self.arm.data.qpos.copy(), np.random.default_rng(0)
+        poses = [self._reached]
+        for _ in range(STARTS):
+            start = before.copy()
+            start[self._moving] = random.uniform(*self.arm.limits[self._moving].T)
+            found = search(self.arm, self.target, start, moving=self._moving)
+            if found is not None and not self.arm.touches(but=[self._ball]):
+                poses.append(found[self._moving])
+        self.arm.pose(before)
+        return poses
 
     @property
     def joints(self) -> Array:

@@ -1,7 +1,8 @@
-"""Reaching as gymnasium has it, and what an agent observes of it: the state, frames, or a frozen representation."""
+"""Reaching as gymnasium has it, and as a frozen representation shows it."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,90 +11,176 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
+from gqn.core.checked import check_type
+from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.views import Views
 from gqn.data.tfrecord import decode_jpeg, encode_jpeg
 from gqn.models.graph import RecursiveGQN
-from gqn.scenes.reaching import Reaching
+from gqn.scenes.jaco import HALF, Jaco
+from gqn.scenes.reaching import WORLDS, Reaching
 
+gymnasium = extra("gymnasium", "agent")
 spaces = extra("gymnasium.spaces", "agent")
-Env: Any = extra("gymnasium", "agent").Env  # a base class that is there only where the extra is
+# Base classes that are there only where the extra is.
+Env: Any = gymnasium.Env
+ObservationWrapper: Any = gymnasium.ObservationWrapper
 
+Seen = Literal["state", "joints", "pixels", "pixels+joints"]
 Camera = Literal["fixed", "moving"]
+World = Literal["reduced", "full"]
 
 NEAR, NEARER = 0.10, 0.05  # metres from hand to target at the end of an episode, what counts as there
-EPISODE = 20  # moves
+SOFT = 0.05  # metres, added to distances before their logarithm, so that the last millimetres are worth little
 LOOKS = 200  # random episodes whose first frames say how features vary
+CLIP = 5.0  # standard deviations, beyond which a feature is cut
 HELD_OUT = 2**32  # begins the seeds of held-out episodes, which no seed of training equals
 
 
-class Observer(ABC):
-    """Interface of an observer: what an agent is told of the world.
+class Reach(Env):
+    """Reaching with the Jaco arm: `gqn/Reach-v0`. An action (n,) turns each joint that moves, from -1 to 1 of LARGEST.
 
-    Attributes:
-        space: Of gymnasium.
+    Observations, by mode:
+
+    - joints: sine and cosine of the joints that move, and where that puts the hand, in metres, (2n + 3,);
+    - state: the same and the way from the hand to the target, in decimetres, (2n + 6,): in metres the last of the way,
+      where the direction matters most, would be a few hundredths beside numbers of about 1;
+    - pixels: a frame (3, size, size) and the camera that took it (7,), as a dataset holds them;
+    - pixels+joints: both.
+
+    The reward of a move is by how much log(5 cm + distance of hand and target) falls, a difference of potentials: those
+    of an episode add up to what its first and last distance say. Nothing ends an episode but its length, by which it is
+    truncated. `info` has the distance in metres, and whether it is less than 5 cm.
+
+    Args:
+        observation: One of the modes.
+        camera: One for all episodes, or another one in each.
+        world: Three joints, one red target, plain walls and 32 x 32 pixels, or the family `jaco` as it is.
+        render_mode: rgb_array, as the camera sees it, or none.
+        options: Of the family of scenes `gqn.scenes.jaco.Jaco`, in place of the world's.
+
+    Raises Error for a mode or an option that is not there, or that the family refuses.
     """
 
-    space: Any
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012, as gymnasium has it
 
-    def prepare(self, world: Reaching, camera: NDArray[np.float64] | None) -> None:  # noqa: B027, for who needs none
-        """Look at the world before anything is learned; camera: that of all episodes, None where each has its own."""
+    def __init__(
+        self,
+        observation: Seen = "state",
+        camera: Camera = "fixed",
+        world: World = "reduced",
+        render_mode: Literal["rgb_array"] | None = None,
+        **options: Any,
+    ) -> None:
+        for name, value, kind in (
+            ("observation", observation, Seen),
+            ("camera", camera, Camera),
+            ("world", world, World),
+            ("render_mode", render_mode, Literal["rgb_array"] | None),
+        ):
+            check_type(f"Reach: {name}", value, kind)
+        if unknown := options.keys() - {field.name for field in fields(Jaco)}:
+            raise Error(f"Reach has no option {', '.join(sorted(unknown))}")
+        self.world = Reaching(replace(WORLDS[world], **options))
+        self.seen: Seen = observation
+        self.moving, self.camera, self.render_mode = camera == "moving", self.world.camera, render_mode
+        joints = _box([1.0] * (2 * len(self.world.joints)) + [HALF] * 3)
+        frame = spaces.Box(0, 255, (3, self.world.family.size, self.world.family.size), np.uint8)
+        pixels = {"frame": frame, "camera": _box([HALF] * 3 + [1.0] * 4)}
+        self.observation_space = {
+            "joints": joints,
+            "state": _box([*joints.high, *[20 * HALF] * 3]),
+            "pixels": spaces.Dict(pixels),
+            "pixels+joints": spaces.Dict({**pixels, "joints": joints}),
+        }[observation]
+        self.action_space = spaces.Box(-1, 1, self.world.joints.shape, np.float32)
 
-    @abstractmethod
-    def observe(self, world: Reaching, camera: NDArray[np.float64]) -> Any:
-        """Return an observation; camera: recorded (5,)."""
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin a random episode, or a held-out one by options {"held_out": number}."""
+        super().reset(seed=seed)
+        if options:
+            number = options.get("held_out")
+            if set(options) != {"held_out"} or not isinstance(number, int) or number < 0:
+                raise Error(f"options of reset are {options}, must be {{'held_out': number}} or none")
+            self.world.begin(np.random.default_rng([HELD_OUT, number]))
+        else:
+            self.world.begin(self.np_random)
+        if self.moving:
+            self.camera = self.world.camera
+        return self.observe(), self._info()
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Move the arm; return what is observed then, the reward, and that the episode is not over."""
+        before = self.world.distance
+        self.world.move(action)
+        reward = float(np.log((SOFT + before) / (SOFT + self.world.distance)))
+        return self.observe(), reward, False, False, self._info()
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return the frame (size, size, 3) that the camera sees, None without a mode."""
+        return self.world.frame(self.camera) if self.render_mode else None
+
+    def expert(self) -> NDArray[np.float32]:
+        """Return the action (n,) of an expert, who knows the pose that the target was placed by."""
+        return self.world.expert().astype(np.float32)
+
+    def observe(self) -> Any:
+        """Return what is observed now."""
+        joints, hand = self.world.joints, self.world.arm.hand
+        told = np.concatenate([np.sin(joints), np.cos(joints), hand]).astype(np.float32)
+        if self.seen == "joints":
+            return told
+        if self.seen == "state":
+            return np.concatenate([told, 10 * (self.world.target - hand)], dtype=np.float32)
+        frame = decode_jpeg(encode_jpeg(self.world.frame(self.camera)))
+        pixels = {"frame": frame, "camera": camera_vector(torch.from_numpy(self.camera).float()).numpy()}
+        return {**pixels, "joints": told} if self.seen == "pixels+joints" else pixels
+
+    def _info(self) -> dict[str, Any]:
+        return {"distance": self.world.distance, "is_success": self.world.distance < NEARER}
 
 
-class State(Observer):
-    """Sine and cosine of the joints that move, and the place of the target, in metres."""
-
-    def __init__(self, world: Reaching) -> None:
-        self.space = spaces.Box(-np.inf, np.inf, (2 * len(world.joints) + 3,), np.float32)
-
-    def observe(self, world: Reaching, camera: NDArray[np.float64]) -> NDArray[np.float32]:
-        return np.concatenate([np.sin(world.joints), np.cos(world.joints), world.target]).astype(np.float32)
+def _box(most: list[float]) -> Any:
+    high = np.array(most, np.float32)
+    return spaces.Box(-high, high, dtype=np.float32)
 
 
-class Pixels(Observer):
-    """A frame and the camera that took it, as a dataset holds them."""
+class Features(ObservationWrapper):
+    """What a node of a frozen graph makes of a frame and its camera, (n,), and the joints beside it.
 
-    def __init__(self, world: Reaching) -> None:
-        frame = spaces.Box(0, 255, (3, world.family.size, world.family.size), np.uint8)
-        self.space = spaces.Dict({"frame": frame, "camera": spaces.Box(-np.inf, np.inf, (7,), np.float32)})
+    Features are standardised by the first frames of random episodes, which are looked at beforehand, since what frames
+    share is large beside what they do not. Those that hardly vary are not blown up, and none leaves CLIP.
 
-    def observe(self, world: Reaching, camera: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        frame = decode_jpeg(encode_jpeg(world.frame(camera)))
-        return {"frame": frame, "camera": camera_vector(torch.from_numpy(camera).float()).numpy()}
-
-
-class Frozen(Observer):
-    """A node's representation of one frame and its camera, flattened, in half precision; the graph is frozen.
-
-    Standardised by random episodes that are looked at beforehand: what episodes share is large beside what they do not.
+    Args:
+        env: Of the mode pixels+joints.
+        graph: Is frozen.
+        looks: Random episodes that are looked at.
     """
 
-    def __init__(self, world: Reaching, graph: RecursiveGQN, node: str) -> None:
+    def __init__(self, env: Any, graph: RecursiveGQN, node: str, looks: int = LOOKS) -> None:
+        super().__init__(env)
         graph.freeze()
-        self.graph, self.node, self.pixels = graph, node, Pixels(world)
+        self.graph, self.node = graph, node
+        frames = [self.encode(env.reset(seed=HELD_OUT - 1 - look)[0]) for look in range(looks)]
+        deviation, self.mean = torch.std_mean(torch.stack(frames), dim=0)
+        self.deviation = deviation.clamp(min=max(float(deviation.median()) / 10, 1e-6))
         # Moves are kept for replay, each with two observations: half precision halves the memory.
-        self.space = spaces.Box(-np.inf, np.inf, (numbers_of(graph, node),), np.float16)
-        self.mean, self.deviation = torch.zeros(self.space.shape), torch.ones(self.space.shape)
+        features = spaces.Box(-CLIP, CLIP, self.mean.shape, np.float16)
+        self.observation_space = spaces.Dict({"features": features, "joints": env.observation_space["joints"]})
 
-    def prepare(self, world: Reaching, camera: NDArray[np.float64] | None) -> None:
-        random, found = np.random.default_rng(LOOKS), []
-        for _ in range(LOOKS):
-            world.begin(random)
-            found.append(self.encode(world, world.camera if camera is None else camera))
-        deviation, self.mean = torch.std_mean(torch.stack(found), dim=0)
-        self.deviation = torch.where(deviation > 1e-6, deviation, 1)
+    def around(self, env: Any) -> "Features":
+        """Return the same for another environment, without looking again."""
+        other = copy(self)
+        other.env = env
+        return other
 
-    def observe(self, world: Reaching, camera: NDArray[np.float64]) -> NDArray[np.float16]:
-        return ((self.encode(world, camera) - self.mean) / self.deviation).half().numpy()
+    def observation(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        features = ((self.encode(observation) - self.mean) / self.deviation).clamp(-CLIP, CLIP)
+        return {"features": features.half().numpy(), "joints": observation["joints"]}
 
-    def encode(self, world: Reaching, camera: NDArray[np.float64]) -> Tensor:
+    def encode(self, observation: dict[str, NDArray[Any]]) -> Tensor:
         """Return the representation as it is, (n,)."""
-        seen = self.pixels.observe(world, camera)
-        frame, vector = (torch.from_numpy(seen[name])[None].float() for name in ("frame", "camera"))
+        frame, vector = (torch.from_numpy(observation[name])[None].float() for name in ("frame", "camera"))
         return encoded(self.graph, self.node, frame / 255, vector)[0]
 
 
@@ -112,48 +199,16 @@ def numbers_of(graph: RecursiveGQN, node: str) -> int:
     return int(np.prod(graph.trials[node].shape))
 
 
-class Episodes(Env):
-    """Reaching in EPISODE moves, each rewarded by minus the distance that is left, in metres.
-
-    Args:
-        observer: Made for this environment's world.
-        camera: One for all episodes, or another one in each.
-    """
-
-    def __init__(self, observer: Callable[[Reaching], Observer], camera: Camera = "fixed") -> None:
-        self.world = Reaching()
-        self.observer, self.moving, self.camera = observer(self.world), camera == "moving", self.world.camera
-        self.observer.prepare(self.world, None if self.moving else self.camera)
-        self.observation_space = self.observer.space
-        self.action_space = spaces.Box(-1, 1, self.world.joints.shape, np.float32)
-        self.left = 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a random episode, or a held-out one by options {"held_out": number}."""
-        super().reset(seed=seed)
-        self.world.begin(np.random.default_rng([HELD_OUT, options["held_out"]]) if options else self.np_random)
-        if self.moving:
-            self.camera = self.world.camera
-        self.left = EPISODE
-        return self.observer.observe(self.world, self.camera), {}
-
-    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Move the arm; return what is observed then, the reward, and whether the episode is over."""
-        self.world.move(action)
-        self.left -= 1
-        return self.observer.observe(self.world, self.camera), -self.world.distance, False, not self.left, {}
-
-
 def evaluate(env: Any, act: Callable[[Any], NDArray[Any]], episodes: int) -> dict[str, float]:
     """Return means over held-out episodes: the distance at the end, whether that is near, and the sum of rewards."""
     distances, returns = [], []
     for number in range(episodes):
-        seen, _ = env.reset(options={"held_out": number})
+        seen, info = env.reset(options={"held_out": number})
         over, total = False, 0.0
         while not over:
-            seen, reward, _, over, _ = env.step(act(seen))
+            seen, reward, _, over, info = env.step(act(seen))
             total += reward
-        distances.append(env.world.distance)
+        distances.append(info["distance"])
         returns.append(total)
     left = np.array(distances)
     return {

@@ -2,75 +2,51 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gqn.core.extras import extra
 from gqn.core.progress import Progress
-from gqn.models.graph import RecursiveGQN
-from gqn.scenes.reaching import FAMILY, Reaching
-from gqn.studies.agent.environment import (
-    Camera,
-    Episodes,
-    Frozen,
-    Observer,
-    Pixels,
-    State,
-    encoded,
-    evaluate,
-    numbers_of,
-)
-from gqn.studies.runner import StudyError
-from gqn.training import checkpoint
+from gqn.studies.agent.environment import Camera, evaluate
+from gqn.studies.agent.observers import CPU, Curve, Observation, observer, unlearned
 from gqn.training.config import check_options
-from gqn.training.setup import computes_in_bfloat16
 
+create_mlp = extra("stable_baselines3.common.torch_layers", "agent").create_mlp
 # Base classes that are there only where the extra is.
-FeaturesExtractor: Any = extra("stable_baselines3.common.torch_layers", "agent").BaseFeaturesExtractor
 Callback: Any = extra("stable_baselines3.common.callbacks", "agent").BaseCallback
+SACPolicy: Any = extra("stable_baselines3.sac.policies", "agent").SACPolicy
 SAC: Any = extra("stable_baselines3", "agent").SAC
-
-Observation = Literal["state", "pixels", "layer-1", "layer-2", "random", "expert", "chance"]
-Curve = list[dict[str, float]]
-
-CPU = torch.device("cpu")  # networks are small, and the world is drawn on it
-VISION: dict[str, Any] = {
-    "encoder": "tower", "frame": [3, 32, 32], "channels": 64, "aggregate": "mean", "normalise": True
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Learning:
     """Options by which an agent learns, whatever it observes."""
 
-    steps: int = 6_000
+    steps: int = 12_000
     """Moves of the arm."""
     eval_every: int = 1_000
     """Moves from one evaluation to the next; there is one before the first."""
-    episodes: int = 30
+    episodes: int = 50
     """Held-out episodes of an evaluation, the same each time."""
     warm_up: int = 500
     """Random moves before the first update."""
-    update_every: int = 4
-    """Moves from one round of updates to the next."""
-    updates: int = 1
-    """Updates of a round."""
-    batch: int = 64
+    updates: int = 4
+    """Updates after each move."""
+    batch: int = 256
     """Moves of an update, out of all before."""
     learning_rate: float = 1e-3
     """Adam's."""
     discount: float = 0.8
     """Of a reward one move later."""
-    target_rate: float = 0.02
+    target_rate: float = 0.01
     """Part by which the critics' targets come nearer to them at an update."""
-    entropy: float = 0.01
-    """Weight of the policy's entropy at first, beside rewards of a few tenths; then it is learned."""
+    entropy: float = 0.05
+    """Weight of the policy's entropy at first, beside rewards of some tenths; then it is learned."""
     trunk: int = 64
-    """Units of the layer that the observation goes through."""
-    hidden: int = 256
+    """Units of the layer that what is seen goes through."""
+    hidden: int = 128
     """Units of each of the two layers of the actor and of the critics."""
 
     def __post_init__(self) -> None:
@@ -78,31 +54,20 @@ class Learning:
         check_options([("discount", self.discount < 1, "less than 1")])
 
 
-class Trunk(FeaturesExtractor):
-    """A narrow layer between what is observed and actor or critics, which bounds it; before it, a sense that learns.
+class Policy(SACPolicy):
+    """Actor and critics of soft actor-critic, with layer normalisation in the critics.
 
-    Without, a representation of thousands of numbers moves them thousands of times as far at each update as the state.
-    As in DrQ (Kostrikov et al. 2020). sense: of a graph, untrained, for `Pixels`; in bfloat16 where layer 1 would be.
+    It keeps them from overrating moves that were never tried, at several updates a move (Hiraoka et al. 2022, DroQ).
     """
 
-    def __init__(self, space: Any, width: int, sense: dict[str, Any] | None = None) -> None:
-        super().__init__(space, width)
-        self.graph = untrained(sense) if sense else None
-        seen = numbers_of(self.graph, "vision") if self.graph else space.shape[0]
-        self.layers = nn.Sequential(nn.Linear(seen, width), nn.LayerNorm(width), nn.Tanh())
-        self.bfloat16 = computes_in_bfloat16("auto", CPU)
-
-    def forward(self, seen: Any) -> Tensor:
-        if self.graph:
-            with torch.autocast(CPU.type, torch.bfloat16, enabled=self.bfloat16):
-                seen = encoded(self.graph, "vision", seen["frame"], seen["camera"]).float()
-        return self.layers(seen)
-
-
-def untrained(sense: dict[str, Any]) -> RecursiveGQN:
-    """Return a graph of one sense, `vision`."""
-    graph = RecursiveGQN.from_dict({"senses": {"vision": {**sense, "frozen": False}}})
-    return graph.to(memory_format=torch.channels_last)
+    def make_critic(self, features_extractor: nn.Module | None = None) -> nn.Module:
+        critic = super().make_critic(features_extractor)
+        seen = critic.q_networks[0][0].in_features
+        for number in range(critic.n_critics):
+            network = create_mlp(seen, 1, self.net_arch, post_linear_modules=[nn.LayerNorm])
+            critic.q_networks[number] = nn.Sequential(*network)
+            critic.add_module(f"qf{number}", critic.q_networks[number])
+        return critic
 
 
 def train_agent(
@@ -123,32 +88,14 @@ def train_agent(
     Raises:
         Error: There is no such layer or node, or it sees other frames.
     """
-    if observation in ("layer-1", "layer-2") and not layer:
-        raise StudyError(f"{observation} needs the run of a graph: name it by --{observation}")
     torch.manual_seed(seed)
-    graph = checkpoint.load(layer) if layer else untrained(VISION)
-    sense = graph.to_dict()["senses"]["vision"]
-    if list(sense["frame"]) != [3, FAMILY.size, FAMILY.size]:
-        raise StudyError(f"{layer} sees frames of {sense['frame']}, the world has {FAMILY.size} pixels")
-    if observation == "random":
-        torch.manual_seed(seed)
-        graph = untrained(sense)
-
-    def observer(world: Reaching) -> Observer:
-        if observation == "pixels":
-            return Pixels(world)
-        return Frozen(world, graph, node) if observation in ("layer-1", "layer-2", "random") else State(world)
-
-    held_out = Episodes(observer, camera)
-    random = np.random.default_rng(seed)
-    if observation == "expert":
-        return [{"steps": 0, **evaluate(held_out, lambda _: held_out.world.expert(), learning.episodes)}]
-    if observation == "chance":
-        return [{"steps": 0, **evaluate(held_out, lambda _: random.uniform(-1, 1, 3), learning.episodes)}]
-    trunk = {"width": learning.trunk, "sense": sense if observation == "pixels" else None}
+    observed = observer(observation, camera, seed, learning.trunk, layer, node)
+    held_out = observed.make()
+    if found := unlearned(observation, held_out, seed, learning.episodes):
+        return [{"steps": 0, **found}]
     agent = SAC(
-        "MultiInputPolicy" if observation == "pixels" else "MlpPolicy",
-        Episodes(observer, camera),
+        Policy,
+        observed.make(),
         learning_rate=learning.learning_rate,
         buffer_size=learning.steps,
         learning_starts=learning.warm_up,
@@ -156,13 +103,9 @@ def train_agent(
         gamma=learning.discount,
         tau=learning.target_rate,
         ent_coef=f"auto_{learning.entropy}",
-        train_freq=learning.update_every,
+        train_freq=1,
         gradient_steps=learning.updates,
-        policy_kwargs={
-            "net_arch": [learning.hidden] * 2,
-            "features_extractor_class": Trunk,
-            "features_extractor_kwargs": trunk,
-        },
+        policy_kwargs={"net_arch": [learning.hidden] * 2, **observed.policy},
         seed=seed,
         device=CPU,
     )

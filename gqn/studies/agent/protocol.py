@@ -1,15 +1,17 @@
 """Does a representation help an agent? One that reaches learns from frames, from a frozen representation, or the state.
 
 The robot arm's figure of Eslami et al. (2018): environment steps to a threshold, by soft actor-critic with the same
-options for every observer. Differs from the paper: the world, the algorithm and all sizes are ours.
+options for every observer. Differs from the paper: the world, the algorithm and all sizes are ours. A second protocol
+counts the episodes to which an expert has answered.
 """
 
 import time
+from abc import abstractmethod
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import tyro
@@ -18,12 +20,16 @@ from matplotlib.figure import Figure
 from gqn.core.tables import table
 from gqn.figures.curves import label, panels
 from gqn.scenes.reaching import FAMILY
+from gqn.studies.agent.cloning import Cloning, clone_agent
 from gqn.studies.agent.environment import Camera
-from gqn.studies.agent.learner import Curve, Learning, Observation, train_agent
+from gqn.studies.agent.learner import Learning, train_agent
+from gqn.studies.agent.observers import Curve, Observation
 from gqn.studies.comparison import spread, steps_to_threshold
 from gqn.studies.runner import Line, Study, StudyError
 
 THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
+CLONED = (20, 15, 10, 5)  # centimetres, of the median
+GATE = 5  # centimetres, of the median, which an agent that is told the state must reach
 BLIND = ("expert", "chance")  # they do not learn
 
 
@@ -39,12 +45,12 @@ class Cell:
 
 
 @dataclass
-class Agents(Study[Cell]):
-    """Train agents that reach, by what they observe, and compare how many moves each takes to learn it."""
+class _Reaching(Study[Cell]):
+    """Runs of agents that reach, by what they observe."""
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
     """File of the runs, which is made or gone on with."""
-    observations: tuple[Observation, ...] = ("expert", "chance", "state", "pixels", "random", "layer-1", "layer-2")
+    observations: tuple[Observation, ...] = (*BLIND, "state", "joints", "pixels", "random", "layer-1", "layer-2")
     """Observations, a run each; expert and chance don't learn."""
     cameras: tuple[Camera, ...] = ("fixed",)
     """One camera for all episodes, or another one in each."""
@@ -56,11 +62,13 @@ class Agents(Study[Cell]):
     """Run whose representation is layer-2."""
     node: str = "arm"
     """Name of the representation in the run of --layer-2."""
-    learning: Annotated[Learning, tyro.conf.arg(name="")] = field(default_factory=Learning)
 
     cell = Cell
     unit = "distance of hand and target in cm"
     tolerance = 5.0
+    counted: ClassVar[str]  # what comes before an evaluation, in the rows of a curve
+    axis: ClassVar[str]  # the same, as a figure has it
+    shown: ClassVar[str]  # the distance, in the rows of a curve, that a figure shows
 
     def __post_init__(self) -> None:
         for name, run in (("layer-1", self.layer_1), ("layer-2", self.layer_2)):
@@ -77,6 +85,70 @@ class Agents(Study[Cell]):
             for seed, camera, observation in every
         ]
 
+    def curve(self, line: Line) -> list[float]:
+        return [row[self.shown] for row in line["curve"]]
+
+    def table(self, known: dict[Cell, Line]) -> str:
+        """Return what it takes to the thresholds and what is reached at last, median (lowest to highest) of seeds."""
+        last = [
+            ("distance_cm", "distance at last (cm)", ".1f"),
+            ("median_distance_cm", "median at last (cm)", ".1f"),
+            ("success_10_cm", "within 10 cm at last", ".0%"),
+            ("success_5_cm", "within 5 cm at last", ".0%"),
+        ]
+        thresholds = self.thresholds()
+        columns = ["camera", "observation", "seeds", *(title for title, _, _ in thresholds), *(t for _, t, _ in last)]
+        rows = []
+        for (camera, observation), curves in groups(known).items():
+            counts = [
+                "" if observation in BLIND else spread([self.until(curve, cm, key) for curve in curves], ",.0f", median)
+                for _, cm, key in thresholds
+            ]
+            reached = [spread([curve[-1][key] for curve in curves], form, median) for key, _, form in last]
+            rows.append([camera, observation, str(len(curves)), *counts, *reached])
+        return table(columns, rows) + "\n"
+
+    @abstractmethod
+    def thresholds(self) -> list[tuple[str, float, str]]:
+        """Return columns of the table: title, threshold in centimetres, and the distance in the rows of a curve."""
+
+    def until(self, curve: Curve, centimetres: float, key: str) -> float:
+        """Return how much is counted until the distance at the end, by `key`, has fallen so far; infinite for never."""
+        return steps_to_threshold([row[self.counted] for row in curve], [row[key] for row in curve], centimetres)
+
+    def figure(self, known: dict[Cell, Line]) -> Figure:
+        """Return the distance at the end against what is counted, by camera: means, and each seed's faintly."""
+        found = groups(known)
+        cameras = sorted({camera for camera, _ in found})
+        figure, places = panels(len(cameras))
+        observations = list(dict.fromkeys(observation for _, observation in found))
+        for (camera, observation), curves in found.items():
+            place, colour = places[cameras.index(camera)], f"C{observations.index(observation)}"
+            distances = [[row[self.shown] for row in curve] for curve in curves]
+            if observation in BLIND:
+                place.axhline(float(np.mean(distances)), color=colour, linestyle=":", label=observation)
+                continue
+            counts = [row[self.counted] for row in curves[0]]
+            place.plot(counts, np.mean(distances, axis=0), color=colour, label=f"{observation} ({len(curves)} seeds)")
+            for each in distances:
+                place.plot(counts, each, color=colour, linewidth=0.5, alpha=0.4)
+        for camera, place in zip(cameras, places, strict=True):
+            distance = "median distance" if self.shown.startswith("median") else "distance"
+            label(place, self.axis, f"{distance} of hand and target\nat the end of an episode (cm)")
+            place.set_title(f"{camera} camera", fontsize=8)
+            place.set_ylim(bottom=0)
+            place.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        return figure
+
+
+@dataclass
+class Agents(_Reaching):
+    """Train agents that reach, by what they observe, and compare how many moves each takes to learn it."""
+
+    learning: Annotated[Learning, tyro.conf.arg(name="")] = field(default_factory=Learning)
+
+    counted, axis, shown = "steps", "moves of the arm", "distance_cm"
+
     def experiment(self, cell: Cell) -> dict[str, Any]:
         return {"learning": asdict(self.learning), "family": asdict(FAMILY)}
 
@@ -85,60 +157,49 @@ class Agents(Study[Cell]):
         curve = train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node)
         return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
 
-    def curve(self, line: Line) -> list[float]:
-        return [row["distance_cm"] for row in line["curve"]]
+    def thresholds(self) -> list[tuple[str, float, str]]:
+        mean = [(f"moves to {cm} cm", cm, "distance_cm") for cm in THRESHOLDS]
+        return [*mean, (f"moves to a median of {GATE} cm", GATE, "median_distance_cm")]
+
+
+@dataclass
+class Clones(_Reaching):
+    """Clone an expert that reaches, by what the clone observes, and compare how many episodes each needs."""
+
+    cloning: Annotated[Cloning, tyro.conf.arg(name="")] = field(default_factory=Cloning)
+
+    counted, axis, shown = "episodes", "episodes with an expert's answers", "median_distance_cm"
+
+    def experiment(self, cell: Cell) -> dict[str, Any]:
+        return {"cloning": asdict(self.cloning), "family": asdict(FAMILY)}
+
+    def run(self, cell: Cell) -> Line:
+        begun = time.perf_counter()
+        curve = clone_agent(cell.observation, cell.camera, cell.seed, self.cloning, cell.layer, cell.node)
+        return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
+
+    def thresholds(self) -> list[tuple[str, float, str]]:
+        return [(f"episodes to a median of {cm} cm", cm, "median_distance_cm") for cm in CLONED]
 
     def table(self, known: dict[Cell, Line]) -> str:
-        """Return moves to the THRESHOLDS and what was reached at last, median (lowest to highest) of the seeds."""
-        columns = [
-            "camera",
-            "observation",
-            "seeds",
-            *(f"moves to {cm} cm" for cm in THRESHOLDS),
-            "distance at last (cm)",
-            "within 10 cm at last",
-            "within 5 cm at last",
-        ]
+        """Return the summary, and below it what each number of episodes comes to."""
         rows = []
         for (camera, observation), curves in groups(known).items():
-            moves = [
-                "" if observation in BLIND else spread([moves_to(curve, cm) for curve in curves], ",.0f", median)
-                for cm in THRESHOLDS
-            ]
-            last = [
-                spread([curve[-1][key] for curve in curves], form, median)
-                for key, form in (("distance_cm", ".1f"), ("success_10_cm", ".0%"), ("success_5_cm", ".0%"))
-            ]
-            rows.append([camera, observation, str(len(curves)), *moves, *last])
-        return table(columns, rows) + "\n"
+            for at in zip(*curves, strict=True):
+                cells = [
+                    spread([row[key] for row in at], form, median)
+                    for key, form in (("median_distance_cm", ".1f"), ("distance_cm", ".1f"), ("success_5_cm", ".0%"))
+                ]
+                rows.append([camera, observation, f"{at[0]['episodes']:,}", str(len(at)), *cells])
+        columns = ["camera", "observation", "episodes", "seeds", "median (cm)", "mean (cm)", "within 5 cm"]
+        return super().table(known) + "\n" + table(columns, rows) + "\n"
 
     def figure(self, known: dict[Cell, Line]) -> Figure:
-        """Return the distance at the end against the moves before, by camera: means, and each seed's faintly."""
-        found = groups(known)
-        cameras = sorted({camera for camera, _ in found})
-        figure, places = panels(len(cameras))
-        observations = list(dict.fromkeys(observation for _, observation in found))
-        for (camera, observation), curves in found.items():
-            place, colour = places[cameras.index(camera)], f"C{observations.index(observation)}"
-            distances = [[row["distance_cm"] for row in curve] for curve in curves]
-            if len(curves[0]) == 1:
-                place.axhline(float(np.mean(distances)), color=colour, linestyle=":", label=observation)
-                continue
-            steps = [row["steps"] for row in curves[0]]
-            place.plot(steps, np.mean(distances, axis=0), color=colour, label=f"{observation} ({len(curves)} seeds)")
-            for each in distances:
-                place.plot(steps, each, color=colour, linewidth=0.5, alpha=0.4)
-        for camera, place in zip(cameras, places, strict=True):
-            label(place, "moves of the arm", "distance of hand and target\nat the end of an episode (cm)")
-            place.set_title(f"{camera} camera", fontsize=8)
-            place.set_ylim(bottom=0)
-            place.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        """Return the curves, with episodes on a logarithmic axis."""
+        figure = super().figure(known)
+        for place in figure.axes:
+            place.set_xscale("log")
         return figure
-
-
-def moves_to(curve: Curve, distance_cm: float) -> float:
-    """Return the moves until the mean distance at the end has fallen so far; infinite for never."""
-    return steps_to_threshold([row["steps"] for row in curve], [row["distance_cm"] for row in curve], distance_cm)
 
 
 def groups(known: dict[Cell, Line]) -> dict[tuple[str, str], list[Curve]]:

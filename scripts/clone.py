@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Clone an expert that reaches, by what the clone observes, and compare how many episodes each needs.
+
+python scripts/clone.py results/transfer/reach-clones.jsonl --observations expert chance state joints
+python scripts/clone.py results/transfer/reach-clones.jsonl --layer-1 runs/layer-1 --observations pixels layer-1
+
+NAME.jsonl gets a line when a run ends, and runs that it holds are not made again; beside it lie NAME.md and NAME.png.
+"""
+
+from gqn.core.command import command, quiet_imports
+
+quiet_imports(__name__)
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from gqn.studies.runner import Mode, carry_out
+
+with command():
+    from gqn.studies.agent.protocol import Clones
+
+
+@dataclass(frozen=True)
+class Options:
+    study: Annotated[Clones, tyro.conf.arg(name="")]
+    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    carry_out(options.study, options.mode)
+
+
+if __name__ == "__main__":
+    with command("the same command goes on"):
+        main()
