@@ -157,6 +157,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
             "seconds_of_work": round(compute, 5),
             "seconds_of_exchange": round(exchange, 5),
             "efficiency": round(compute / (compute + exchange), 3),
+            "scenes_a_second": round(taken / (compute + exchange)),
             "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
         }
         rows.append(row)
@@ -202,11 +203,11 @@ def store(options: Scaling, rows: list[dict[str, Any]]) -> dict[str, Any]:
     asked = (sum(settings.context_views) / 2 + settings.queries) / FAMILIES["shepard_metzler_5_parts"]().views
     needs = []
     for row in rows:
-        asks = row["batch"] / (row["seconds_of_work"] + row["seconds_of_exchange"])
+        asks = row["scenes_a_second"]
         needs.append(
             {
                 **{key: row[key] for key in ("preset", "gpus", "batch")},
-                "scenes_a_second": round(asks),
+                "scenes_a_second": asks,
                 "megabytes_a_second": round(asks * asked * each / 1e6, 1),
                 "loader_cores_a_gpu": round(asks / to_open / row["gpus"], 2),
             }
