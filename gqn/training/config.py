@@ -183,7 +183,7 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """bfloat16 computes convolutions in bfloat16; auto does so where the device has instructions for it."""
     compile: bool = False
-    """Compile the network first (torch.compile): costs a minute or two and needs a C++ compiler; steps are shorter."""
+    """Compile the network first (torch.compile): takes minutes and a C++ compiler, and steps may become shorter."""
     seed: int = 0
     """Seed of the weights, the batches and the noise."""
     workers: int = 0

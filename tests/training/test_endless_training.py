@@ -54,7 +54,7 @@ def test_a_world_by_its_name_draws_its_held_out_scenes_and_goes_on_to_the_same_b
 def test_a_seed_has_a_world_of_its_own(few: None, tmp_path: Path) -> None:
     def first(config: Config) -> torch.Tensor:
         with processes("cpu") as group:
-            return Trainer(config, tmp_path / config.name, group).batches[0].query.frames
+            return Trainer(config, tmp_path / config.name, group).batches.scenes.observe("frames", 0, [0])[0]
 
     frames = [
         first(tiny(Path("shepard_metzler_5_parts:endless"), tmp_path, name=str(seed), seed=seed)) for seed in (0, 1)

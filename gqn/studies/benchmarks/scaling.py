@@ -30,8 +30,13 @@ from gqn.training.setup import flat_network, resolved
 class Scaling:
     """Measure what a second process costs and what memory a step takes; compute what many GPUs would do."""
 
-    parts: tuple[Literal["two_processes", "memory", "computed"], ...] = ("two_processes", "memory", "computed")
-    """What to find: the cost of a second process, the memory of a step, and what is computed of many GPUs."""
+    parts: tuple[Literal["two_processes", "memory", "computed", "store"], ...] = (
+        "two_processes",
+        "memory",
+        "computed",
+        "store",
+    )
+    """What to find: the cost of a second process, the memory of a step, many GPUs, and a large store beside them."""
     repeats: int = 5
     """Steps of which the fastest counts."""
     batches: tuple[int, ...] = (4, 8, 16)
@@ -89,7 +94,8 @@ def measure_scaling(options: Scaling) -> dict[str, Any]:
         report["assumed"] = {name: getattr(options, name) for name in ("gpu_tflops", "link_gbytes", "network_gbytes")}
         report["computed"] = [row for name in ("paper", "best") for row in computed(name, options)]
         print(json.dumps(report["computed"], indent=2), flush=True)
-        report["store"] = store(options, report["computed"])
+    if "store" in options.parts:
+        report["store"] = store(options, report.get("computed", []))
         print(json.dumps(report["store"], indent=2))
     return report
 
@@ -151,6 +157,7 @@ def computed(preset: str, options: Scaling) -> list[dict[str, Any]]:
             "seconds_of_work": round(compute, 5),
             "seconds_of_exchange": round(exchange, 5),
             "efficiency": round(compute / (compute + exchange), 3),
+            "scenes_a_second": round(taken / (compute + exchange)),
             "hours_of_all_steps": round((compute + exchange) * settings.steps / 3600, 1),
         }
         rows.append(row)
@@ -174,7 +181,7 @@ def store(options: Scaling, rows: list[dict[str, Any]]) -> dict[str, Any]:
     The scenes are of shepard_metzler_5_parts; each is read from a shard that is open, or from one that must be opened.
 
     Args:
-        rows: of `computed`, whose steps take scenes.
+        rows: of `computed`, whose steps take scenes; none where that is left out.
     """
     torch.set_num_threads(1)
     count, settings = 2 * OPEN_SHARDS, PRESETS["paper"].training
@@ -196,11 +203,11 @@ def store(options: Scaling, rows: list[dict[str, Any]]) -> dict[str, Any]:
     asked = (sum(settings.context_views) / 2 + settings.queries) / FAMILIES["shepard_metzler_5_parts"]().views
     needs = []
     for row in rows:
-        asks = row["batch"] / (row["seconds_of_work"] + row["seconds_of_exchange"])
+        asks = row["scenes_a_second"]
         needs.append(
             {
                 **{key: row[key] for key in ("preset", "gpus", "batch")},
-                "scenes_a_second": round(asks),
+                "scenes_a_second": asks,
                 "megabytes_a_second": round(asks * asked * each / 1e6, 1),
                 "loader_cores_a_gpu": round(asks / to_open / row["gpus"], 2),
             }
