@@ -4,19 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from gqn.studies.agent.protocol import Agents, Clones
+from gqn.studies.agent.protocol import Agents
 from gqn.studies.recipes import Recipes
 from gqn.studies.runner import Study, read_results
 from gqn.studies.transfer.protocol import Transfer
 from gqn.studies.two_senses import TwoSenses
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-CLONES = ("expert", "chance", "state", "joints")
 STUDIES: list[Study] = [
     *(Recipes(file) for file in sorted((RESULTS / "recipes").glob("*.yaml"))),
     *(Transfer(file) for file in sorted((RESULTS / "transfer").glob("*.yaml"))),
     Agents(RESULTS / "transfer/reach-gate.jsonl", ("state",)),
-    Clones(RESULTS / "transfer/reach-clones.jsonl", CLONES),
     TwoSenses(Path(), RESULTS / "two-senses/two-senses.jsonl"),
 ]
 
