@@ -1,5 +1,6 @@
 """Properties of the reaching world and of agents in it, and how a frozen representation is observed."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ TINY = {**VISION, "channels": 4}
 MODES = ("state", "joints", "pixels", "pixels+joints")
 BRIEF = Learning(steps=20, eval_every=10, episodes=1, warm_up=8, updates=1, batch=4, hidden=16)
 BRIEF_CLONING = Cloning(episodes=(1, 2), held_out=1, updates=3, batch=4, hidden=16)
+
+
+@pytest.fixture
+def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observers, "Features", partial(Features, looks=3))
 
 
 def started(seed: int) -> Reaching:
@@ -291,7 +297,7 @@ def test_features_are_standardised_by_other_episodes_and_cut() -> None:
 
 
 def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_looks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     monkeypatch.setattr(observers, "untrained", lambda sense: made.append(untrained(TINY)) or made[-1])
@@ -307,7 +313,7 @@ def test_what_is_frozen_stays_as_it_was_and_what_sees_pixels_learns(
         assert learns != all(torch.equal(state[key], start[key]) for key in start)
 
 
-def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
+def test_a_layer_of_a_run_is_observed(few_looks: None) -> None:
     graph = untrained(TINY)
     graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
@@ -324,10 +330,10 @@ def test_a_layer_of_a_run_is_observed(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_told_the_state_learns() -> None:
     learning = Learning(
-        steps=1200, eval_every=1200, episodes=10, warm_up=200, update_every=2, hidden=64, learning_rate=3e-3
+        steps=1200, eval_every=1200, episodes=10, warm_up=200, updates=1, batch=128, hidden=64, learning_rate=3e-3
     )
-    curve = train_agent("state", learning=learning)
-    assert curve[-1]["return"] > curve[0]["return"] + 1
+    first, last = train_agent("state", learning=learning)
+    assert last["distance_cm"] < first["distance_cm"] - 20
 
 
 def test_the_same_seed_gives_the_same_curve() -> None:
@@ -336,7 +342,7 @@ def test_the_same_seed_gives_the_same_curve() -> None:
 
 
 def test_a_clone_of_the_expert_learns_from_the_state_and_not_from_the_joints_alone() -> None:
-    brief = Cloning(episodes=(15, 60), held_out=15, updates=400)
+    brief = Cloning(episodes=(15, 60), held_out=15, updates=400, batch=128, hidden=64)
     last = {name: clone_agent(name, cloning=brief)[-1]["median_distance_cm"] for name in ("state", "joints")}
     assert last["state"] < 20 < 30 < last["joints"]
 
@@ -360,7 +366,8 @@ def test_the_expert_answers_to_what_the_clone_does(monkeypatch: pytest.MonkeyPat
         moves = range(EPISODE * episode, EPISODE * (episode + 1) - 1)
         turned = [np.angle(np.exp(1j * (angles(number + 1) - angles(number)))) for number in moves]
         wanted = [LARGEST * act(number) for number in moves]
-        assert np.isclose(turned, wanted, atol=1e-4).all(axis=1).mean() > 0.5  # but where something is in the way
+        assert np.isclose(turned, wanted, atol=1e-4).mean() > 0.6  # but where something is in the way
+        assert episode == 0 or not np.isclose(wanted, LARGEST * np.array(answers)[moves], atol=1e-4).all(axis=1).any()
 
 
 def test_the_same_seed_gives_the_same_clone() -> None:
@@ -369,7 +376,9 @@ def test_the_same_seed_gives_the_same_clone() -> None:
     assert [row["episodes"] for row in first] == [1, 2]
 
 
-def test_a_clone_learns_from_frames_and_leaves_what_is_frozen_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clone_learns_from_frames_and_leaves_what_is_frozen_as_it_was(
+    few_looks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learn, changed = cloning.learned, []
 
     def spy(clone: Clone, *given: object) -> Clone:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from gqn.studies.agent.learner import Learning
 from gqn.studies.agent.protocol import Agents
 from gqn.studies.recipes import Recipes
 from gqn.studies.runner import Study, read_results
@@ -12,13 +11,10 @@ from gqn.studies.transfer.protocol import Transfer
 from gqn.studies.two_senses import TwoSenses
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-LAYERS = {f"layer_{number}": f"results/transfer/layer-{number}.pt" for number in (1, 2)}
-AGENTS = ("expert", "chance", "state", "layer-1", "layer-2")
 STUDIES: list[Study] = [
     *(Recipes(file) for file in sorted((RESULTS / "recipes").glob("*.yaml"))),
     *(Transfer(file) for file in sorted((RESULTS / "transfer").glob("*.yaml"))),
-    Agents(RESULTS / "transfer/agent.jsonl", AGENTS, **LAYERS),
-    Agents(RESULTS / "transfer/agent-4-updates.jsonl", ("layer-2", "state"), **LAYERS, learning=Learning(updates=4)),
+    Agents(RESULTS / "transfer/reach-gate.jsonl", ("state",)),
     TwoSenses(Path(), RESULTS / "two-senses/two-senses.jsonl"),
 ]
 

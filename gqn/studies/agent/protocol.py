@@ -50,7 +50,9 @@ class _Reaching(Study[Cell]):
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NAME.jsonl")]
     """File of the runs, which is made or gone on with."""
-    observations: tuple[Observation, ...] = (*BLIND, "state", "joints", "pixels", "random", "layer-1", "layer-2")
+    observations: tuple[Observation, ...] = (
+        "expert", "chance", "state", "joints", "pixels", "random", "layer-1", "layer-2"
+    )  # fmt: skip
     """Observations, a run each; expert and chance don't learn."""
     cameras: tuple[Camera, ...] = ("fixed",)
     """One camera for all episodes, or another one in each."""
