@@ -15,12 +15,20 @@ NAME = "shepard-metzler-5-small"
 
 
 @pytest.mark.parametrize(
-    ("name", "world"),
-    [(NAME, "shepard_metzler_5_parts"), ("jaco-small", "jaco"), ("rooms-ring-small", "rooms_ring_camera")],
+    ("name", "world", "options"),
+    [
+        (NAME, "shepard_metzler_5_parts", {}),
+        ("shepard-metzler-7-small", "shepard_metzler_7_parts", {}),
+        ("jaco-small", "jaco", {}),
+        ("rooms-ring-small", "rooms_ring_camera", {}),
+        ("mazes-small", "mazes", {"size": 64, "views": 60}),
+    ],
 )
-def test_a_shipped_network_imagines_scenes_of_its_world_from_new_sides(name: str, world: str, tmp_path: Path) -> None:
+def test_a_shipped_network_imagines_scenes_of_its_world_from_new_sides(
+    name: str, world: str, options: dict[str, int], tmp_path: Path
+) -> None:
     """Scenes drawn for this test alone, as JPEGs like those that the network was trained on."""
-    folder = generate(world, tmp_path, 24, seed=77, test_scenes=0, progress=False)
+    folder = generate(world, tmp_path, 24, seed=77, test_scenes=0, progress=False, **options)
     convert(folder, 24, progress=False)
     found = gqn.evaluate(gqn.load(name), LabelledScenes(gqn.SceneDataset(folder, "train")), samples=2)["render"]
     assert found["context_gain_db"] > 5
