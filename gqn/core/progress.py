@@ -75,7 +75,7 @@ class Progress(tqdm):
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What tqdm draws the bar from."""
+        """Numbers and names that tqdm draws the bar from."""
         return {**super().format_dict, "total": self.expected}
 
     @property

@@ -146,7 +146,7 @@ def _box(most: list[float]) -> Any:
 
 
 class Features(ObservationWrapper):
-    """What a node of a frozen graph makes of a frame and its camera, (n,), and the joints beside it.
+    """Features of a frame and its camera by a node of a frozen graph, (n,), and the joints beside them.
 
     Features are standardised by the first frames of random episodes, which are looked at beforehand, since what frames
     share is large beside what they do not. Those that hardly vary are not blown up, and none leaves CLIP.

@@ -1,4 +1,4 @@
-"""What an agent is told or sees of the world, and the layers through which it takes that in."""
+"""Observers: what an agent is told or sees of the world, and the layers through which it takes that in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class Scaling:
         "computed",
         "store",
     )
-    """What to find: the cost of a second process, the memory of a step, many GPUs, and a large store beside them."""
+    """Parts of the report: what a second process costs, a step's memory, many GPUs, and a large store beside them."""
     repeats: int = 5
     """Steps of which the fastest counts."""
     batches: tuple[int, ...] = (4, 8, 16)
