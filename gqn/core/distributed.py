@@ -2,11 +2,11 @@
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gqn.core.errors import Error
 
 GONE = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")  # in torch's errors
+T = TypeVar("T")
 LOCAL = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}  # of torchrun: this process among those of its machine
 
 
@@ -55,6 +56,19 @@ class Processes:
         values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value)
         return values
+
+    def led(self, work: Callable[[], T]) -> T:
+        """Return on all processes what work gives on the one that leads; its Error or OSError is raised on all."""
+        found: T | Exception | None = None
+        if self.leads:
+            try:
+                found = work()
+            except (Error, OSError) as error:
+                found = error
+        found = self.gather(found)[0]
+        if isinstance(found, Exception):
+            raise found
+        return cast(T, found)
 
     def lost(self, error: RuntimeError) -> bool:
         """Return whether an error says that another process is gone."""

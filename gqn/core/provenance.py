@@ -34,9 +34,9 @@ def public(command: Sequence[str]) -> list[str]:
     return [Path(part).name if Path(part).is_absolute() else part for part in command]
 
 
-def commit() -> str | None:
-    """Return the commit of the checkout that this runs from, marked where files differ; None without a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Return the commit of a folder's checkout, by default of this one, marked where files differ; None without one."""
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

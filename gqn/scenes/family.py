@@ -124,9 +124,13 @@ class Family(ABC):
         """
         setting = self.setting(random, contents)
         cameras = setting.cameras.astype(np.float32)  # what is recorded is what the frames were drawn with
-        seen = cameras if views is None else cameras[list(views)]
-        frames = render(setting.world, seen, self.size, self.samples)
+        chosen = list(range(len(cameras)) if views is None else views)
+        frames = self.finished(render(setting.world, cameras[chosen], self.size, self.samples), chosen)
         return Scene(frames, cameras, setting.labels, self._sense(setting, cameras, random))
+
+    def finished(self, frames: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.uint8]:
+        """Return frames (n, size, size, 3) of some views with what is drawn over them; here they stay as they are."""
+        return frames
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ patterns are ours, and so is the way that the walk takes.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from gqn.core.camera import MAZES, Geometry
 from gqn.core.display import MAZES_DISPLAY, Rectangle
 from gqn.core.errors import Error
 from gqn.scenes import display
-from gqn.scenes.family import Family, Scene, Setting, draw_contents
+from gqn.scenes.family import Family, Setting, draw_contents
 from gqn.scenes.layout import maze_layout
 from gqn.scenes.render import Lighting, World
 from gqn.scenes.rooms import PLAIN
@@ -129,16 +129,8 @@ class Mazes(Family):
             labels["rooms"] = [look._asdict() for look in looks[1 : rooms.max() + 1]]
         return Setting(world, walk, labels, np.empty((0, 3)))
 
-    def scene(
-        self,
-        random: np.random.Generator,
-        contents: np.random.Generator | None = None,
-        views: Sequence[int] | None = None,
-    ) -> Scene:
-        scene = super().scene(random, contents, views)
-        if not self.display:
-            return scene
-        return replace(scene, frames=display.draw(scene.frames, range(self.views) if views is None else views))
+    def finished(self, frames: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.uint8]:
+        return display.draw(frames, views) if self.display else frames
 
     def _looks(self, random: np.random.Generator) -> list[Look]:
         """Return the looks of the corridors, and of each room."""

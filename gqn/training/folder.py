@@ -28,17 +28,7 @@ def run_folder(config: Config, group: Processes, *, resume: bool) -> Iterator[Pa
         TrainingError: on all processes, where another run is at work there or left a checkpoint that is not resumed.
     """
     with ExitStack() as stack:
-        found: Path | Exception | None = None
-        if group.leads:
-            try:
-                found = stack.enter_context(_claimed(config, resume))
-            except (Error, OSError) as error:
-                found = error
-        found = group.gather(found)[0]
-        if isinstance(found, Exception):
-            raise found
-        assert found is not None
-        yield found
+        yield group.led(lambda: stack.enter_context(_claimed(config, resume)))
 
 
 @contextmanager

@@ -39,20 +39,11 @@ def begin_endless(config: Config, folder: Path, group: Processes) -> Config:
     """
     if not is_endless(config.data):
         return config
-    found: str | Exception | None = None
-    if group.leads:
-        try:
-            if config.fraction < 1:
-                raise TrainingError("--fraction: an endless world has no part, leave it out")
-            scenes = config.evaluation.eval_scenes
-            found = begun(config.data, folder / "scenes", seed=config.seed, test_scenes=scenes)
-        except (Error, OSError) as error:
-            found = error
-    found = group.gather(found)[0]
-    if isinstance(found, Exception):
-        raise found
-    assert found is not None
-    return replace(config, data=found)
+    if config.fraction < 1:
+        raise TrainingError("--fraction: an endless world has no part, leave it out")
+    scenes = config.evaluation.eval_scenes
+    drawn = group.led(lambda: begun(config.data, folder / "scenes", seed=config.seed, test_scenes=scenes))
+    return replace(config, data=drawn)
 
 
 def open_scenes(config: Config, dataset: SceneDataset, asked: Asked, *, warn: bool) -> tuple[Scenes, Scenes, str]:

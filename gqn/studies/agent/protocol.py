@@ -87,6 +87,15 @@ class _Reaching(Study[Cell]):
             for seed, camera, observation in every
         ]
 
+    def run(self, cell: Cell) -> Line:
+        begun = time.perf_counter()
+        curve = self.learned(cell)
+        return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
+
+    @abstractmethod
+    def learned(self, cell: Cell) -> Curve:
+        """Return the curve of a run."""
+
     def curve(self, line: Line) -> list[float]:
         return [row[self.shown] for row in line["curve"]]
 
@@ -154,10 +163,8 @@ class Agents(_Reaching):
     def experiment(self, cell: Cell) -> dict[str, Any]:
         return {"learning": asdict(self.learning), "family": asdict(FAMILY)}
 
-    def run(self, cell: Cell) -> Line:
-        begun = time.perf_counter()
-        curve = train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node)
-        return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
+    def learned(self, cell: Cell) -> Curve:
+        return train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node)
 
     def thresholds(self) -> list[tuple[str, float, str]]:
         mean = [(f"moves to {cm} cm", cm, "distance_cm") for cm in THRESHOLDS]
@@ -175,10 +182,8 @@ class Clones(_Reaching):
     def experiment(self, cell: Cell) -> dict[str, Any]:
         return {"cloning": asdict(self.cloning), "family": asdict(FAMILY)}
 
-    def run(self, cell: Cell) -> Line:
-        begun = time.perf_counter()
-        curve = clone_agent(cell.observation, cell.camera, cell.seed, self.cloning, cell.layer, cell.node)
-        return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
+    def learned(self, cell: Cell) -> Curve:
+        return clone_agent(cell.observation, cell.camera, cell.seed, self.cloning, cell.layer, cell.node)
 
     def thresholds(self) -> list[tuple[str, float, str]]:
         return [(f"episodes to a median of {cm} cm", cm, "median_distance_cm") for cm in CLONED]

@@ -3,7 +3,6 @@
 Their code is imported from checkouts that the user names; none of it is here.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch.distributions import Normal
 
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
+from gqn.core.provenance import commit
 from gqn.core.views import Batch
 from gqn.studies.benchmarks.timing import Step, Work, clock_of, random_batch, seconds
 from gqn.training.config import PRESETS
@@ -168,7 +168,7 @@ def beside(peer: Peer, checkout: Path, options: Peers, group: Processes, bfloat1
             peer.sample(theirs, there)
 
     return {
-        "checkout": _commit(checkout),
+        "checkout": commit(checkout),
         "sizes": {
             "L": options.generation_steps,
             "hidden": sizes.hidden,
@@ -233,12 +233,3 @@ def _views(batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:
     """Return frames and cameras of the context, (b, m, ...), and of the query, (b, ...)."""
     context, query = batch.context, batch.query
     return (context.frames, context.cameras), (query.frames[:, 0], query.cameras[:, 0])
-
-
-def _commit(checkout: Path) -> str | None:
-    """Return the commit of a checkout; None where git knows none."""
-    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

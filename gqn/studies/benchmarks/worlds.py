@@ -78,12 +78,7 @@ def frames_a_second(family: str, size: int, duration: float) -> float:
     """Return the frames of whole scenes, their making included, that this process draws in a second of a core."""
     drawn, random = FAMILIES[family](size=size), np.random.default_rng(0)
     drawn.scene(random)  # what is compiled once does not count
-    # The processor's time, so that what else runs on the machine counts little.
-    begun, frames = time.process_time(), 0
-    while time.process_time() - begun < duration:
-        drawn.scene(random)
-        frames += drawn.views
-    return frames / (time.process_time() - begun)
+    return drawn.views / mean_seconds(lambda _: drawn.scene(random), duration)
 
 
 def endless(preset: str, options: Scenes) -> dict[str, Any]:
@@ -121,6 +116,7 @@ def draw(family: Family, number: int) -> None:
 
 def mean_seconds(work: Callable[[int], object], duration: float) -> float:
     """Return the processor's seconds of a piece of work, over those that a duration holds."""
+    # The processor's time, so that what else runs on the machine counts little.
     begun, done = time.process_time(), 0
     while time.process_time() - begun < duration:
         work(done)
