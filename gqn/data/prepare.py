@@ -13,7 +13,7 @@ def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, worker
 
     Args:
         directory: folder of all datasets.
-        scenes: training scenes; 256 test scenes come to them.
+        scenes: training scenes; 256 test scenes and their twins come to them.
         size: height and width of a frame in pixels.
         workers: processes, by default as many as there are cores.
 
@@ -30,6 +30,7 @@ def made_scenes(directory: Path, *, scenes: int = 10_000, size: int = 32, worker
         seed=0,
         name=f"shepard_metzler_5_parts_{size}",
         test_scenes=256,
+        twins=True,
         size=size,
         workers=workers,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gqn.core.extras import extra
+from gqn.core.tables import NONE
 from gqn.evaluation.metrics import bootstrap_interval
 
 Array = NDArray[np.float64]
@@ -60,6 +61,19 @@ def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimat
     low, high = _interval(capped, ratio, paired=True)
     bound = "at most" if theirs_cut else "at least" if ours_cut else ""
     return Estimate(ratio(*capped), low, high, bound)
+
+
+def told_ratio(ours: ArrayLike, theirs: ArrayLike, budget: float) -> str:
+    """Return `ratio_of_steps` as a table's cell shows it, and how many runs got there, of ours and of theirs."""
+    found = ratio_of_steps(ours, theirs, budget)
+    reached = ", ".join(f"{np.isfinite(runs).sum()}/{np.size(runs)}" for runs in (ours, theirs))
+    return f"{shown(found, 2) if found else NONE}<br>{reached}"
+
+
+def shown(estimate: Estimate, digits: int) -> str:
+    """Return an estimate and its interval as a table shows them."""
+    bound = {"": "", "at most": "≤ ", "at least": "≥ "}[estimate.bound]
+    return f"{bound}{estimate.value:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
 
 
 def area(steps: ArrayLike, scores: ArrayLike) -> float:

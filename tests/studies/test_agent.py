@@ -9,6 +9,7 @@ import torch
 from front_door import run_script
 from gymnasium.utils.env_checker import check_env
 from matplotlib import image
+from PIL import Image
 
 from gqn.core.camera import camera_vector
 from gqn.core.errors import Error
@@ -22,10 +23,10 @@ from gqn.scenes.jaco import Jaco, may_hold_target
 from gqn.scenes.reaching import FAMILY, LARGEST, Reaching
 from gqn.studies.agent import EPISODE, REACH, cloning, observers, protocol
 from gqn.studies.agent.cloning import Clone, Cloning, clone_agent
-from gqn.studies.agent.environment import CLIP, NEAR, Features, evaluate, gymnasium
+from gqn.studies.agent.environment import CLIP, FILMED, NEAR, Features, evaluate, gymnasium
 from gqn.studies.agent.learner import Learning, train_agent
 from gqn.studies.agent.observers import VISION, untrained
-from gqn.studies.agent.protocol import Agents, Cell
+from gqn.studies.agent.protocol import Agents, Cell, Clones
 from gqn.studies.runner import make, read_results
 
 TINY = {**VISION, "channels": 4}
@@ -370,10 +371,51 @@ def test_the_expert_answers_to_what_the_clone_does(monkeypatch: pytest.MonkeyPat
         assert episode == 0 or not np.isclose(wanted, LARGEST * np.array(answers)[moves], atol=1e-4).all(axis=1).any()
 
 
+def test_ratios_are_of_medians_over_the_seeds_of_both(tmp_path: Path) -> None:
+    def curve(*distances: float) -> dict[str, list[dict[str, float]]]:
+        rates = {"distance_cm": 0.0, "success_10_cm": 0.5, "success_5_cm": 0.25}
+        rows = zip((10, 100, 1000), distances, strict=True)
+        return {"curve": [{"episodes": count, "median_distance_cm": distance, **rates} for count, distance in rows]}
+
+    found = {
+        ("layer-1", 0): curve(30, 4, 4),
+        ("layer-1", 1): curve(20, 10, 4),
+        ("layer-1", 2): curve(4, 4, 4),  # which pixels lack
+        ("pixels", 0): curve(30, 30, 10),
+        ("pixels", 1): curve(30, 20, 20),
+    }
+    study = Clones(tmp_path / "runs.jsonl", ("layer-1", "pixels"), layer_1="run")
+    known = {Cell(name, "fixed", seed, "run", "vision"): line for (name, seed), line in found.items()}
+    row = next(line for line in study.table(known).splitlines() if "layer-1 / pixels" in line)
+    _, _, _, seeds, to_20, to_15, to_10, to_5, _ = row.split("|")
+    assert seeds.strip() == "2"
+    # (10^(1 + 10 / 26) + 10) / (10^2.5 + 10^2): between evaluations by the logarithm of episodes.
+    assert float(to_20.split()[0]) == pytest.approx((10 ** (1 + 10 / 26) + 10) / (10**2.5 + 100), abs=0.005)
+    assert "≤" in to_15
+    assert "2/2, 1/2" in to_15
+    assert "≤" in to_10
+    assert "≤" in to_5
+    assert "2/2, 0/2" in to_5
+
+
 def test_the_same_seed_gives_the_same_clone() -> None:
     first, again, other = (clone_agent("state", seed=seed, cloning=BRIEF_CLONING) for seed in (1, 1, 2))
     assert first == again != other
     assert [row["episodes"] for row in first] == [1, 2]
+
+
+def test_what_is_learned_is_filmed_and_stays_the_same(tmp_path: Path) -> None:
+    plain = clone_agent("state", cloning=BRIEF_CLONING)
+    assert clone_agent("state", cloning=BRIEF_CLONING, filmed=tmp_path / "films/clone.gif") == plain
+    train_agent("state", learning=BRIEF, filmed=tmp_path / "films/agent.gif")
+    for name in ("clone", "agent"):
+        with Image.open(tmp_path / f"films/{name}.gif") as film:
+            assert film.size == (4 * FILMED * 32, 4 * 32)
+            assert film.n_frames >= EPISODE / 2  # frames that are alike are one in a GIF
+            film.seek(0)
+            first = np.asarray(film.convert("RGB"), float)
+            film.seek(film.n_frames - 1)
+            assert np.abs(np.asarray(film.convert("RGB"), float) - first).max() > 50  # something has moved
 
 
 def test_a_clone_learns_from_frames_and_leaves_what_is_frozen_as_it_was(

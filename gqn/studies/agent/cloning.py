@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gqn.core.extras import extra
 from gqn.core.progress import Progress
-from gqn.studies.agent.environment import Camera, evaluate
+from gqn.studies.agent.environment import Camera, evaluate, film
 from gqn.studies.agent.observers import Curve, Observation, observer, unlearned
 from gqn.training.config import check_options
 
@@ -91,6 +91,7 @@ def clone_agent(
     cloning: Cloning = Cloning(),
     layer: str | Path | None = None,
     node: str = "vision",
+    filmed: Path | None = None,
 ) -> Curve:
     """Return the curve of an expert's clone: rows of `evaluate` with the episodes before it.
 
@@ -120,6 +121,8 @@ def clone_agent(
             clone = learned(Clone(env, observed.policy, cloning.hidden), seen, answers, cloning)
             found = evaluate(env, clone.act, cloning.held_out)
             curve.append({"episodes": count, **found})
+    if filmed and clone:
+        film(filmed, env, clone.act)
     return curve
 
 

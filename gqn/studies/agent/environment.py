@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +15,10 @@ from gqn.core.camera import camera_vector
 from gqn.core.checked import check_type
 from gqn.core.errors import Error
 from gqn.core.extras import extra
+from gqn.core.files import whole_file
 from gqn.core.views import Views
 from gqn.data.tfrecord import decode_jpeg, encode_jpeg
+from gqn.figures.predictions import animation
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.jaco import HALF, Jaco
 from gqn.scenes.reaching import WORLDS, Reaching
@@ -34,6 +37,7 @@ NEAR, NEARER = 0.10, 0.05  # metres from hand to target at the end of an episode
 SOFT = 0.05  # metres, added to distances before their logarithm, so that the last millimetres are worth little
 LOOKS = 200  # random episodes whose first frames say how features vary
 CLIP = 5.0  # standard deviations, beyond which a feature is cut
+FILMED, PAUSE = 6, 10  # episodes of a film, and how many times it shows their last frame again
 HELD_OUT = 2**32  # begins the seeds of held-out episodes, which no seed of training equals
 
 
@@ -118,7 +122,11 @@ class Reach(Env):
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return the frame (size, size, 3) that the camera sees, None without a mode."""
-        return self.world.frame(self.camera) if self.render_mode else None
+        return self.frame() if self.render_mode else None
+
+    def frame(self) -> NDArray[np.uint8]:
+        """Return the frame (size, size, 3) that the camera sees now."""
+        return self.world.frame(self.camera)
 
     def expert(self) -> NDArray[np.float32]:
         """Return the action (n,) of an expert, who knows the pose that the target was placed by."""
@@ -132,7 +140,7 @@ class Reach(Env):
             return told
         if self.seen == "state":
             return np.concatenate([told, 10 * (self.world.target - hand)], dtype=np.float32)
-        frame = decode_jpeg(encode_jpeg(self.world.frame(self.camera)))
+        frame = decode_jpeg(encode_jpeg(self.frame()))
         pixels = {"frame": frame, "camera": camera_vector(torch.from_numpy(self.camera).float()).numpy()}
         return {**pixels, "joints": told} if self.seen == "pixels+joints" else pixels
 
@@ -197,6 +205,21 @@ def encoded(graph: RecursiveGQN, node: str, frames: Tensor, cameras: Tensor) -> 
 def numbers_of(graph: RecursiveGQN, node: str) -> int:
     """Return how many numbers a node's representation has."""
     return int(np.prod(graph.trials[node].shape))
+
+
+def film(path: Path, env: Any, act: Callable[[Any], NDArray[Any]]) -> None:
+    """Write the first FILMED held-out episodes side by side, as the environment's camera sees them, as a GIF."""
+    shown = []
+    for number in range(FILMED):
+        (seen, _), over = env.reset(options={"held_out": number}), False
+        frames = [env.unwrapped.frame()]
+        while not over:
+            seen, _, _, over, _ = env.step(act(seen))
+            frames.append(env.unwrapped.frame())
+        shown.append(np.stack([*frames, *frames[-1:] * PAUSE]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(animation(np.concatenate(shown, axis=2).transpose(0, 3, 1, 2)))
 
 
 def evaluate(env: Any, act: Callable[[Any], NDArray[Any]], episodes: int) -> dict[str, float]:

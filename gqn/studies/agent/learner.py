@@ -9,7 +9,7 @@ from torch import nn
 
 from gqn.core.extras import extra
 from gqn.core.progress import Progress
-from gqn.studies.agent.environment import Camera, evaluate
+from gqn.studies.agent.environment import Camera, evaluate, film
 from gqn.studies.agent.observers import CPU, Curve, Observation, observer, unlearned
 from gqn.training.config import check_options
 
@@ -77,6 +77,7 @@ def train_agent(
     learning: Learning = Learning(),
     layer: str | Path | None = None,
     node: str = "vision",
+    filmed: Path | None = None,
 ) -> Curve:
     """Return the learning curve of an agent: rows of `evaluate` with the steps before it.
 
@@ -84,6 +85,7 @@ def train_agent(
         observation: `expert` and `chance` see nothing, do not learn, and have one row.
         layer: The run of a graph, whose `node` is observed frozen (layer-1, layer-2), or whose sense `vision` is taken
             untrained, frozen (random) or to learn (pixels); for these two it is VISION where no run is given.
+        filmed: A GIF to write of held-out episodes by what was learned.
 
     Raises:
         Error: There is no such layer or node, or it sees other frames.
@@ -111,6 +113,9 @@ def train_agent(
     )
     curve: Curve = []
 
+    def act(seen: Any) -> Any:
+        return agent.predict(seen, deterministic=True)[0]
+
     class Evaluation(Callback):
         def _on_training_start(self) -> None:
             self._on_step()
@@ -118,10 +123,11 @@ def train_agent(
         def _on_step(self) -> bool:
             bar.update(self.num_timesteps - bar.n)
             if self.num_timesteps % learning.eval_every == 0:
-                found = evaluate(held_out, lambda seen: agent.predict(seen, deterministic=True)[0], learning.episodes)
-                curve.append({"steps": self.num_timesteps, **found})
+                curve.append({"steps": self.num_timesteps, **evaluate(held_out, act, learning.episodes)})
             return True
 
     with Progress(title=f"moves by {observation}", unit="moves", total=learning.steps, leave=False) as bar:
         agent.learn(learning.steps, callback=Evaluation())
+    if filmed:
+        film(filmed, held_out, act)
     return curve

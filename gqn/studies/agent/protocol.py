@@ -24,13 +24,14 @@ from gqn.studies.agent.cloning import Cloning, clone_agent
 from gqn.studies.agent.environment import Camera
 from gqn.studies.agent.learner import Learning, train_agent
 from gqn.studies.agent.observers import Curve, Observation
-from gqn.studies.comparison import spread, steps_to_threshold
+from gqn.studies.comparison import spread, steps_to_threshold, told_ratio
 from gqn.studies.runner import Line, Study, StudyError
 
 THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
 CLONED = (20, 15, 10, 5)  # centimetres, of the median
 GATE = 5  # centimetres, of the median, which an agent that is told the state must reach
 BLIND = ("expert", "chance")  # they do not learn
+PAIRS = (("layer-1", "pixels"), ("layer-1", "random"), ("layer-2", "layer-1"), ("layer-2", "pixels"))  # compared
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class _Reaching(Study[Cell]):
     """Run whose representation is layer-2."""
     node: str = "arm"
     """Name of the representation in the run of --layer-2."""
+    films: bool = False
+    """Film held-out episodes by what a run has learned: NAME/OBSERVATION-CAMERA-SEED.gif."""
 
     cell = Cell
     unit = "distance of hand and target in cm"
@@ -89,12 +92,13 @@ class _Reaching(Study[Cell]):
 
     def run(self, cell: Cell) -> Line:
         begun = time.perf_counter()
-        curve = self.learned(cell)
+        film = self.results.with_suffix("") / f"{cell.observation}-{cell.camera}-{cell.seed}.gif"
+        curve = self.learned(cell, film if self.films else None)
         return {"seconds": round(time.perf_counter() - begun, 1), "curve": curve}
 
     @abstractmethod
-    def learned(self, cell: Cell) -> Curve:
-        """Return the curve of a run."""
+    def learned(self, cell: Cell, film: Path | None) -> Curve:
+        """Return the curve of a run, of which `film` is written where one is asked for."""
 
     def curve(self, line: Line) -> list[float]:
         return [row[self.shown] for row in line["curve"]]
@@ -117,7 +121,24 @@ class _Reaching(Study[Cell]):
             ]
             reached = [spread([curve[-1][key] for curve in curves], form, median) for key, _, form in last]
             rows.append([camera, observation, str(len(curves)), *counts, *reached])
-        return table(columns, rows) + "\n"
+        return "\n\n".join(filter(None, [table(columns, rows), self.ratios(known)])) + "\n"
+
+    def ratios(self, known: dict[Cell, Line]) -> str:
+        """Return the ratios of PAIRS in what it takes to the thresholds, by the seeds of both; "" for no such pair."""
+        thresholds, rows = self.thresholds(), []
+        for camera, (ours, theirs) in product(self.cameras, PAIRS):
+            mine, others = (
+                {cell.seed: line["curve"] for cell, line in known.items() if (cell.camera, cell.observation) == asked}
+                for asked in ((camera, ours), (camera, theirs))
+            )
+            if seeds := sorted(mine.keys() & others.keys()):
+                budget = mine[seeds[0]][-1][self.counted]
+                cells = []
+                for _, cm, key in thresholds:
+                    needed = ([self.until(runs[seed], cm, key) for seed in seeds] for runs in (mine, others))
+                    cells.append(told_ratio(next(needed), next(needed), budget))
+                rows.append([camera, f"{ours} / {theirs}", str(len(seeds)), *cells])
+        return table(["camera", "ratio", "seeds", *(title for title, _, _ in thresholds)], rows) if rows else ""
 
     @abstractmethod
     def thresholds(self) -> list[tuple[str, float, str]]:
@@ -163,8 +184,8 @@ class Agents(_Reaching):
     def experiment(self, cell: Cell) -> dict[str, Any]:
         return {"learning": asdict(self.learning), "family": asdict(FAMILY)}
 
-    def learned(self, cell: Cell) -> Curve:
-        return train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node)
+    def learned(self, cell: Cell, film: Path | None) -> Curve:
+        return train_agent(cell.observation, cell.camera, cell.seed, self.learning, cell.layer, cell.node, film)
 
     def thresholds(self) -> list[tuple[str, float, str]]:
         mean = [(f"moves to {cm} cm", cm, "distance_cm") for cm in THRESHOLDS]
@@ -182,11 +203,16 @@ class Clones(_Reaching):
     def experiment(self, cell: Cell) -> dict[str, Any]:
         return {"cloning": asdict(self.cloning), "family": asdict(FAMILY)}
 
-    def learned(self, cell: Cell) -> Curve:
-        return clone_agent(cell.observation, cell.camera, cell.seed, self.cloning, cell.layer, cell.node)
+    def learned(self, cell: Cell, film: Path | None) -> Curve:
+        return clone_agent(cell.observation, cell.camera, cell.seed, self.cloning, cell.layer, cell.node, film)
 
     def thresholds(self) -> list[tuple[str, float, str]]:
         return [(f"episodes to a median of {cm} cm", cm, "median_distance_cm") for cm in CLONED]
+
+    def until(self, curve: Curve, centimetres: float, key: str) -> float:
+        """Return episodes until the distance at the end has fallen so far, between evaluations by their logarithm."""
+        episodes = [np.log(row[self.counted]) for row in curve]
+        return float(np.exp(steps_to_threshold(episodes, [row[key] for row in curve], centimetres)))
 
     def table(self, known: dict[Cell, Line]) -> str:
         """Return the summary, and below it what each number of episodes comes to."""
@@ -199,7 +225,7 @@ class Clones(_Reaching):
                 ]
                 rows.append([camera, observation, f"{at[0]['episodes']:,}", str(len(at)), *cells])
         columns = ["camera", "observation", "episodes", "seeds", "median (cm)", "mean (cm)", "within 5 cm"]
-        return super().table(known) + "\n" + table(columns, rows) + "\n"
+        return f"{super().table(known)}\n{table(columns, rows)}\n"
 
     def figure(self, known: dict[Cell, Line]) -> Figure:
         """Return the curves, with episodes on a logarithmic axis."""

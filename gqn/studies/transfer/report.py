@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from gqn.core.tables import NONE, table
 from gqn.figures import curves as charts
 from gqn.studies.comparison import (
-    Estimate,
     area,
     interquartile_mean,
     probability_of_improvement,
-    ratio_of_steps,
+    shown,
     steps_to_threshold,
+    told_ratio,
 )
 from gqn.studies.runner import Line
 from gqn.studies.transfer.experiment import ALL, Cell, Experiment
@@ -90,9 +90,7 @@ def comparison(experiment: Experiment, results: Results, ours: str, theirs: str,
         cells = []
         for threshold in experiment.thresholds:
             a, b = ([steps_to_threshold(run["steps"], relative(run), threshold) for run in runs] for runs in both)
-            reached = f"{np.isfinite(a).sum()}/{len(a)}, {np.isfinite(b).sum()}/{len(b)}"
-            found = ratio_of_steps(a, b, budget)
-            cells.append(f"{shown(found, 2)}<br>{reached}" if found else f"{NONE}<br>{reached}")
+            cells.append(told_ratio(a, b, budget))
         rows.append([task, *cells])
     lines = [
         table(["error to reach, of a constant answer's", *(f"{t:g}" for t in experiment.thresholds)], rows),
@@ -189,8 +187,3 @@ def curves(experiment: Experiment, results: Results) -> Figure:
                 estimates = [(x, interquartile_mean([errors])) for x, errors in points]
                 found[task][condition] = [(x, e.value, e.low, e.high) for x, e in estimates]
     return charts.learning_curves(found, "labelled scenes" if several else "training steps")
-
-
-def shown(estimate: Estimate, digits: int) -> str:
-    bound = {"": "", "at most": "≤ ", "at least": "≥ "}[estimate.bound]
-    return f"{bound}{estimate.value:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
