@@ -28,13 +28,13 @@ preprocess_obs = extra("stable_baselines3.common.preprocessing", "agent").prepro
 class Cloning:
     """Options by which a clone learns, whatever it observes."""
 
-    episodes: tuple[int, ...] = (10, 30, 100, 300, 1000)
+    episodes: tuple[int, ...] = (10, 30, 100, 300)
     """Episodes after which a clone is learned from all moves so far, each with the expert's answer, and evaluated."""
     held_out: int = 50
     """Held-out episodes of an evaluation, the same each time."""
-    updates: int = 2_000
+    updates: int = 1_000
     """Updates of a clone, from the start each time."""
-    batch: int = 256
+    batch: int = 128
     """Moves of an update, out of all before."""
     learning_rate: float = 1e-3
     """Adam's at first; it falls to nothing along half a cosine."""
