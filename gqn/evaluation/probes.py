@@ -10,7 +10,7 @@ from torch import Tensor
 from gqn.core.extras import extra
 from gqn.core.views import Views
 from gqn.data.batches import FRAMES, Scenes, context_views, pieces
-from gqn.data.dataset import DatasetError, SceneDataset
+from gqn.data.dataset import DatasetError
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.truth import Array, Figure, Labels, Question, explained, questions
 from gqn.evaluation.cell_probe import read_by_network
@@ -31,6 +31,7 @@ from gqn.training.probes import (
     read_by_ridge,
     whole,
 )
+from gqn.training.setup import splits
 from gqn.training.validation import shared_out
 
 COMPONENTS = 128  # principal components of r that nonlinear probes read
@@ -47,7 +48,10 @@ def probes(subject: Subject) -> Findings:
     scenes can't be probed.
     """
     options = subject.options
-    training = LabelledScenes(SceneDataset(subject.dataset, "train", size=subject.scenes.scenes.pixels))
+    seen, tested = splits(subject.dataset, subject.scenes.scenes.pixels)
+    if seen.folder == tested.folder:
+        return {"probes": {"left_out": "one split alone: there are no scenes to learn from"}}, {}
+    training = LabelledScenes(seen)
     chosen = min(options.probe_scenes, len(training))
     try:
         learned, held_out = (labels_of(scenes, subject.dataset) for scenes in (training, subject.scenes))

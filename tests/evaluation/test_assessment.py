@@ -20,6 +20,7 @@ from gqn.core.distributed import Processes
 from gqn.core.extras import MissingExtra, extra
 from gqn.data.convert import convert
 from gqn.data.generate import generate
+from gqn.evaluation.probes import probes
 from gqn.evaluation.report import RESULTS, assess, prepare
 from gqn.evaluation.stimuli import NoTrial
 from gqn.evaluation.subject import Options
@@ -149,6 +150,15 @@ def test_a_dataset_without_labels_or_of_other_scenes_goes_without_them(
     for name in ("mental_rotation", "hidden_parts", "scene_algebra"):
         assert "Shepard-Metzler" in found[name]["left_out"]
     assert found["scene_behind_a_view"]["ways"] == 2
+
+
+def test_scenes_of_one_split_are_the_test_and_go_without_probes(run_folder: Path, scenes: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(scenes, alone, ignore=shutil.ignore_patterns("train"))
+    subject, about = prepare(run_folder, alone, SMALL, Processes(0, 1, torch.device("cpu")))
+    assert about["dataset"]["split"] == "test"
+    found, _ = probes(subject)
+    assert "one split alone" in found["probes"]["left_out"]
 
 
 def test_frames_are_brought_to_the_size_that_the_run_was_trained_on(scenes: Path, tmp_path: Path) -> None:
