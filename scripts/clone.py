@@ -11,28 +11,10 @@ from gqn.core.command import command, quiet_imports
 
 quiet_imports(__name__)
 
-from dataclasses import dataclass, field
-from typing import Annotated
-
-import tyro
-
-from gqn.studies.runner import Mode, carry_out
+from gqn.studies.runner import Options, main
 
 with command():
     from gqn.studies.agent.protocol import Clones
 
-
-@dataclass(frozen=True)
-class Options:
-    study: Annotated[Clones, tyro.conf.arg(name="")]
-    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
-
-
-def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
-    carry_out(options.study, options.mode)
-
-
 if __name__ == "__main__":
-    with command("the same command goes on"):
-        main()
+    main(Options[Clones], __doc__)

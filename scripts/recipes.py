@@ -8,36 +8,28 @@ python scripts/recipes.py results/recipes/sphere-32.yaml --report               
 The times, results, table and figure lie beside the study's file: NAME.seconds.json, NAME.jsonl, NAME.md, NAME.png.
 """
 
-from gqn.core.command import command, quiet_imports
+from gqn.core.command import quiet_imports
 
 quiet_imports(__name__)
 
 import json
-from dataclasses import dataclass, field
-from typing import Annotated
-
-import tyro
+from dataclasses import dataclass
 
 from gqn.studies.recipes import Recipes
-from gqn.studies.runner import Mode, carry_out
+from gqn.studies.runner import Options, main
 
 
 @dataclass(frozen=True)
-class Options:
-    study: Annotated[Recipes, tyro.conf.arg(name="")]
-    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
+class Measuring(Options[Recipes]):
     measure: bool = False
     """Only time the steps, with nothing else running."""
 
-
-def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
-    if options.measure:
-        print(json.dumps(options.study.measure(), indent=2))
-    else:
-        carry_out(options.study, options.mode)
+    def carry_out(self) -> None:
+        if self.measure:
+            print(json.dumps(self.study.measure(), indent=2))
+        else:
+            super().carry_out()
 
 
 if __name__ == "__main__":
-    with command("the same command goes on"):
-        main()
+    main(Measuring, __doc__)

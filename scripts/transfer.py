@@ -17,42 +17,34 @@ quiet_imports(__name__)
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from gqn.studies.runner import Mode, carry_out
+from gqn.studies.runner import Options, main
 from gqn.studies.transfer.probes import probe
 from gqn.studies.transfer.protocol import Transfer, keep_layer_2
 from gqn.studies.transfer.smoke import smoke
 
 
 @dataclass(frozen=True)
-class Options:
-    study: Annotated[Transfer, tyro.conf.arg(name="")]
-    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
+class Layers(Options[Transfer]):
     probe: bool = False
     """Only ask what layer 1 holds, into layer-1-probes.json."""
     keep_layer_2: tuple[str, Path] | None = None
     """Only train a second layer for the other tasks than TASK, into FOLDER."""
 
-
-def main() -> None:
-    if sys.argv[1:] == ["--smoke"]:
-        with tempfile.TemporaryDirectory() as folder:
-            print(smoke(Path(folder)))
-        return
-    options = tyro.cli(Options, description=__doc__)
-    if options.probe:
-        print(json.dumps(probe(options.study), indent=2))
-    elif options.keep_layer_2:
-        print(keep_layer_2(options.study, *options.keep_layer_2))
-    else:
-        carry_out(options.study, options.mode)
+    def carry_out(self) -> None:
+        if self.probe:
+            print(json.dumps(probe(self.study), indent=2))
+        elif self.keep_layer_2:
+            print(keep_layer_2(self.study, *self.keep_layer_2))
+        else:
+            super().carry_out()
 
 
 if __name__ == "__main__":
-    with command("the same command goes on"):
-        main()
+    if sys.argv[1:] == ["--smoke"]:
+        with command("the same command goes on"), tempfile.TemporaryDirectory() as folder:
+            print(smoke(Path(folder)))
+    else:
+        main(Layers, __doc__)

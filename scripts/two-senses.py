@@ -7,30 +7,12 @@ python scripts/two-senses.py WORK_DIR results/two-senses/two-senses.jsonl --repo
 WORK_DIR takes the scenes and the two runs of each seed; the table lies beside the results.
 """
 
-from gqn.core.command import command, quiet_imports
+from gqn.core.command import quiet_imports
 
 quiet_imports(__name__)
 
-from dataclasses import dataclass, field
-from typing import Annotated
-
-import tyro
-
-from gqn.studies.runner import Mode, carry_out
+from gqn.studies.runner import Options, main
 from gqn.studies.two_senses import TwoSenses
 
-
-@dataclass(frozen=True)
-class Options:
-    study: Annotated[TwoSenses, tyro.conf.arg(name="")]
-    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
-
-
-def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
-    carry_out(options.study, options.mode)
-
-
 if __name__ == "__main__":
-    with command("the same command goes on"):
-        main()
+    main(Options[TwoSenses], __doc__)

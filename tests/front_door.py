@@ -1,13 +1,19 @@
 """Scripts, each in a process of its own that is forked from one in which PyTorch is imported: that takes seconds.
 
-For tests of what a script says and leaves; where its imports or its process's signals are tested, it is started anew.
+For tests of what a script says, leaves and does at a signal; where its imports are tested, it is started anew.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
+import signal
+import socket
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,25 +21,107 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer"])
 SECONDS = 300  # that a script may take on a busy machine
 
-
-def run_script(script: Path, *words: object, folder: Path = Path("/")) -> CompletedProcess[str]:
-    """Return the status and the words of a script that is started in a folder."""
-    arguments = [str(script), *map(str, words)]
-    with tempfile.TemporaryDirectory() as place:
-        files = [Path(place, name) for name in ("out", "error")]
-        process = FORKS.Process(target=_run, args=(arguments, folder, files))
-        process.start()
-        process.join(SECONDS)
-        if process.is_alive():
-            process.kill()
-            raise TimeoutError(f"{arguments}: {files[1].read_text()}")
-        return CompletedProcess(arguments, process.exitcode, *(file.read_text() for file in files))
+# Python for a shell's script: it has the work done here, and takes a hundredth of the time to start.
+STAND_IN = """#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as door:
+    door.connect({address!r})
+    door.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpid()]).encode())
+    door.shutdown(socket.SHUT_WR)
+    sys.exit(int(door.recv(9)))
+"""
 
 
-def _run(arguments: list[str], folder: Path, files: list[Path]) -> None:
+class Script:
+    """A script at work, in a folder and, if it is given, in another environment; it leads a group of processes."""
+
+    def __init__(
+        self, script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
+    ) -> None:
+        self.arguments = [str(script), *map(str, words)]
+        self._place = tempfile.TemporaryDirectory()
+        self._files = [Path(self._place.name, name) for name in ("out", "error")]
+        self._process = FORKS.Process(target=_run, args=(self.arguments, folder, environment, self._files))
+        self._process.start()
+
+    def __enter__(self) -> "Script":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._place.cleanup()
+
+    def poll(self) -> int | None:
+        """Return the status, None while it is at work."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process alone."""
+        os.kill(self._process.pid, number)  # type: ignore[arg-type]
+
+    def send_signal_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to the processes that it started too, as a terminal does."""
+        os.killpg(self._process.pid, number)  # type: ignore[arg-type]
+
+    def ended(self, seconds: float = SECONDS) -> CompletedProcess[str]:
+        """Return the status and the words of the script once it has ended, which it has seconds for."""
+        self._process.join(seconds)
+        if self._process.is_alive():
+            raise TimeoutError(f"{self.arguments}: {self._files[1].read_text()}")
+        told = (file.read_text() if file.exists() else "" for file in self._files)
+        return CompletedProcess(self.arguments, self._process.exitcode, *told)
+
+
+def run_script(
+    script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Return the status and the words of a script that is run in a folder."""
+    with Script(script, *words, folder=folder, environment=environment) as run:
+        return run.ended()
+
+
+@contextmanager
+def stand_in() -> Iterator[Path]:
+    """A program that runs scripts as Python does: for programs of the shell, which start Python again and again."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as door:
+        address, program = f"{place}/door", Path(place, "python")
+        door.bind(address)
+        door.listen()
+        program.write_text(STAND_IN.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+
+        def serve() -> None:
+            while True:
+                try:
+                    caller, _ = door.accept()
+                except OSError:  # the door is closed
+                    return
+                with caller, caller.makefile("rb") as asked:
+                    arguments, folder, environment, caller_id = json.load(asked)
+                    files = [Path(f"/proc/{caller_id}/fd/{number}") for number in (1, 2)]
+                    process = FORKS.Process(target=_run, args=(arguments, Path(folder), environment, files))
+                    process.start()
+                    process.join()
+                    caller.sendall(str(process.exitcode).encode())
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            yield program
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            server.join()
+
+
+def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path]) -> None:
+    os.setsid()
     os.chdir(folder)
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     for number, file in enumerate(files, start=1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
     runpy.run_path(arguments[0], run_name="__main__")

@@ -43,7 +43,8 @@ def command(hint: str = "") -> Iterator[None]:
     Args:
         hint: what to do after an interruption.
     """
-    be_quiet(QUIET in sys.argv)
+    if QUIET in sys.argv:
+        be_quiet()
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != QUIET]
     before = {number: signal.getsignal(number) for number in ENDING}
     signal.signal(signal.SIGINT, signal.default_int_handler)

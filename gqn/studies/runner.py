@@ -8,16 +8,18 @@ file of results: a JSON object a line, `{"cell": ..., "experiment": ..., "about"
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import dacite
 import numpy as np
+import tyro
 import yaml
 from matplotlib.figure import Figure
 
+from gqn.core.command import command
 from gqn.core.distributed import processes
 from gqn.core.errors import Error
 from gqn.core.files import append_json_line, read_json_lines, whole_file
@@ -27,6 +29,7 @@ from gqn.core.provenance import provenance
 Line = dict[str, Any]
 Cell = TypeVar("Cell")
 Experiment = TypeVar("Experiment")
+Asked = TypeVar("Asked", bound="Study[Any]")
 
 
 class StudyError(Error):
@@ -229,6 +232,29 @@ def carry_out(study: Study[Cell], mode: Mode = Mode()) -> None:
             cell = study.cell(**line["cell"])
             Progress.write(f"{name_of(cell)}: {study.curve(line)[-1]:.3f} at last ({study.unit})")
     write_report(study)
+
+
+@dataclass(frozen=True)
+class Options(Generic[Asked]):
+    """What the command line of a study's script asks for; a script with more modes adds them in a subclass."""
+
+    study: Annotated[Asked, tyro.conf.arg(name="")]
+    mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)
+
+    def carry_out(self) -> None:
+        """Do what is asked for."""
+        carry_out(self.study, self.mode)
+
+
+def main(options: type[Options[Any]], description: str | None) -> None:
+    """Carry out what the command line asks for: all that a study's script does.
+
+    Args:
+        options: `Options[S]`, where the fields of the study S are options of the script, or a subclass.
+        description: the script's docstring, which `--help` shows.
+    """
+    with command("the same command goes on"):
+        tyro.cli(options, description=description).carry_out()
 
 
 def write_report(study: Study[Cell]) -> None:

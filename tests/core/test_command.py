@@ -1,12 +1,14 @@
 """The front door of scripts: what is for the user is one line and a status, and a bug is a traceback."""
 
 import signal
+import sys
 
 import pytest
 import torch
 
 from gqn.core.command import command
 from gqn.core.errors import Error, unknown
+from gqn.core.progress import be_quiet, note
 from gqn.core.signals import Interrupted
 
 
@@ -57,3 +59,17 @@ def test_a_signal_is_one_line_and_its_status(
 def test_a_name_that_there_is_not_gets_the_nearest_one() -> None:
     assert unknown("colour", "gren", ["red", "green"]) == "no colour 'gren', did you mean 'green'? only red, green"
     assert unknown("colour", "x", ["red", "green"]) == "no colour 'x', only red, green"
+
+
+def test_who_is_quiet_stays_so_in_the_next_block(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts have one round the imports that may be missing, and one round the work."""
+    monkeypatch.setattr(sys, "argv", ["script", "--quiet"])
+    try:
+        for _ in range(2):
+            with command():
+                note("on the way")
+    finally:
+        be_quiet(False)
+    assert capsys.readouterr().out == ""

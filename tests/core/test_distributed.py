@@ -2,14 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from front_door import Script
 from torch import distributed
 
 from gqn.core.distributed import processes
@@ -18,11 +19,20 @@ from gqn.core.errors import Error
 SCRIPT = Path(__file__).parents[1] / "distributed_process.py"
 
 
-def results(launcher: list[str], dataset: Path, out: Path, device: str) -> dict[str, Any]:
-    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
-    command = [*launcher, str(SCRIPT), str(dataset), str(out), device]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def results(dataset: Path, out: Path, device: str, count: int) -> dict[str, Any]:
+    """Return what is found by processes with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    with ExitStack() as stack:
+        scripts = []
+        for rank in range(count):
+            given = {name: str(value) for name, value in (group | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+            scripts.append(stack.enter_context(Script(SCRIPT, dataset, out, device, environment=os.environ | given)))
+        for script in scripts:
+            done = script.ended()
+            assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
 
 
@@ -89,9 +99,7 @@ def test_two_processes_equal_one(scenes: Path, tmp_path: Path, device: str) -> N
     """Gradients of a joint batch, and the evaluation of 5 scenes, which 2 processes can't halve."""
     if device == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device")
-    one = results([sys.executable], scenes, tmp_path / "one.json", device)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    two = results(torchrun, scenes, tmp_path / "two.json", device)
+    one, two = (results(scenes, tmp_path / f"{count}.json", device, count) for count in (1, 2))
     assert one["gradients"].keys() == two["gradients"].keys()
     for name, gradient in one["gradients"].items():
         scale = max(np.abs(gradient).max(), 1e-6)

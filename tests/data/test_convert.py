@@ -3,14 +3,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY, RecordWriter, TensorFlowFiles, small_scene
+from front_door import Script, run_script, stand_in
 
 from gqn.core.camera import Geometry, turned
 from gqn.data.convert import DamagedRecords, Report, convert
@@ -47,8 +48,10 @@ def assert_consistent(folder: Path) -> None:
         assert len(tensors["jpegs"]) == tensors["offsets"][-1]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    with stand_in() as python:
+        yield {**os.environ, "PYTHON": str(python), "PYTHONPATH": str(REPOSITORY)}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -306,12 +309,11 @@ def test_a_killed_run_is_taken_up_again(small_dataset: RecordWriter) -> None:
     (train / "1-of-1.tfrecord").unlink()
     for number in range(1, 5):
         write_records(train / f"{number}-of-4.tfrecord", [small_scene(number)] * 1500)
-    command = [sys.executable, SCRIPT, directory.parent, "small", "--batch", "4", "--workers", "1"]
-    run = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while run.poll() is None and not (folder / "2-of-4.0010.pt").exists():
-        time.sleep(0.01)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    with Script(SCRIPT, directory.parent, "small", "--batch", "4", "--workers", "1") as run:
+        while run.poll() is None and not (folder / "2-of-4.0010.pt").exists():
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        assert run.ended().returncode == -signal.SIGKILL
     for file in folder.glob("*.pt"):
         torch.load(file, weights_only=True)
     listed = read_index(folder / "index.json").files
@@ -333,8 +335,8 @@ def test_the_script_tells_of_damage_in_a_table(small_dataset: RecordWriter) -> N
     directory = small_dataset(train=[range(3), range(3, 5)])
     wrong = directory / "train/2-of-2.tfrecord"
     wrong.write_bytes(b"no records")
-    command = [sys.executable, SCRIPT, directory.parent, "small", "--batch", "2", "--split", "train", "--workers", "2"]
-    run = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    words = [directory.parent, "small", "--batch", "2", "--split", "train", "--workers"]
+    run = run_script(SCRIPT, *words, "2")
     assert run.returncode == 1
     assert run.stdout.startswith("small: 3 scenes in 2 shards, ")
     table = run.stderr[run.stderr.index("small: damaged: 1, ") :].splitlines()
@@ -350,12 +352,10 @@ def test_the_script_tells_of_damage_in_a_table(small_dataset: RecordWriter) -> N
     assert "Traceback" not in run.stderr
     assert_consistent(directory / "torch/train")
     assert brightness(directory) == [0, 1, 2]
-    assert (
-        subprocess.run([*command[:-1], "1", "--allow-damaged"], env=environment(), capture_output=True).returncode == 0
-    )
+    assert run_script(SCRIPT, *words, "1", "--allow-damaged").returncode == 0
 
 
-def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> None:
+def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "a folder" / "inside"
     folder.mkdir(parents=True)
     small_dataset(name="shepard_metzler_5_parts", train=[range(3), range(3, 8)]).rename(
@@ -364,7 +364,7 @@ def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> N
     command = ["sh", os.path.relpath(DATA_SH, folder)]
 
     def data_sh(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *options], cwd=folder, env=environment(), capture_output=True, text=True)
+        return subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
 
     run = data_sh("../../a folder", "2")
     assert run.returncode == 0, run.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, RecordWriter, small_scene
+from front_door import Script
 
 from gqn.data import convert as conversion
 from gqn.data import plan
@@ -198,19 +199,17 @@ def test_a_source_that_vanishes_is_one_line(dataset: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("moment", [0.2, 1.2])
 def test_ctrl_c_while_workers_start_is_quiet(small_dataset: RecordWriter, moment: float) -> None:
     directory = small_dataset(train=[range(2)] * 8)
-    command = [sys.executable, str(SCRIPT), str(directory.parent), "small", "--batch", "100", "--workers", "2"]
-    run = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
     index = directory / "torch/train/index.json"
-    while run.poll() is None and not index.exists():
-        time.sleep(0.01)
-    time.sleep(moment)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
-    _, told = run.communicate(timeout=120)
+    with Script(SCRIPT, directory.parent, "small", "--batch", "100", "--workers", "2") as run:
+        while run.poll() is None and not index.exists():
+            time.sleep(0.01)
+        time.sleep(moment)
+        run.send_signal_to_all(signal.SIGINT)
+        done = run.ended()
+    told = done.stderr
     assert "Traceback" not in told, told
-    assert run.returncode in (0, 130)
-    if run.returncode:
+    assert done.returncode in (0, 130)
+    if done.returncode:
         assert told.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"
     assert json.loads(index.read_text())["dataset"] == "small"
 
@@ -219,12 +218,10 @@ def test_workers_keep_the_lock_of_a_killed_run(small_dataset: RecordWriter) -> N
     directory = small_dataset(train=[range(2)] * 4)
     for number in range(1, 5):
         write_records(directory / f"train/{number}-of-4.tfrecord", [small_scene(number)] * 1000)
-    command = [sys.executable, str(SCRIPT), str(directory.parent), "small", "--batch", "3", "--workers", "2"]
-    run = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while run.poll() is None and len(list((directory / "torch/train").glob("*.pt"))) < 5:
-        time.sleep(0.01)
-    run.kill()
-    run.wait()
+    with Script(SCRIPT, directory.parent, "small", "--batch", "3", "--workers", "2") as run:
+        while run.poll() is None and len(list((directory / "torch/train").glob("*.pt"))) < 5:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
     convert(directory, 50, workers=1, progress=False)
     index = read_index(directory / "torch/train/index.json")
     listed = {shard.name for file in index.files for shard in file.shards}

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from types import SimpleNamespace
 import gcsfs.retry
 import pytest
 from conftest import REPOSITORY, RecordWriter
+from front_door import Script, run_script, stand_in
 from store_server import StoreServer
-from test_crash import contents, environment
+from test_crash import contents
 
 from gqn.data import convert as conversion
 from gqn.data import fetch as fetching
@@ -207,10 +207,7 @@ def test_a_source_without_the_dataset_is_refused_although_record_files_are_here(
     here = tmp_path / "here"
     shutil.copytree(store, here)
     for _ in range(2):  # converted or not
-        command = ["sh", str(REPOSITORY / "data.sh"), str(here), "4", "small", "--fetch", "--source", "file:///nope"]
-        done = subprocess.run(
-            command, env={**environment(), "PYTHON": sys.executable}, capture_output=True, text=True, timeout=120
-        )
+        done = run_script(SCRIPT, here, "small", "--batch", "4", "--fetch", "--source", "file:///nope")
         assert done.returncode == 1
         wanted = "file:///nope/small: no record files there: check --source and the dataset's name"
         assert done.stderr == f"tfrecord-converter: {wanted}\n"
@@ -224,15 +221,16 @@ def test_data_sh_fetches_through_a_kill(server: StoreServer, tmp_path: Path) -> 
     (server.root / "small/train").mkdir()
     for number in range(1, 41):
         shutil.copy(server.root / "small/test/1-of-1.tfrecord", server.root / f"small/train/{number:02}-of-40.tfrecord")
-    command = ["sh", str(REPOSITORY / "data.sh"), str(tmp_path / "here"), "4", "small", "--fetch", "--workers", "1"]
-    command += ["--source", "gs://gqn-dataset", "--files", "39", "--delete-records"]
-    settings = {**environment(), "PYTHON": sys.executable, "STORAGE_EMULATOR_HOST": server.address}
-    run = subprocess.Popen(command, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while run.poll() is None and len(server.requests) < 12:
-        time.sleep(0.005)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
-    again = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
+    options = ["--fetch", "--workers", "1", "--source", "gs://gqn-dataset", "--files", "39", "--delete-records"]
+    settings = {**os.environ, "STORAGE_EMULATOR_HOST": server.address}
+    with Script(SCRIPT, tmp_path / "here", "small", "--batch", "4", *options, environment=settings) as run:
+        while run.poll() is None and len(server.requests) < 12:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+    command = ["sh", str(REPOSITORY / "data.sh"), str(tmp_path / "here"), "4", "small", *options]
+    with stand_in() as python:
+        settings["PYTHON"] = str(python)
+        again = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert "gs://gqn-dataset/small: " in again.stdout
     assert numbers(tmp_path / "here") == list(range(50, 62)) * 39
@@ -260,16 +258,14 @@ def test_a_signal_in_the_middle_of_a_body_ends_it_in_seconds(
     server: StoreServer, tmp_path: Path, number: signal.Signals
 ) -> None:
     server.stalls.add("2-of-3.tfrecord")
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "here"), "small", "--batch", "4", "--workers", "1"]
-    command += ["--fetch", "--source", server.address]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    run = subprocess.Popen(command, env=environment(), **pipes)
-    assert server.stalled.wait(90)
-    run.send_signal(number)
-    _, told = run.communicate(timeout=20)
-    assert run.returncode == 128 + number
-    assert told.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"
-    assert "Traceback" not in told
+    options = ["--batch", "4", "--workers", "1", "--fetch", "--source", server.address]
+    with Script(SCRIPT, tmp_path / "here", "small", *options) as run:
+        assert server.stalled.wait(90)
+        run.send_signal(number)
+        done = run.ended(20)
+    assert done.returncode == 128 + number
+    assert done.stderr.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"
+    assert "Traceback" not in done.stderr
     server.stalls.clear()
     fetched(tmp_path / "here", server.address)
     assert numbers(tmp_path / "here") == list(range(45))

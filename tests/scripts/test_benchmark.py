@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gqn.data import dataset
 from gqn.scenes import jaco
-from gqn.studies.benchmarks import check
+from gqn.studies.benchmarks import check, scaling
 from gqn.studies.benchmarks.timing import Step, Work, operations, random_batch
 from gqn.studies.benchmarks.training import literal_loss
 from gqn.training.config import PRESETS
 from gqn.training.muon import Muon
 
 SCRIPT = Path(__file__).parents[2] / "scripts/benchmark.py"
+
+
+def few_channels(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Make the networks of presets small; all else stays theirs."""
+    for name in names:
+        preset = PRESETS[name]
+        sizes = replace(preset.model, hidden=8, canvas=8, representation_channels=8, side=8, generation_steps=2)
+        monkeypatch.setitem(PRESETS, name, replace(preset, model=sizes))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -72,6 +82,7 @@ def test_an_extra_that_is_not_installed_is_named_before_the_work(
 def test_scenes_writes_the_rate_of_each_family_and_where_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    few_channels(monkeypatch, "quick")
     output = tmp_path / "rates.json"
     families = ("shepard_metzler_5_parts", "shepard_metzler_7_parts")
     options = ("--size", "8", "--seconds", "0.01", "--dataset", "1", "--presets", "quick", "--output", str(output))
@@ -123,11 +134,17 @@ def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With networks of few channels in the place of `paper` and `best`, whose batches are theirs."""
-    for name in ("paper", "best"):
-        preset = PRESETS[name]
-        sizes = replace(preset.model, hidden=8, canvas=8, representation_channels=8, side=8, generation_steps=2)
-        monkeypatch.setitem(PRESETS, name, replace(preset, model=sizes))
+    """With networks of few channels in the place of `paper` and `best`; one process and two measure once each."""
+    few_channels(monkeypatch, "paper", "best")
+    for module in (dataset, scaling):
+        monkeypatch.setattr(module, "OPEN_SHARDS", 8)
+    measured = scaling.measured
+
+    @cache
+    def short(count: int) -> dict[str, float]:
+        return measured(scaling.Task(16, 1, 1, activation_checkpointing=True, repeats=1, device="cpu"), count)
+
+    monkeypatch.setattr(scaling, "measured", lambda task, count=1: short(count))
     output = tmp_path / "scaling.json"
     options = ("--pixels", "16", "--repeats", "1", "--batches", "2", "--lengths", "4", "--output", str(output))
     run(monkeypatch, "scaling", *options)
