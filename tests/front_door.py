@@ -7,13 +7,12 @@ import json
 import multiprocessing
 import os
 import runpy
-import signal
 import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -52,17 +51,15 @@ class Script:
         self._process.join()
         self._place.cleanup()
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process.pid
+        return self._process.pid
+
     def poll(self) -> int | None:
         """Return the status, None while it is at work."""
         return self._process.exitcode
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to this process alone."""
-        os.kill(self._process.pid, number)  # type: ignore[arg-type]
-
-    def send_signal_to_all(self, number: signal.Signals) -> None:
-        """Send a signal to the processes that it started too, as a terminal does."""
-        os.killpg(self._process.pid, number)  # type: ignore[arg-type]
 
     def ended(self, seconds: float = SECONDS) -> CompletedProcess[str]:
         """Return the status and the words of the script once it has ended, which it has seconds for."""
@@ -79,6 +76,21 @@ def run_script(
     """Return the status and the words of a script that is run in a folder."""
     with Script(script, *words, folder=folder, environment=environment) as run:
         return run.ended()
+
+
+def run_together(count: int, script: Path, *words: object, folder: Path = Path("/")) -> list[CompletedProcess[str]]:
+    """Return the status and the words of each of several processes, in the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    with ExitStack() as stack:
+        scripts = []
+        for rank in range(count):
+            given = {name: str(value) for name, value in (group | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+            one = Script(script, *words, folder=folder, environment=os.environ | given)
+            scripts.append(stack.enter_context(one))
+        return [one.ended() for one in scripts]
 
 
 @contextmanager

@@ -5,11 +5,8 @@ In full: pytest tests/test_fuzz.py --fuzz 500.
 
 import copy
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from conftest import REPOSITORY
+from front_door import Script
 
 import gqn
 from gqn.core.errors import Error
@@ -29,11 +27,8 @@ DEADLINE = 60  # seconds of a call
 
 def test_command_lines(tmp_path: Path, fuzz: int) -> None:
     (tmp_path / "lines").mkdir()
-    command = [sys.executable, "tests/fuzz_process.py", str(tmp_path / "lines"), str(fuzz), str(SEED)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    run = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60 + 30 * fuzz
-    )
+    with Script(REPOSITORY / "tests/fuzz_process.py", tmp_path / "lines", fuzz, SEED) as lines:
+        run = lines.ended(60 + 30 * fuzz)
     assert run.returncode == 0, run.stderr
     *found, last = map(json.loads, run.stdout.splitlines())
     assert not found, json.dumps(found, indent=1)

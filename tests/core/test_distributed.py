@@ -1,16 +1,13 @@
 """Several processes give what one gives."""
 
 import json
-import os
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from front_door import Script
+from front_door import run_together
 from torch import distributed
 
 from gqn.core.distributed import processes
@@ -20,19 +17,8 @@ SCRIPT = Path(__file__).parents[1] / "distributed_process.py"
 
 
 def results(dataset: Path, out: Path, device: str, count: int) -> dict[str, Any]:
-    """Return what is found by processes with the environment that torchrun gives them."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    with ExitStack() as stack:
-        scripts = []
-        for rank in range(count):
-            given = {name: str(value) for name, value in (group | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-            scripts.append(stack.enter_context(Script(SCRIPT, dataset, out, device, environment=os.environ | given)))
-        for script in scripts:
-            done = script.ended()
-            assert done.returncode == 0, done.stderr
+    for done in run_together(count, SCRIPT, dataset, out, device):
+        assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
 
 

@@ -312,7 +312,7 @@ def test_a_killed_run_is_taken_up_again(small_dataset: RecordWriter) -> None:
     with Script(SCRIPT, directory.parent, "small", "--batch", "4", "--workers", "1") as run:
         while run.poll() is None and not (folder / "2-of-4.0010.pt").exists():
             time.sleep(0.01)
-        run.send_signal(signal.SIGKILL)
+        os.kill(run.pid, signal.SIGKILL)
         assert run.ended().returncode == -signal.SIGKILL
     for file in folder.glob("*.pt"):
         torch.load(file, weights_only=True)

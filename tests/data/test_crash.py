@@ -54,8 +54,8 @@ def test_kills_leave_no_trace(dataset: Path, fuzz: int) -> None:
     assert {"train/index.json", "test/index.json", "conversion.json", "train/4-of-4.0019.pt"} < undisturbed.keys()
     shutil.rmtree(directory / "torch")
     (directory / "train/2-of-4.tfrecord").rename(directory / "damaged")
-    command = [sys.executable, REPOSITORY / "tests/kill_process.py", directory, str(fuzz), "0"]
-    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300 + 30 * fuzz)
+    with Script(REPOSITORY / "tests/kill_process.py", directory, fuzz, 0) as kills:
+        run = kills.ended(300 + 30 * fuzz)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) == fuzz
     (directory / "damaged").rename(directory / "train/2-of-4.tfrecord")
@@ -204,7 +204,7 @@ def test_ctrl_c_while_workers_start_is_quiet(small_dataset: RecordWriter, moment
         while run.poll() is None and not index.exists():
             time.sleep(0.01)
         time.sleep(moment)
-        run.send_signal_to_all(signal.SIGINT)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
         done = run.ended()
     told = done.stderr
     assert "Traceback" not in told, told
@@ -221,7 +221,7 @@ def test_workers_keep_the_lock_of_a_killed_run(small_dataset: RecordWriter) -> N
     with Script(SCRIPT, directory.parent, "small", "--batch", "3", "--workers", "2") as run:
         while run.poll() is None and len(list((directory / "torch/train").glob("*.pt"))) < 5:
             time.sleep(0.01)
-        run.send_signal(signal.SIGKILL)
+        os.kill(run.pid, signal.SIGKILL)
     convert(directory, 50, workers=1, progress=False)
     index = read_index(directory / "torch/train/index.json")
     listed = {shard.name for file in index.files for shard in file.shards}

@@ -226,7 +226,7 @@ def test_data_sh_fetches_through_a_kill(server: StoreServer, tmp_path: Path) -> 
     with Script(SCRIPT, tmp_path / "here", "small", "--batch", "4", *options, environment=settings) as run:
         while run.poll() is None and len(server.requests) < 12:
             time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
+        os.kill(run.pid, signal.SIGKILL)
     command = ["sh", str(REPOSITORY / "data.sh"), str(tmp_path / "here"), "4", "small", *options]
     with stand_in() as python:
         settings["PYTHON"] = str(python)
@@ -261,7 +261,7 @@ def test_a_signal_in_the_middle_of_a_body_ends_it_in_seconds(
     options = ["--batch", "4", "--workers", "1", "--fetch", "--source", server.address]
     with Script(SCRIPT, tmp_path / "here", "small", *options) as run:
         assert server.stalled.wait(90)
-        run.send_signal(number)
+        os.kill(run.pid, number)
         done = run.ended(20)
     assert done.returncode == 128 + number
     assert done.stderr.splitlines()[-1] == "tfrecord-converter: interrupted; run again to go on"

@@ -1,10 +1,8 @@
 """The whole test pipeline on a small network, by one process and by two, and what it refuses."""
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from front_door import run_script
+from front_door import run_script, run_together
 from PIL import Image
 
 from gqn.core.distributed import Processes
@@ -203,11 +201,8 @@ def test_two_processes_give_the_figures_of_one(
     report: tuple[dict[str, Any], Path], run_folder: Path, scenes: Path, tmp_path: Path
 ) -> None:
     """Of 5 scenes in batches of 2, which 2 processes can't halve."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environ = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
-    command = [*torchrun, str(SCRIPT), str(run_folder), str(scenes), "--output", str(tmp_path / "out"), *FLAGS]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    for done in run_together(2, SCRIPT, run_folder, scenes, "--output", tmp_path / "out", *FLAGS):
+        assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "out" / RESULTS).read_text())
     assert two["processes"] == 2
     assert not any(str(tmp_path) in part or str(scenes) in part for part in two["command"])

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -270,9 +268,8 @@ def test_the_shipped_experiments_are_sound() -> None:
 
 
 def test_the_smoke_run_does_the_whole_protocol() -> None:
-    found = subprocess.run(
-        [sys.executable, str(SCRIPT), "--smoke"], capture_output=True, text=True, check=True, timeout=300
-    )
+    found = run_script(SCRIPT, "--smoke")
+    assert found.returncode == 0, found.stderr
     runs = len(CONDITIONS) * len(TASKS) * 2
     assert f"{runs} of {runs} runs." in found.stdout
     assert all(f"| {name} |" in found.stdout for name in CONDITIONS)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
-from front_door import run_script
+from front_door import Script, run_script
 
 import gqn
 from gqn.core.distributed import Processes
@@ -40,10 +40,8 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
 
 
-def begun(scenes: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), f"--data={scenes}", *TINY, *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment(), **pipes)  # type: ignore[call-overload]
+def begun(scenes: Path, folder: Path, *options: str) -> Script:
+    return Script(SCRIPT, f"--data={scenes}", *TINY, *options, folder=folder)
 
 
 def waited(condition, seconds: float = 300) -> None:
@@ -58,8 +56,8 @@ def has_learned(folder: Path) -> bool:
     return sum(path.stat().st_size for path in folder.glob("events*")) > 1000
 
 
-def last_line(run: subprocess.Popen[str], timeout: float = 60) -> str:
-    _, told = run.communicate(timeout=timeout)
+def last_line(run: Script, seconds: float = 60) -> str:
+    told = run.ended(seconds).stderr
     assert "Traceback" not in told, told
     return told.splitlines()[-1]
 
@@ -163,11 +161,11 @@ def test_a_run_in_a_thread(scenes: Path, tmp_path: Path) -> None:
 
 def test_a_worker_that_is_killed_costs_a_line_and_nothing_learned(scenes: Path, tmp_path: Path) -> None:
     options = ["--steps=100000", "--name=run", "--save-every=100000", "--eval-every=100000", "--log-every=1"]
-    run = begun(scenes, tmp_path, *options, "--workers=2")
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    waited(lambda: has_learned(tmp_path / "runs/run"))
-    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
-    line = last_line(run)
+    with begun(scenes, tmp_path, *options, "--workers=2") as run:
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        waited(lambda: has_learned(tmp_path / "runs/run"))
+        os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+        line = last_line(run)
     assert line.startswith("run-gqn: a worker that reads scenes died")
     step = checkpoint.read(tmp_path / "runs/run")["step"]
     assert step > 0
@@ -197,12 +195,12 @@ def test_a_process_that_is_killed_ends_the_others_which_say_so(scenes: Path, tmp
 
 
 def test_a_signal_ends_an_evaluation_at_once_and_it_is_made_up_for(scenes: Path, tmp_path: Path) -> None:
-    run = begun(scenes, tmp_path, "--steps=2", "--name=run", "--samples=100000", "--eval-scenes=5")
-    waited((tmp_path / "runs/run/checkpoint.pt").exists)
-    time.sleep(3)
-    run.send_signal(signal.SIGTERM)
-    line = last_line(run, timeout=20)
-    assert run.returncode == 143
+    with begun(scenes, tmp_path, "--steps=2", "--name=run", "--samples=100000", "--eval-scenes=5") as run:
+        waited((tmp_path / "runs/run/checkpoint.pt").exists)
+        time.sleep(3)
+        os.kill(run.pid, signal.SIGTERM)
+        line = last_line(run, 20)
+        assert run.poll() == 143
     assert line.startswith("run-gqn: stopped at step 2 by SIGTERM and saved")
     again = run_script(SCRIPT, f"--data={scenes}", *TINY, "--resume=runs/run", "--samples=1", folder=tmp_path)
     assert again.returncode == 0, again.stderr

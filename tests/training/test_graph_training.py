@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from front_door import run_together
 from graphs import World, flat, three_layers
 from test_training import history, tiny, weights
 from torch import Tensor
@@ -312,12 +312,10 @@ def test_a_graph_from_a_notebook_goes_on_from_the_command_line(
 
 def test_two_processes_train_a_graph(scenes: Path, tmp_path: Path) -> None:
     flat(16).to_file(tmp_path / "graph.yaml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run-gqn.py"]
     options = "--name two --steps 4 --minutes 0 --batch 4 --eval-scenes 5 --eval-every 4 --device cpu"
-    command += ["--graph", str(tmp_path / "graph.yaml"), "--data", str(scenes), "--runs", str(tmp_path)]
-    command += options.split()
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert run.returncode == 0, run.stderr
+    places = ["--graph", tmp_path / "graph.yaml", "--data", scenes, "--runs", tmp_path]
+    for run in run_together(2, ROOT / "run-gqn.py", *places, *options.split()):
+        assert run.returncode == 0, run.stderr
     assert history(tmp_path / "two")[-1]["tasks"]["render"]["answers"] == 5
 
 

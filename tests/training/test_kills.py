@@ -1,15 +1,13 @@
 """A run that is killed in the middle of a save or an evaluation goes on to the same bits."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import REPOSITORY
+from front_door import run_script
 
 from gqn.training import checkpoint
 from gqn.training.history import read_history
@@ -27,9 +25,7 @@ def same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("end", ["", ":endless"])
 def test_eight_kills_in_saves_and_evaluations_cost_nothing(scenes: Path, tmp_path: Path, end: str) -> None:
-    command = [sys.executable, "tests/kill_training_process.py", f"{scenes}{end}", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
+    run = run_script(REPOSITORY / "tests/kill_training_process.py", f"{scenes}{end}", tmp_path)
     assert run.returncode == 0, run.stderr
     assert len(json.loads(run.stdout)) == 8
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from front_door import run_script
+from front_door import Script, run_script, run_together
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn.core.camera import SHEPARD_METZLER
@@ -397,7 +397,6 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
 
 
 SCRIPT = ROOT / "run-gqn.py"
-ALONE = [sys.executable, str(SCRIPT)]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
 
 
@@ -484,32 +483,44 @@ def test_two_processes_train_and_one_reports(scenes: Path, tmp_path: Path) -> No
     assert done.stderr.count("a batch of 3 scenes does not divide by 2 processes: taking 4") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["quick-1"]
     assert json.loads((tmp_path / "quick-1" / "metrics.json").read_text())["processes"] == 2
-    done = run([*TORCHRUN, "--resume", str(tmp_path / "quick-1"), "--steps", "6"])
-    assert done.returncode == 0, done.stderr
+    for done in run_together(2, SCRIPT, "--resume", tmp_path / "quick-1", "--steps", "6"):
+        assert done.returncode == 0, done.stderr
     assert [report["step"] for report in history(tmp_path / "quick-1")] == [3, 4, 6]
 
 
-@pytest.mark.parametrize(
-    ("command", "number"), [(ALONE, signal.SIGINT), (ALONE, signal.SIGTERM), (TORCHRUN, signal.SIGTERM)]
-)
-def test_a_signal_to_all_leaves_a_checkpoint_and_resume_goes_on(
-    scenes: Path, tmp_path: Path, command: list[str], number: signal.Signals
-) -> None:
+def struck(process: Script | subprocess.Popen[str], saved: Path, number: signal.Signals) -> None:
     """Send a signal as a terminal or a scheduler does: to the whole group, loader workers included."""
+    deadline = time.monotonic() + 300
+    while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    os.killpg(process.pid, number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_leaves_a_checkpoint_and_resume_goes_on(
+    scenes: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    saved = tmp_path / "run" / "checkpoint.pt"
+    with Script(SCRIPT, *options(scenes, tmp_path, "--steps", "100000", "--workers", "1")) as run:
+        struck(run, saved, number)
+        done = run.ended(60)
+    assert done.returncode == 128 + number
+    assert_it_goes_on(saved, done.stderr)
+
+
+def test_a_signal_to_torchrun_leaves_a_checkpoint_and_resume_goes_on(scenes: Path, tmp_path: Path) -> None:
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = [*command, *options(scenes, tmp_path, "--steps", "100000", "--workers", "1")]
-    with subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True
-    ) as process:
-        saved = tmp_path / "run" / "checkpoint.pt"
-        deadline = time.monotonic() + 300
-        while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.2)
-        os.killpg(process.pid, number)
+    command = [*TORCHRUN, *options(scenes, tmp_path, "--steps", "100000", "--workers", "1")]
+    saved = tmp_path / "run" / "checkpoint.pt"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environ, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
+        struck(process, saved, signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0, errors
-    if command is ALONE:
-        assert process.returncode == 128 + number
+    assert_it_goes_on(saved, errors)
+
+
+def assert_it_goes_on(saved: Path, errors: str) -> None:
     assert "--resume goes on" in errors
     step = checkpoint.read(saved)["step"]
     done = run_script(SCRIPT, "--resume", str(saved), "--steps", str(step + 2), "--workers", "0")
