@@ -23,6 +23,8 @@ SECONDS = 300  # that a script may take on a busy machine
 # Python for a shell's script: it has the work done here, and takes a hundredth of the time to start.
 STAND_IN = """#!{python} -SE
 import json, os, socket, sys
+if not sys.argv[1].endswith(".py"):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as door:
     door.connect({address!r})
     door.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpid()]).encode())
@@ -95,7 +97,7 @@ def run_together(count: int, script: Path, *words: object, folder: Path = Path("
 
 @contextmanager
 def stand_in() -> Iterator[Path]:
-    """A program that runs scripts as Python does: for programs of the shell, which start Python again and again."""
+    """A program that does what Python does: for programs of the shell, which start scripts again and again."""
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as door:
         address, program = f"{place}/door", Path(place, "python")
         door.bind(address)

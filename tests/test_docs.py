@@ -5,7 +5,6 @@ import pydoc
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +36,6 @@ case "$1" in
 esac
 case "$*" in *" paper "*) set -- "$@" --representation-channels 8 ;; esac
 case "$*" in *on-shipped*) ;; *run-gqn.py*) set -- "$@" --hidden 8 --canvas 8 --generation-steps 2 ;; esac
-case "$1" in *.py) exec {stand_in} "$@" ;; esac
 exec {python} "$@"
 """
 
@@ -100,7 +98,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         gqn.train(config)
     with stand_in() as program:
         python = place / "python"
-        python.write_text(PYTHON.format(cases=cases, python=sys.executable, stand_in=program))
+        python.write_text(PYTHON.format(cases=cases, python=program))
         python.chmod(0o755)
         yield place
 

@@ -1,14 +1,17 @@
-"""The notebooks: they run from a clean kernel, at small size, and none is committed with its outputs."""
+"""The notebooks: each runs without the names of another, at small size, and none is committed with its outputs."""
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from conftest import REPOSITORY
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from nbclient.util import run_sync
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 TRAINING = {"STEPS": 2, "BATCH": 2, "TEST_SCENES": 2, "SCENES": 4, "WORKERS": 1}
@@ -29,17 +32,32 @@ def parameters(notebook: Any) -> Any:
     return cell
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsyncKernelManager]:
+    """One for all of them: each would import PyTorch anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        manager = AsyncKernelManager(kernel_name="python3")
+        run_sync(manager.start_kernel)()
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client", "ignore::DeprecationWarning:zmq")
-def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+def test_a_notebook_runs(path: Path, tmp_path: Path, kernel: AsyncKernelManager) -> None:
     notebook = nbformat.read(path, as_version=4)
     cell = parameters(notebook)
     named = {name for names in re.findall(r"^([A-Z_, ]+) =", cell.source, re.M) for name in names.split(", ")}
     assert named == SMALL[path.stem].keys()
     cell.source = "\n".join(f"{name} = {value!r}" for name, value in SMALL[path.stem].items())
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {tmp_path}"))
+    client = NotebookClient(notebook, km=kernel, timeout=300)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
     assert any({"image/png", "image/svg+xml", "text/html", "text/markdown"} & output.data.keys() for output in shown)
 

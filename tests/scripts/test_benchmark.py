@@ -142,7 +142,7 @@ def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.Monke
 
     @cache
     def short(count: int) -> dict[str, float]:
-        return measured(scaling.Task(16, 1, 1, activation_checkpointing=True, repeats=1, device="cpu"), count)
+        return measured(scaling.Task(16, 1, 2, activation_checkpointing=True, repeats=1, device="cpu"), count)
 
     monkeypatch.setattr(scaling, "measured", lambda task, count=1: short(count))
     output = tmp_path / "scaling.json"
