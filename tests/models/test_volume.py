@@ -21,6 +21,8 @@ from gqn.models.volume import (
     OUTER,
     WORLD,
     LookThrough,
+    SpaceLevels,
+    TwoLayers,
     VolumeEncoder,
     WeightedSum,
     cell_coordinates,
@@ -209,6 +211,15 @@ def test_the_gradients_of_a_weighted_sum_are_those_of_the_plain_one() -> None:
     assert torch.autograd.gradcheck(lambda *values: WeightedSum.apply(*values, index), (table, weights))
 
 
+def test_two_layers_and_their_gradients_are_those_of_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gqn.models.volume.ROWS", 2)
+    sizes = (5, 4), (5, 3), (4, 3), (2, 4), (2,)
+    values = tuple(torch.randn(*size, dtype=torch.float64, requires_grad=True) for size in sizes)
+    given, rows, first, second, bias = values
+    torch.testing.assert_close(TwoLayers.apply(*values), (given + rows @ first.T).relu() @ second.T + bias)
+    assert torch.autograd.gradcheck(TwoLayers.apply, values)
+
+
 def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
     """The fast path equals marching along each ray, one place after another."""
     network = look()
@@ -272,6 +283,52 @@ def test_slices_beside_their_neighbours_make_a_convolution_in_space() -> None:
     expected = F.conv3d(r.transpose(1, 2), weight, padding=1).transpose(1, 2).flatten(0, 1)
     flat = weight.permute(0, 2, 1, 3, 4).flatten(1, 2)
     torch.testing.assert_close(F.conv2d(with_neighbours(r), flat, padding=1), expected)
+
+
+def test_what_is_said_of_cells_is_what_the_layers_say_one_after_another() -> None:
+    """The fast path equals convolutions over three axes and layers of whole blocks, and so do its gradients."""
+    network = look().train()
+    r = torch.rand(2, VOLUME.channels * SIDE, SIDE, SIDE, dtype=torch.float64, requires_grad=True)
+    found, expected = network.surfaces(r).cells, plain_surfaces(network, r)
+    torch.testing.assert_close(found, expected)
+    learned = [weight for name, weight in network.named_parameters() if name.split(".")[0] not in ("fold", "mix")]
+    weights = torch.rand_like(found)
+    ours, plain = (torch.autograd.grad((x * weights).sum(), [r, *learned]) for x in (found, expected))
+    torch.testing.assert_close(ours, plain)
+
+
+def plain_surfaces(network: LookThrough, r: torch.Tensor) -> torch.Tensor:
+    mean, deviation, share = statistics(VOLUME.cells(r))
+    cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)
+    # (b, c, s, s, s) to (b, x, y, z, 8, c) and back: blocks of two cells an edge.
+    blocks = cells.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).permute(0, 2, 3, 4, 5, 6, 7, 1).flatten(4, 6)
+    along = (torch.arange(SIDE // 2, dtype=r.dtype) + 0.5) * (4 / SIDE) - 1
+    place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(len(r), -1, -1, -1, -1)
+    gathered = network.gather(torch.cat([blocks.flatten(-2), place], dim=-1))
+    spread = network.spread(plain_levels(network.convs, gathered.movedim(-1, 1)).movedim(1, -1))
+    said = network.last((spread.unflatten(-1, (8, -1)) + network.read(blocks)).relu())
+    said = said + F.pad(blocks[..., :3] / 2, (0, said.shape[-1] - 3))
+    said = said.unflatten(-2, (2, 2, 2)).permute(0, 1, 4, 2, 5, 3, 6, 7)
+    return said.flatten(1, 6)
+
+
+def plain_levels(levels: SpaceLevels, x: torch.Tensor) -> torch.Tensor:
+    """Return what `levels` makes of x (b, width, x, y, z), by convolutions over three axes."""
+
+    def active(found: torch.Tensor) -> torch.Tensor:
+        return (found / (found.square().mean(dim=1, keepdim=True) + 1e-3).sqrt()).relu()
+
+    def kernel(weight: torch.Tensor) -> torch.Tensor:  # of slices side by side, to one over them
+        return weight.unflatten(1, (-1, x.shape[1])).transpose(1, 2)
+
+    conv = levels.conv.conv
+    found = x + active(F.conv3d(x, kernel(conv.weight), conv.bias, padding=1))
+    if levels.below is None:
+        return found
+    coarse = active(F.conv3d(x, kernel(levels.down.weight), levels.down.bias, stride=2))
+    up = F.conv_transpose3d(plain_levels(levels.below, coarse), kernel(levels.up.weight), stride=2)
+    bias = levels.up.bias.view(2, -1).repeat(up.shape[2] // 2, 1)  # of a slice and the next
+    return found + up + bias.T[None, :, :, None, None]
 
 
 def test_each_query_sees_the_volume_of_its_own_scene_from_its_own_camera() -> None:
