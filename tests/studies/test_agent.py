@@ -387,15 +387,14 @@ def test_ratios_are_of_medians_over_the_seeds_of_both(tmp_path: Path) -> None:
     study = Clones(tmp_path / "runs.jsonl", ("layer-1", "pixels"), layer_1="run")
     known = {Cell(name, "fixed", seed, "run", "vision"): line for (name, seed), line in found.items()}
     row = next(line for line in study.table(known).splitlines() if "layer-1 / pixels" in line)
-    _, _, _, seeds, to_20, to_15, to_10, to_5, _ = row.split("|")
-    assert seeds.strip() == "2"
-    # (10^(1 + 10 / 26) + 10) / (10^2.5 + 10^2): between evaluations by the logarithm of episodes.
-    assert float(to_20.split()[0]) == pytest.approx((10 ** (1 + 10 / 26) + 10) / (10**2.5 + 100), abs=0.005)
-    assert "≤" in to_15
-    assert "2/2, 1/2" in to_15
-    assert "≤" in to_10
-    assert "≤" in to_5
-    assert "2/2, 0/2" in to_5
+    seeds, *ratios = row.strip("| ").split(" | ")[2:]
+    assert seeds == "2"
+    ratio = dict(zip(protocol.CLONED, ratios, strict=True))
+    # Between evaluations by the logarithm of episodes.
+    assert float(ratio[20].split()[0]) == pytest.approx((10 ** (1 + 10 / 26) + 10) / (10**2.5 + 100), abs=0.005)
+    assert "≤" in ratio[10]
+    assert "2/2, 1/2" in ratio[10]
+    assert "2/2, 0/2" in ratio[5]
 
 
 def test_the_same_seed_gives_the_same_clone() -> None:

@@ -28,7 +28,7 @@ from gqn.studies.comparison import spread, steps_to_threshold, told_ratio
 from gqn.studies.runner import Line, Study, StudyError
 
 THRESHOLDS = (30, 20, 15)  # centimetres, of the mean distance at the end
-CLONED = (20, 15, 10, 5)  # centimetres, of the median
+CLONED = (40, 30, 20, 10, 5)  # centimetres, of the median
 GATE = 5  # centimetres, of the median, which an agent that is told the state must reach
 BLIND = ("expert", "chance")  # they do not learn
 PAIRS = (("layer-1", "pixels"), ("layer-1", "random"), ("layer-2", "layer-1"), ("layer-2", "pixels"))  # compared
