@@ -232,6 +232,8 @@ class Clones(_Reaching):
         figure = super().figure(known)
         for place in figure.axes:
             place.set_xscale("log")
+            place.set_xticks(self.cloning.episodes, [f"{count:,}" for count in self.cloning.episodes])
+            place.minorticks_off()
         return figure
 
 
