@@ -327,6 +327,7 @@ def plain_levels(levels: SpaceLevels, x: torch.Tensor) -> torch.Tensor:
         return found
     coarse = active(F.conv3d(x, kernel(levels.down.weight), levels.down.bias, stride=2))
     up = F.conv_transpose3d(plain_levels(levels.below, coarse), kernel(levels.up.weight), stride=2)
+    assert levels.up.bias is not None
     bias = levels.up.bias.view(2, -1).repeat(up.shape[2] // 2, 1)  # of a slice and the next
     return found + up + bias.T[None, :, :, None, None]
 
