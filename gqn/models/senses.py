@@ -128,9 +128,7 @@ def aggregate_views(features: Tensor, present: Tensor | None, aggregate: Aggrega
         (b, c, h', w').
     """
     if present is None:
-        r = features.sum(dim=1)
-        if aggregate == "mean":  # divided once: the gradient of a mean would divide each view's
-            r = r / max(1, features.shape[1])
+        r = features.mean(dim=1) if aggregate == "mean" and features.shape[1] else features.sum(dim=1)
     else:
         r = torch.where(present[:, :, None, None, None], features, 0).sum(dim=1)
         if aggregate == "mean":

@@ -13,7 +13,6 @@ cell: channel and x together first, then y and z.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -37,7 +36,7 @@ RADIUS = 0.6  # world units: theirs too
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
 UNSEEN = 3.0  # place of what is not seen, where the frame ends at 1
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
-ROWS = 1 << 11  # rays or cells that a CPU takes at once (`parts`)
+ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
@@ -201,22 +200,18 @@ class LookThrough(nn.Module):
         """
         b, blocks = len(r), self.volume.side // BLOCK
         mean, deviation, share = statistics(self.volume.cells(r), self.colours)
-        values = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
-        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c): channels first, then whole rows of them.
-        values = values.flatten(2).transpose(1, 2).contiguous()
-        cells = values.view(b, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK, -1).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
+        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
+        cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
         cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
         along = cell_axis(blocks, r)
-        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1)
-        of_cells, of_place = self.gather.weight.split([cells.shape[-1] * BLOCK**3, 3], dim=1)
-        gathered = F.linear(cells.flatten(-2), of_cells) + F.linear(place, of_place, self.gather.bias)
+        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(b, -1, -1, -1, -1)
+        gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
         found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
-        said = F.linear(found, self.spread.weight, self.spread.bias + self.read.bias.repeat(BLOCK**3))
-        rows = cells.view(-1, cells.shape[-1])
-        weights = self.read.weight, self.last.weight, self.last.bias
-        said = TwoLayers.apply(said.view(len(rows), -1), rows, *weights).to(r.dtype)
-        said = said + F.pad(rows[:, : self.colours] / 2, (0, self.channels - self.colours))
-        said = said.view(b, blocks, blocks, blocks, BLOCK, BLOCK, BLOCK, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(r.dtype)
+        colours = cells[..., : self.colours] / 2 + said[..., : self.colours]
+        said = torch.cat([colours, said[..., self.colours :]], dim=-1)
+        said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return Surfaces(said.reshape(b, -1, self.channels))
 
     @torch.no_grad()
@@ -284,54 +279,14 @@ class WeightedSum(torch.autograd.Function):
         table, weights, index = ctx.saved_tensors
         columns = table.t().contiguous()
         of_columns, of_weights = torch.zeros_like(columns), torch.zeros_like(weights)
-        for part in parts(index):
+        # Parts that stay in a processor's cache.
+        for first in range(0, len(index), ROWS):
+            part = slice(first, first + ROWS)
             at = index[part].flatten()
             for column, of_column, slope in zip(columns, of_columns, gradient[part].t()[..., None], strict=True):
                 of_column.index_add_(0, at, (weights[part] * slope).flatten())
                 of_weights[part].addcmul_(column.index_select(0, at).view_as(weights[part]), slope)
         return of_columns.t(), of_weights, None
-
-
-class TwoLayers(torch.autograd.Function):
-    """Two linear layers with a ReLU between them, from rows and from what is given beside them before the ReLU.
-
-    given (n, h), rows (n, c), first (h, c), second (o, h) and bias (o,) give (n, o), as given is: relu(given + rows
-    first^T) second^T + bias. What is hidden stays in a processor's cache, and is computed again for the gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, given: Tensor, rows: Tensor, first: Tensor, second: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(given, rows, first, second)
-        first, second, bias = (weight.to(given.dtype) for weight in (first, second, bias))
-        out = given.new_empty(len(given), len(second))
-        for part in parts(given):
-            hidden = torch.addmm(given[part], rows[part].to(given.dtype), first.t()).relu_()
-            out[part] = torch.addmm(bias, hidden, second.t())
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        given, rows, first, second = ctx.saved_tensors
-        of_given, of_rows = torch.empty_like(given), torch.empty_like(rows)
-        of_first, of_second = torch.zeros_like(first), torch.zeros_like(second)
-        first, second = first.to(given.dtype), second.to(given.dtype)
-        for part in parts(given):
-            x, slope = rows[part].to(given.dtype), gradient[part]
-            hidden = torch.addmm(given[part], x, first.t()).relu_()
-            of_second += slope.t() @ hidden
-            of_given[part] = back = torch.ops.aten.threshold_backward(slope @ second, hidden, 0)
-            # Either product, written the other way round, takes a CPU twice as long or longer.
-            of_first += (x.t() @ back).t()
-            of_rows[part] = (first.t() @ back.t()).t()
-        return of_given, of_rows, of_first, of_second, gradient.sum(dim=0)
-
-
-def parts(rows: Tensor) -> Iterator[slice]:
-    """Yield the parts of the first axis to take at once: on a CPU those that stay in its cache, elsewhere all."""
-    size = ROWS if rows.device.type == "cpu" else len(rows)
-    for first in range(0, len(rows), size):
-        yield slice(first, first + size)
 
 
 class ConvSpace(nn.Module):
@@ -368,12 +323,10 @@ class SpaceLevels(nn.Module):
         found = slices + self.conv(slices)
         if self.below is None:
             return found
-        b, x, width = slices.shape[:3]
-        # Channels stay last in memory.
-        pairs = slices.unflatten(1, (-1, 2)).permute(0, 1, 4, 5, 2, 3).flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
-        coarse = normed(self.down(pairs)).relu().unflatten(0, (b, -1))
-        up = self.up(self.below(coarse).flatten(0, 1)).view(b, x // 2, 2, width, *slices.shape[3:])
-        return (found.unflatten(1, (-1, 2)) + up).flatten(1, 2)
+        pairs = slices.unflatten(1, (-1, 2)).flatten(2, 3)
+        coarse = normed(self.down(pairs.flatten(0, 1))).relu().unflatten(0, pairs.shape[:2])
+        up = self.up(self.below(coarse).flatten(0, 1)).unflatten(0, pairs.shape[:2])
+        return found + up.unflatten(2, (2, -1)).flatten(1, 2)
 
 
 class Painter(nn.Module):
@@ -426,10 +379,9 @@ def normed(x: Tensor) -> Tensor:
 
 def with_neighbours(slices: Tensor) -> Tensor:
     """Return each slice between the one before and the one after it: (b, x, c, y, z) -> (b * x, 3 c, y, z)."""
-    cells = slices.permute(0, 1, 3, 4, 2)  # channels last, in memory too
-    padded = F.pad(cells, (0, 0, 0, 0, 0, 0, 1, 1))
-    beside = torch.cat([padded[:, :-2], cells, padded[:, 2:]], dim=-1)
-    return beside.flatten(0, 1).permute(0, 3, 1, 2)
+    padded = F.pad(slices, (0, 0, 0, 0, 0, 0, 1, 1))
+    beside = torch.cat([padded[:, :-2], slices, padded[:, 2:]], dim=2).flatten(0, 1)
+    return beside.contiguous(memory_format=torch.channels_last)
 
 
 def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:

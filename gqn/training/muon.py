@@ -69,21 +69,11 @@ def adam_update(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return a matrix of the same singular vectors whose singular values are all about 1 (0.7 to 1.2).
-
-    Each iteration multiplies by a polynomial of the Gram matrix, so the polynomials' product is found first, among
-    small square matrices, and meets the matrix once.
-    """
+    """Return a matrix of the same singular vectors whose singular values are all about 1 (0.7 to 1.2)."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
-    # In float64, since the iterations multiply an error of the Gram matrix by some 10,000.
-    gram = (wide @ wide.T).double()
-    product = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):
-        factor = b * gram + c * gram @ gram
-        factor.diagonal().add_(a)
-        product = factor @ product
-        gram = factor @ gram @ factor
-    wide = product.to(wide.dtype) @ wide
+        gram = wide @ wide.T
+        wide = a * wide + (b * gram + c * gram @ gram) @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T

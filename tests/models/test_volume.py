@@ -22,7 +22,6 @@ from gqn.models.volume import (
     WORLD,
     LookThrough,
     SpaceLevels,
-    TwoLayers,
     VolumeEncoder,
     WeightedSum,
     cell_coordinates,
@@ -209,15 +208,6 @@ def test_the_gradients_of_a_weighted_sum_are_those_of_the_plain_one() -> None:
     index = torch.randint(7, (5, 4), dtype=torch.int32)
     torch.testing.assert_close(WeightedSum.apply(table, weights, index), (weights[..., None] * table[index]).sum(dim=1))
     assert torch.autograd.gradcheck(lambda *values: WeightedSum.apply(*values, index), (table, weights))
-
-
-def test_two_layers_and_their_gradients_are_those_of_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gqn.models.volume.ROWS", 2)
-    sizes = (5, 4), (5, 3), (4, 3), (2, 4), (2,)
-    values = tuple(torch.randn(*size, dtype=torch.float64, requires_grad=True) for size in sizes)
-    given, rows, first, second, bias = values
-    torch.testing.assert_close(TwoLayers.apply(*values), (given + rows @ first.T).relu() @ second.T + bias)
-    assert torch.autograd.gradcheck(TwoLayers.apply, values)
 
 
 def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
