@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gqn.studies.agent.protocol import Agents
+from gqn.studies.agent.protocol import Agents, Clones
 from gqn.studies.recipes import Recipes
 from gqn.studies.runner import Study, read_results
 from gqn.studies.transfer.protocol import Transfer
@@ -15,6 +15,13 @@ STUDIES: list[Study] = [
     *(Recipes(file) for file in sorted((RESULTS / "recipes").glob("*.yaml"))),
     *(Transfer(file) for file in sorted((RESULTS / "transfer").glob("*.yaml"))),
     Agents(RESULTS / "transfer/reach-gate.jsonl", ("state",)),
+    Clones(
+        RESULTS / "transfer/reach-clones.jsonl",
+        ("state", "joints", "pixels", "random", "layer-1", "layer-2"),
+        ("fixed", "moving"),
+        layer_1="results/transfer/reach-layer-1",
+        layer_2="results/transfer/reach-layer-2",
+    ),
     TwoSenses(Path(), RESULTS / "two-senses/two-senses.jsonl"),
 ]
 
