@@ -3,34 +3,19 @@
 For tests of what a script says, leaves and does at a signal; where its imports are tested, it is started anew.
 """
 
-import json
 import multiprocessing
 import os
 import runpy
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import CompletedProcess
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer"])
 SECONDS = 300  # that a script may take on a busy machine
-
-# Python for a shell's script: it has the work done here, and takes a hundredth of the time to start.
-STAND_IN = """#!{python} -SE
-import json, os, socket, sys
-if not sys.argv[1].endswith(".py"):
-    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-with socket.socket(socket.AF_UNIX) as door:
-    door.connect({address!r})
-    door.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpid()]).encode())
-    door.shutdown(socket.SHUT_WR)
-    sys.exit(int(door.recv(9)))
-"""
 
 
 class Script:
@@ -95,39 +80,6 @@ def run_together(count: int, script: Path, *words: object, folder: Path = Path("
         return [one.ended() for one in scripts]
 
 
-@contextmanager
-def stand_in() -> Iterator[Path]:
-    """A program that does what Python does: for programs of the shell, which start scripts again and again."""
-    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as door:
-        address, program = f"{place}/door", Path(place, "python")
-        door.bind(address)
-        door.listen()
-        program.write_text(STAND_IN.format(python=sys.executable, address=address))
-        program.chmod(0o755)
-
-        def serve() -> None:
-            while True:
-                try:
-                    caller, _ = door.accept()
-                except OSError:  # the door is closed
-                    return
-                with caller, caller.makefile("rb") as asked:
-                    arguments, folder, environment, caller_id = json.load(asked)
-                    files = [Path(f"/proc/{caller_id}/fd/{number}") for number in (1, 2)]
-                    process = FORKS.Process(target=_run, args=(arguments, Path(folder), environment, files))
-                    process.start()
-                    process.join()
-                    caller.sendall(str(process.exitcode).encode())
-
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        try:
-            yield program
-        finally:
-            door.shutdown(socket.SHUT_RDWR)
-            server.join()
-
-
 def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path]) -> None:
     os.setsid()
     os.chdir(folder)
@@ -135,7 +87,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None,
         os.environ.clear()
         os.environ.update(environment)
     for number, file in enumerate(files, start=1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
     runpy.run_path(arguments[0], run_name="__main__")

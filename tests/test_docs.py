@@ -5,6 +5,7 @@ import pydoc
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from front_door import stand_in
 from posed_scenes import drawn, matrices, nerfstudio
 
 import gqn
@@ -71,14 +71,17 @@ def to_run(page: Path) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A checkout in which few scenes and photographs are drawn and two networks have trained for two steps."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkout in which few scenes and photographs are drawn and two networks have trained for two steps."""
     place = tmp_path_factory.mktemp("checkout")
     for name in ("gqn", "scripts", "run-gqn.py", "data.sh", "gpu.sh"):
         (place / name).symlink_to(ROOT / name)
     for name in ("results", "diagrams"):
         shutil.copytree(ROOT / name, place / name)
     cases = "\n".join(f'*{script}) set -- "$@" {options} ;;' for script, options in SMALL.items())
+    python = place / "python"
+    python.write_text(PYTHON.format(cases=cases, python=sys.executable))
+    python.chmod(0o755)
     for name, size in (("shepard_metzler_5_parts_32", 32), ("shepard_metzler_5_parts", 64), ("sm5_64", 64)):
         options = {"name": name, "test_scenes": 8, "size": size, "workers": 1, "progress": False}
         folder = gqn.generate("shepard_metzler_5_parts", place / "data", 12, 0, **options)
@@ -96,11 +99,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             evaluation=replace(base.evaluation, eval_scenes=2, samples=2),
         )
         gqn.train(config)
-    with stand_in() as program:
-        python = place / "python"
-        python.write_text(PYTHON.format(cases=cases, python=program))
-        python.chmod(0o755)
-        yield place
+    return place
 
 
 def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
@@ -115,12 +114,11 @@ def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
         "MPLBACKEND": "agg",
     }
     texts = {kind: "\n".join(b.text for b in to_run(page) if b.language == kind) for kind in ("sh", "python")}
-    (place / "page.py").write_text(texts["python"])
     failed = []
-    for command in (["bash", "-eu", "-c", texts["sh"]], [str(place / "python"), "page.py"]):
+    for command in (["bash", "-eu", "-c", texts["sh"]], [sys.executable, "-c", texts["python"]]):
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=900)
         if done.returncode:
-            failed.append(f"{texts}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+            failed.append(f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return failed
 
 

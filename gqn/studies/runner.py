@@ -236,7 +236,7 @@ def carry_out(study: Study[Cell], mode: Mode = Mode()) -> None:
 
 @dataclass(frozen=True)
 class Options(Generic[Asked]):
-    """What the command line of a study's script asks for; a script with more modes adds them in a subclass."""
+    """Command line of a study's script; a script with more modes adds them in a subclass."""
 
     study: Annotated[Asked, tyro.conf.arg(name="")]
     mode: Annotated[Mode, tyro.conf.arg(name="")] = field(default_factory=Mode)

@@ -3,15 +3,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY, RecordWriter, TensorFlowFiles, small_scene
-from front_door import Script, run_script, stand_in
+from front_door import Script, run_script
 
 from gqn.core.camera import Geometry, turned
 from gqn.data.convert import DamagedRecords, Report, convert
@@ -48,10 +48,8 @@ def assert_consistent(folder: Path) -> None:
         assert len(tensors["jpegs"]) == tensors["offsets"][-1]
 
 
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    with stand_in() as python:
-        yield {**os.environ, "PYTHON": str(python), "PYTHONPATH": str(REPOSITORY)}
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -355,7 +353,7 @@ def test_the_script_tells_of_damage_in_a_table(small_dataset: RecordWriter) -> N
     assert run_script(SCRIPT, *words, "1", "--allow-damaged").returncode == 0
 
 
-def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path) -> None:
     folder = tmp_path / "a folder" / "inside"
     folder.mkdir(parents=True)
     small_dataset(name="shepard_metzler_5_parts", train=[range(3), range(3, 8)]).rename(
@@ -364,7 +362,7 @@ def test_data_sh_from_anywhere(small_dataset: RecordWriter, tmp_path: Path, envi
     command = ["sh", os.path.relpath(DATA_SH, folder)]
 
     def data_sh(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
+        return subprocess.run([*command, *options], cwd=folder, env=environment(), capture_output=True, text=True)
 
     run = data_sh("../../a folder", "2")
     assert run.returncode == 0, run.stderr

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from types import SimpleNamespace
 import gcsfs.retry
 import pytest
 from conftest import REPOSITORY, RecordWriter
-from front_door import Script, run_script, stand_in
+from front_door import Script, run_script
 from store_server import StoreServer
-from test_crash import contents
+from test_crash import contents, environment
 
 from gqn.data import convert as conversion
 from gqn.data import fetch as fetching
@@ -222,15 +223,13 @@ def test_data_sh_fetches_through_a_kill(server: StoreServer, tmp_path: Path) -> 
     for number in range(1, 41):
         shutil.copy(server.root / "small/test/1-of-1.tfrecord", server.root / f"small/train/{number:02}-of-40.tfrecord")
     options = ["--fetch", "--workers", "1", "--source", "gs://gqn-dataset", "--files", "39", "--delete-records"]
-    settings = {**os.environ, "STORAGE_EMULATOR_HOST": server.address}
+    settings = {**environment(), "PYTHON": sys.executable, "STORAGE_EMULATOR_HOST": server.address}
     with Script(SCRIPT, tmp_path / "here", "small", "--batch", "4", *options, environment=settings) as run:
         while run.poll() is None and len(server.requests) < 12:
             time.sleep(0.005)
         os.kill(run.pid, signal.SIGKILL)
     command = ["sh", str(REPOSITORY / "data.sh"), str(tmp_path / "here"), "4", "small", *options]
-    with stand_in() as python:
-        settings["PYTHON"] = str(python)
-        again = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert "gs://gqn-dataset/small: " in again.stdout
     assert numbers(tmp_path / "here") == list(range(50, 62)) * 39

@@ -100,7 +100,7 @@ def test_rerun_writes_only_what_is_missing(tmp_path: Path) -> None:
     (folder / "train/2-of-3.tfrecord").unlink()
     (folder / "test/1-of-1.labels.json").unlink()
     kept = [file for file in kept if file.parent.name != "test"]  # its labels are gone: written again as a whole
-    small(tmp_path)
+    small(tmp_path, workers=2)
     assert (folder / "train/2-of-3.tfrecord").read_bytes() == before["train/2-of-3.tfrecord"]
     assert {file.read_bytes() for file in kept} == {b"not touched"}
 

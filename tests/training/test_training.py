@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from front_door import Script, run_script, run_together, stand_in
+from front_door import Script, run_script, run_together
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn.core.camera import SHEPARD_METZLER
@@ -427,9 +427,7 @@ def test_errors_are_one_line(scenes: Path, tmp_path: Path, more: list[str], mess
 
 
 def test_gpu_sh_trains_and_says_where(scenes: Path, tmp_path: Path) -> None:
-    with stand_in() as python:
-        command = ["sh", str(ROOT / "gpu.sh"), *options(scenes, tmp_path)[1:], "--shared-cores"]
-        done = run(command, PYTHON=str(python))
+    done = run(["sh", str(ROOT / "gpu.sh"), *options(scenes, tmp_path)[1:], "--shared-cores"])
     assert done.returncode == 0, done.stderr
     assert "training on the CPU" in done.stderr or "CUDA device" in done.stderr
     assert "context gain" in done.stdout
@@ -482,8 +480,8 @@ def test_two_processes_train_and_one_reports(scenes: Path, tmp_path: Path) -> No
     words = options(scenes, tmp_path, "--steps", "4", "--name", "", "--batch", "3", "--workers", "1")
     leader, other = run_together(2, SCRIPT, *words)
     assert leader.returncode == other.returncode == 0, leader.stderr + other.stderr
-    assert "context gain" in leader.stdout
-    assert "a batch of 3 scenes does not divide by 2 processes: taking 4" in leader.stderr
+    assert leader.stdout.count("context gain") == 1
+    assert leader.stderr.count("a batch of 3 scenes does not divide by 2 processes: taking 4") == 1
     assert other.stdout == ""
     assert "taking 4" not in other.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["quick-1"]

@@ -1,6 +1,6 @@
 """Reaching as gymnasium has it, and as a frozen representation shows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -207,15 +207,20 @@ def numbers_of(graph: RecursiveGQN, node: str) -> int:
     return int(np.prod(graph.trials[node].shape))
 
 
+def episode(env: Any, act: Callable[[Any], NDArray[Any]], number: int) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Yield the reward and `info` at the beginning of a held-out episode, where there is none yet, and of each move."""
+    (seen, info), over, reward = env.reset(options={"held_out": number}), False, 0.0
+    yield reward, info
+    while not over:
+        seen, reward, _, over, info = env.step(act(seen))
+        yield reward, info
+
+
 def film(path: Path, env: Any, act: Callable[[Any], NDArray[Any]]) -> None:
     """Write the first FILMED held-out episodes side by side, as the environment's camera sees them, as a GIF."""
     shown = []
     for number in range(FILMED):
-        (seen, _), over = env.reset(options={"held_out": number}), False
-        frames = [env.unwrapped.frame()]
-        while not over:
-            seen, _, _, over, _ = env.step(act(seen))
-            frames.append(env.unwrapped.frame())
+        frames = [env.unwrapped.frame() for _ in episode(env, act, number)]
         shown.append(np.stack([*frames, *frames[-1:] * PAUSE]))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
@@ -226,13 +231,9 @@ def evaluate(env: Any, act: Callable[[Any], NDArray[Any]], episodes: int) -> dic
     """Return means over held-out episodes: the distance at the end, whether that is near, and the sum of rewards."""
     distances, returns = [], []
     for number in range(episodes):
-        seen, info = env.reset(options={"held_out": number})
-        over, total = False, 0.0
-        while not over:
-            seen, reward, _, over, info = env.step(act(seen))
-            total += reward
-        distances.append(info["distance"])
-        returns.append(total)
+        rewards, infos = zip(*episode(env, act, number), strict=True)
+        distances.append(infos[-1]["distance"])
+        returns.append(sum(rewards))
     left = np.array(distances)
     return {
         "distance_cm": 100 * float(left.mean()),
