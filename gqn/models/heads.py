@@ -17,7 +17,8 @@ from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
-from gqn.models.outputs import Output, Shape
+from gqn.models.outputs import Output, Shape, Volume
+from gqn.models.volume import cell_middles, normed, statistics
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,55 @@ class Density(Head):
         return (best - target).square().mean(dim=-1)
 
 
+class Place(Head):
+    """The place of a thing in space, read from a volume: a mixture of Gaussians (Bishop 1994), one for each cell.
+
+    A cell and its neighbours say how likely the thing is there, and how far from the cell's middle. So each scene
+    teaches at thousands of places what the thing looks like, where a head that reads all cells at once must learn it
+    anew for each of them. There is no query. The answer's mean is the likeliest Gaussian's, as that of all may lie
+    between two.
+
+    origin, unit: of targets, (place - origin) / unit for a place in world units. hidden: channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Output,
+        query: int,
+        target: Shape,
+        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        unit: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        hidden: int = 32,
+    ) -> None:
+        super().__init__()
+        if not isinstance(inputs, Volume) or query or tuple(target) != (3,):
+            raise Error(f"a place is three numbers, read from a volume without a query: not {tuple(target)} of {inputs}")
+        self.volume, self.origin, self.unit = inputs, origin, unit
+        self.near = nn.Conv3d(inputs.channels, hidden, 3, padding=1)
+        self.cell = nn.Conv3d(hidden, hidden, 1)
+        self.last = nn.Conv3d(hidden, 4, 1)  # a score, and the way from the cell's middle, in edges of a cell
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(inputs.radius / 6)))
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        mean, deviation, share = statistics(self.volume.cells(r))
+        found = normed(self.near(torch.cat([2 * mean, 6 * deviation - 1, share], dim=1))).relu()
+        found = found + self.cell(found).relu()
+        score, way = promote(self.last(found)).flatten(2).split([1, 3], dim=1)  # (b, 1, s^3), (b, 3, s^3)
+        middles, edges = cell_middles(self.volume, way)
+        unit = way.new_tensor(self.unit)
+        places = (middles + way.transpose(1, 2) * edges - way.new_tensor(self.origin)) / unit  # (b, s^3, 3)
+        likeliest = places[torch.arange(len(places), device=places.device), score[:, 0].argmax(dim=1)]
+        asked = query.shape[1]
+        sigma = (self.log_sigma.exp() / unit).expand(len(r), asked, places.shape[1], 3)
+        mixture = MixtureSameFamily(
+            Categorical(logits=score.expand(-1, asked, -1), validate_args=False),
+            _over(Normal(places[:, None].expand_as(sigma), sigma, validate_args=False), 1),
+            validate_args=False,
+        )
+        return Answer(likeliest[:, None].expand(-1, asked, -1), no_latents(query), mixture)
+
+
 #: Heads by name, and the place to register one's own.
 HEADS: dict[str, Callable[..., Head]] = {
     "render": Render,
@@ -296,6 +346,7 @@ HEADS: dict[str, Callable[..., Head]] = {
     "classify": Classify,
     "density": Density,
     "picture": Picture,
+    "place": Place,
 }
 
 
