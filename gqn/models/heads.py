@@ -18,7 +18,7 @@ from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
-from gqn.models.volume import cell_middles, normed, statistics
+from gqn.models.volume import ConvSpace, cell_middles, statistics
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,9 @@ class Place(Head):
     origin, unit: of targets, (place - origin) / unit for a place in world units. hidden: channels.
     """
 
+    origin: Tensor
+    unit: Tensor
+
     def __init__(
         self,
         *,
@@ -314,25 +317,27 @@ class Place(Head):
         super().__init__()
         if not isinstance(inputs, Volume) or query or tuple(target) != (3,):
             raise Error(f"a place is three numbers, read from a volume without a query: not {tuple(target)} of {inputs}")
-        self.volume, self.origin, self.unit = inputs, origin, unit
-        self.near = nn.Conv3d(inputs.channels, hidden, 3, padding=1)
-        self.cell = nn.Conv3d(hidden, hidden, 1)
-        self.last = nn.Conv3d(hidden, 4, 1)  # a score, and the way from the cell's middle, in edges of a cell
+        self.volume = inputs
+        self.register_buffer("origin", torch.tensor(origin), persistent=False)
+        self.register_buffer("unit", torch.tensor(unit), persistent=False)
+        self.near = ConvSpace(inputs.channels, hidden)
+        self.cell = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, 4)  # a score, and the way from the cell's middle, in edges of a cell
         self.log_sigma = nn.Parameter(torch.tensor(math.log(inputs.radius / 6)))
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         mean, deviation, share = statistics(self.volume.cells(r))
-        found = normed(self.near(torch.cat([2 * mean, 6 * deviation - 1, share], dim=1))).relu()
+        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
+        found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
         found = found + self.cell(found).relu()
-        score, way = promote(self.last(found)).flatten(2).split([1, 3], dim=1)  # (b, 1, s^3), (b, 3, s^3)
+        score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
         middles, edges = cell_middles(self.volume, way)
-        unit = way.new_tensor(self.unit)
-        places = (middles + way.transpose(1, 2) * edges - way.new_tensor(self.origin)) / unit  # (b, s^3, 3)
-        likeliest = places[torch.arange(len(places), device=places.device), score[:, 0].argmax(dim=1)]
+        places = (middles + way * edges - self.origin) / self.unit
+        likeliest = places[torch.arange(len(places), device=places.device), score[..., 0].argmax(dim=1)]
         asked = query.shape[1]
-        sigma = (self.log_sigma.exp() / unit).expand(len(r), asked, places.shape[1], 3)
+        sigma = (self.log_sigma.exp() / self.unit).expand(len(r), asked, places.shape[1], 3)
         mixture = MixtureSameFamily(
-            Categorical(logits=score.expand(-1, asked, -1), validate_args=False),
+            Categorical(logits=score.transpose(1, 2).expand(-1, asked, -1), validate_args=False),
             _over(Normal(places[:, None].expand_as(sigma), sigma, validate_args=False), 1),
             validate_args=False,
         )
