@@ -316,7 +316,8 @@ class Place(Head):
     ) -> None:
         super().__init__()
         if not isinstance(inputs, Volume) or query or tuple(target) != (3,):
-            raise Error(f"a place is three numbers, read from a volume without a query: not {tuple(target)} of {inputs}")
+            given = f"not {tuple(target)} of {inputs} by {query} numbers"
+            raise Error(f"a place is three numbers, read from a volume without a query: {given}")
         self.volume = inputs
         self.register_buffer("origin", torch.tensor(origin), persistent=False)
         self.register_buffer("unit", torch.tensor(unit), persistent=False)

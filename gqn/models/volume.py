@@ -55,7 +55,7 @@ class VolumeEncoder(nn.Module):
     zeros. The sum or the mean of that over views holds the mean of f and the deviation of the colours over those that
     show the cell (`statistics`).
 
-    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * side, side, side), a `pooled` side if there is one.
+    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * s, s, s) for s = `pooled` or `side`.
 
     Args:
         pixels: height and width of the frames.

@@ -36,7 +36,7 @@ OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
 WARM_UP = 100  # steps over which the learning rate rises
 AUTOENCODER_BATCH = 64  # frames a step
 PIECE = 4  # scenes that are encoded at once: more do not fit a processor's cache
-CELLS = 16  # along an edge of a volume, at most, as tasks read it
+CELLS = (16, 8)  # along an edge of a volume, as tasks read it: the first that its own are a multiple of
 TOWER: dict[str, Any] = {"channels": 64, "aggregate": "mean", "normalise": True}  # of the published 256
 
 
@@ -309,7 +309,7 @@ def layer_to_read(graph: RecursiveGQN) -> RecursiveGQN:
     sense = graph.to_dict()["senses"][VISION]
     if is_volume(graph, VISION):
         side = graph.trials[VISION].shape[1]
-        sense["pooled"] = max(cells for cells in range(1, CELLS + 1) if side % cells == 0)
+        sense["pooled"] = next(cells for cells in CELLS if side % cells == 0)
     found = RecursiveGQN.from_dict({"senses": {VISION: sense}})
     found.nodes[VISION].load_state_dict(graph.nodes[VISION].state_dict())
     return found.to(memory_format=torch.channels_last)
