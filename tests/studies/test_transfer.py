@@ -27,7 +27,15 @@ from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Traine
 from gqn.training import checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
-PLACED = ("layer-1", "random", "pixels", "tower", "state", "shuffled-scenes")  # conditions that a volume may have
+PLACED = (
+    "layer-1",
+    "fine-tuned",
+    "random",
+    "pixels",
+    "tower",
+    "state",
+    "shuffled-scenes",
+)  # conditions that a volume may have
 EXPERIMENT = Experiment(
     conditions={name: [1e-3] for name in CONDITIONS},
     tasks=["locate"],

@@ -145,7 +145,8 @@ class Workbench:
     def __init__(self, experiment: Experiment, scenes: TaskScenes, layer_1: Trained, bfloat16: bool) -> None:
         self.experiment, self.scenes, self.bfloat16 = experiment, scenes, bfloat16
         self.layer_1 = layer_to_read(layer_1.graph)
-        self._encoders = {"layer 1": Trained(self.layer_1, layer_1.seconds)}
+        self.seconds = layer_1.seconds
+        self._autoencoded: Trained | None = None
         self._features: dict[tuple[str, int, int], Tensor] = {}
         self._second: dict[tuple[str, str, str, int], Trained] = {}
 
@@ -215,21 +216,22 @@ class Workbench:
 
     def _vision(self, condition: Condition, seed: int) -> Trained:
         """Return a graph of the sense alone."""
-        encoder = condition.encoder
-        if encoder in ("untrained", "tower"):
-            torch.manual_seed(seed)
-            graph = copy.deepcopy(self.layer_1)
-            if encoder == "tower":
-                graph.replace(VISION, "tower", **TOWER)
-            elif is_volume(graph, VISION) and not condition.frozen:
-                # No finer than it is read: all cells of all views of a step would take several times as long.
-                graph.replace(VISION, side=graph.trials[VISION].shape[1], pooled=0)
-            else:
-                graph.replace(VISION)
-            return Trained(graph.to(memory_format=torch.channels_last), 0.0)
-        if encoder not in self._encoders:
-            self._encoders[encoder] = self._autoencoder()
-        return self._encoders[encoder]
+        graph = self.layer_1
+        if is_volume(graph, VISION) and not condition.frozen:
+            # No finer than it is read: all cells of all views of a step would take several times as long.
+            graph = vision_of(graph, side=graph.trials[VISION].shape[1], pooled=0)
+        if condition.encoder == "layer 1":
+            return Trained(graph, self.seconds)
+        if condition.encoder == "autoencoder":
+            self._autoencoded = self._autoencoded or self._autoencoder()
+            return self._autoencoded
+        torch.manual_seed(seed)
+        graph = copy.deepcopy(graph)
+        if condition.encoder == "tower":
+            graph.replace(VISION, "tower", **TOWER)
+        else:
+            graph.replace(VISION)
+        return Trained(graph.to(memory_format=torch.channels_last), 0.0)
 
     def _autoencoder(self) -> Trained:
         """Return the same encoder, trained to give back the very frame that it sees, by a network without latents."""
@@ -305,12 +307,16 @@ class Standard:
 
 
 def layer_to_read(graph: RecursiveGQN) -> RecursiveGQN:
-    """Return a graph's vision alone, with its weights; of a volume with cells as coarse as tasks read them."""
-    sense = graph.to_dict()["senses"][VISION]
-    if is_volume(graph, VISION):
-        side = graph.trials[VISION].shape[1]
-        sense["pooled"] = next(cells for cells in CELLS if side % cells == 0)
-    found = RecursiveGQN.from_dict({"senses": {VISION: sense}})
+    """Return a graph's vision alone; of a volume with cells as coarse as tasks read them."""
+    if not is_volume(graph, VISION):
+        return vision_of(graph)
+    side = graph.trials[VISION].shape[1]
+    return vision_of(graph, pooled=next(cells for cells in CELLS if side % cells == 0))
+
+
+def vision_of(graph: RecursiveGQN, **options: Any) -> RecursiveGQN:
+    """Return a graph's vision alone, with its weights, and other options of which none changes their sizes."""
+    found = RecursiveGQN.from_dict({"senses": {VISION: {**graph.to_dict()["senses"][VISION], **options}}})
     found.nodes[VISION].load_state_dict(graph.nodes[VISION].state_dict())
     return found.to(memory_format=torch.channels_last)
 
