@@ -14,7 +14,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer"])
+FORKS.set_forkserver_preload(
+    ["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer", "torch._dynamo"]  # Adam imports it
+)
 SECONDS = 300  # that a script may take on a busy machine
 
 
