@@ -114,9 +114,7 @@ def spread(
     return shown if len(values) == 1 else f"{shown} ({low} to {high})"
 
 
-def _interval(
-    samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False
-) -> tuple[float, float]:
+def _interval(samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a statistic along an axis; each is resampled by itself unless paired."""
     if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
         value = float(statistic(*samples))
