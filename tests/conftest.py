@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a worker has a core, and so has a process that it starts; torch reads this once
 
 import numpy as np
 import pytest
 import torch
+from front_door import empty_pictures
 
-from gqn.core.figure import Figure
 from gqn.data.convert import convert
 from gqn.data.dataset import DATASETS, record_file_name
 from gqn.data.generate import generate
@@ -131,15 +131,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def empty_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is trained in the tests' process leaves empty pictures: to draw them takes longer than a small run."""
-
-    def empty(*_: object, **__: object) -> Figure:
-        return Figure(figsize=(1, 1))
-
-    with pytest.MonkeyPatch.context() as patch:
-        if request.node.get_closest_marker("pictures") is None:
-            patch.setattr("gqn.training.trainer.plots", SimpleNamespace(curves=empty, predictions=empty))
+def pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is trained in the tests' process leaves pictures only where a test has that mark."""
+    with nullcontext() if request.node.get_closest_marker("pictures") else empty_pictures():
         yield
 
 

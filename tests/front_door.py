@@ -9,25 +9,41 @@ import runpy
 import socket
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from gqn.core.figure import Figure
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer"])
+FORKS.set_forkserver_preload(
+    ["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer", "torch._dynamo"]  # Adam imports it
+)
 SECONDS = 300  # that a script may take on a busy machine
 
 
 class Script:
-    """A script at work, in a folder and, if it is given, in another environment; it leads a group of processes."""
+    """A script at work, in a folder and, if it is given, in another environment; it leads a group of processes.
+
+    Runs that it trains leave empty pictures unless they are asked for.
+    """
 
     def __init__(
-        self, script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
+        self,
+        script: Path,
+        *words: object,
+        folder: Path = Path("/"),
+        environment: dict[str, str] | None = None,
+        pictures: bool = False,
     ) -> None:
         self.arguments = [str(script), *map(str, words)]
         self._place = tempfile.TemporaryDirectory()
         self._files = [Path(self._place.name, name) for name in ("out", "error")]
-        self._process = FORKS.Process(target=_run, args=(self.arguments, folder, environment, self._files))
+        self._process = FORKS.Process(target=_run, args=(self.arguments, folder, environment, self._files, pictures))
         self._process.start()
 
     def __enter__(self) -> "Script":
@@ -57,11 +73,9 @@ class Script:
         return CompletedProcess(self.arguments, self._process.exitcode, *told)
 
 
-def run_script(
-    script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
-) -> CompletedProcess[str]:
-    """Return the status and the words of a script that is run in a folder."""
-    with Script(script, *words, folder=folder, environment=environment) as run:
+def run_script(script: Path, *words: object, **options: Any) -> CompletedProcess[str]:
+    """Return the status and the words of a script that has run; options: those of `Script`."""
+    with Script(script, *words, **options) as run:
         return run.ended()
 
 
@@ -80,7 +94,20 @@ def run_together(count: int, script: Path, *words: object, folder: Path = Path("
         return [one.ended() for one in scripts]
 
 
-def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path]) -> None:
+@contextmanager
+def empty_pictures() -> Iterator[None]:
+    """Let what is trained leave empty pictures: to draw them takes longer than a small run."""
+
+    def empty(*_: object, **__: object) -> Figure:
+        return Figure(figsize=(1, 1))
+
+    with patch("gqn.training.trainer.plots", SimpleNamespace(curves=empty, predictions=empty)):
+        yield
+
+
+def _run(
+    arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path], pictures: bool
+) -> None:
     os.setsid()
     os.chdir(folder)
     if environment is not None:
@@ -90,4 +117,5 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None,
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
-    runpy.run_path(arguments[0], run_name="__main__")
+    with nullcontext() if pictures else empty_pictures():
+        runpy.run_path(arguments[0], run_name="__main__")

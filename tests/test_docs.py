@@ -35,7 +35,7 @@ case "$1" in
 {cases}
 esac
 case "$*" in *" paper "*) set -- "$@" --representation-channels 8 ;; esac
-case "$*" in *on-shipped*) ;; *run-gqn.py*) set -- "$@" --hidden 8 --canvas 8 --generation-steps 2 ;; esac
+case "$*" in *on-shipped*) ;; *run-gqn.py*) set -- "$@" --side 8 --hidden 8 --canvas 8 --generation-steps 2 ;; esac
 exec {python} "$@"
 """
 

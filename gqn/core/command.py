@@ -59,6 +59,8 @@ def command(hint: str = "") -> Iterator[None]:
             print(QUIET_HELP)
         raise
     except KeyboardInterrupt as stop:
+        if isinstance(stop, Terminated) and (error := _on_its_way(stop)):  # torchrun ends all when one of them is gone
+            _end(str(error), 1)
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
         _end(f"interrupted; {hint}" if hint else "interrupted", 128 + number)
     except BrokenPipeError:
@@ -71,8 +73,17 @@ def command(hint: str = "") -> Iterator[None]:
             raise
         sys.exit(f"{_script()}: {str(error).partition(chr(10))[0]}: ask for less at once, such as a smaller --batch")
     finally:
+        told = isinstance(sys.exception(), SystemExit)  # Python prints its line after this block
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if told and handler is _leave else handler)
+
+
+def _on_its_way(stop: BaseException) -> Error | None:
+    """Return the error for the user that was ending the script when a signal came."""
+    error = stop.__context__
+    while error and not isinstance(error, Error):
+        error = error.__context__
+    return error
 
 
 def _end(line: str, status: int) -> NoReturn:

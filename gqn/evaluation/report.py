@@ -184,9 +184,10 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
                 with whole_file(folder / f"{name}.gif") as file:
                     file.write(plots.animation(picture))
                 continue
-            with whole_file(folder / f"{name}.png") as file:
+            path = folder / f"{name}.png"
+            with whole_file(path) as file:
                 picture.savefig(file, format="png")
-            writer.figure(f"evaluation/{name}", picture, step)
+            writer.picture(f"evaluation/{name}", path, step)
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,8 @@ from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
-from gqn.models.outputs import Output, Shape
+from gqn.models.outputs import Output, Shape, Volume
+from gqn.models.volume import ConvSpace, cell_middles, statistics
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,61 @@ class Density(Head):
         return (best - target).square().mean(dim=-1)
 
 
+class Place(Head):
+    """The place of a thing in space, read from a volume: a mixture of Gaussians (Bishop 1994), one for each cell.
+
+    A cell and its neighbours say how likely the thing is there, and how far from the cell's middle. So each scene
+    teaches at thousands of places what the thing looks like, where a head that reads all cells at once must learn it
+    anew for each of them. There is no query. The answer's mean is the likeliest Gaussian's, as that of all may lie
+    between two.
+
+    origin, unit: of targets, (place - origin) / unit for a place in world units. hidden: channels.
+    """
+
+    origin: Tensor
+    unit: Tensor
+
+    def __init__(
+        self,
+        *,
+        inputs: Output,
+        query: int,
+        target: Shape,
+        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        unit: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        hidden: int = 32,
+    ) -> None:
+        super().__init__()
+        if not isinstance(inputs, Volume) or query or tuple(target) != (3,):
+            given = f"not {tuple(target)} of {inputs} by {query} numbers"
+            raise Error(f"a place is three numbers, read from a volume without a query: {given}")
+        self.volume = inputs
+        self.register_buffer("origin", torch.tensor(origin), persistent=False)
+        self.register_buffer("unit", torch.tensor(unit), persistent=False)
+        self.near = ConvSpace(inputs.channels, hidden)
+        self.cell = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, 4)  # a score, and the way from the cell's middle, in edges of a cell
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(inputs.radius / 6)))
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
+        mean, deviation, share = statistics(self.volume.cells(r))
+        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
+        found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
+        found = found + self.cell(found).relu()
+        score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
+        middles, edges = cell_middles(self.volume, way)
+        places = (middles + way * edges - self.origin) / self.unit
+        likeliest = places[torch.arange(len(places), device=places.device), score[..., 0].argmax(dim=1)]
+        asked = query.shape[1]
+        sigma = (self.log_sigma.exp() / self.unit).expand(len(r), asked, places.shape[1], 3)
+        mixture = MixtureSameFamily(
+            Categorical(logits=score.transpose(1, 2).expand(-1, asked, -1), validate_args=False),
+            _over(Normal(places[:, None].expand_as(sigma), sigma, validate_args=False), 1),
+            validate_args=False,
+        )
+        return Answer(likeliest[:, None].expand(-1, asked, -1), no_latents(query), mixture)
+
+
 #: Heads by name, and the place to register one's own.
 HEADS: dict[str, Callable[..., Head]] = {
     "render": Render,
@@ -296,6 +352,7 @@ HEADS: dict[str, Callable[..., Head]] = {
     "classify": Classify,
     "density": Density,
     "picture": Picture,
+    "place": Place,
 }
 
 

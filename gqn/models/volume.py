@@ -13,6 +13,7 @@ cell: channel and x together first, then y and z.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ FEATURES = 8  # channels of what a ray gathers beside the colours
 FIELD_OF_VIEW = 20.0  # degrees, vertical: that of the Shepard-Metzler datasets
 RADIUS = 0.6  # world units: theirs too
 NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is not seen
+FARTHEST = 2.0  # half edges of the world, at which a cell lies that reaches to infinity
 UNSEEN = 3.0  # place of what is not seen, where the frame ends at 1
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
@@ -53,7 +55,7 @@ class VolumeEncoder(nn.Module):
     zeros. The sum or the mean of that over views holds the mean of f and the deviation of the colours over those that
     show the cell (`statistics`).
 
-    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * side, side, side).
+    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * s, s, s) for s = `pooled` or `side`.
 
     Args:
         pixels: height and width of the frames.
@@ -64,9 +66,11 @@ class VolumeEncoder(nn.Module):
         radius: half an edge of the world along x and y, world units.
         height: of the world along z, in such edges: cells are as flat as the world.
         hidden: channels of the convolutions over the frame.
+        pooled: cells along an edge of what comes out, each the mean over a block of cells; 0 for all cells as they
+            are. Without it r may be too large to keep of thousands of scenes.
 
     Raises:
-        Error: for cameras of other numbers than the seven, or fewer channels than the frame has.
+        Error: for cameras of other numbers than the seven, fewer channels than the frame has, or sizes that don't fit.
     """
 
     def __init__(
@@ -82,9 +86,12 @@ class VolumeEncoder(nn.Module):
         radius: float = RADIUS,
         height: float = 1.0,
         hidden: int = 32,
+        pooled: int = 0,
     ) -> None:
         super().__init__()
         check_cameras(cameras)
+        if pooled and (pooled < 0 or side % pooled):
+            raise Error(f"pooled {pooled}: must divide the {side} cells a side, or be 0")
         if channels <= frame_channels or side % (BLOCK << LEVELS) or pixels % 4:
             raise Error(
                 f"{channels} channels, {side} cells a side and {pixels} pixels: a volume needs more channels than the "
@@ -93,7 +100,8 @@ class VolumeEncoder(nn.Module):
         learned = channels - frame_channels
         x, y, z = centre
         self.pinhole = half_width(field_of_view)
-        self.output = Volume(channels + 2, side, field_of_view, (x, y, z), radius, height)
+        self.side = side
+        self.output = Volume(channels + 2, pooled or side, field_of_view, (x, y, z), radius, height)
         self.near = nn.Sequential(
             nn.Conv2d(frame_channels, hidden, 3, padding=1),
             nn.ReLU(),
@@ -118,7 +126,9 @@ class VolumeEncoder(nn.Module):
         places = self.places(cameras).flatten(2, 3)
         # Zeros beyond the frame: where a view does not show a cell, it says nothing.
         cells = F.grid_sample(read, places, align_corners=False)  # (n, c, s, s * s)
-        return cells.unflatten(3, (self.output.side,) * 2).flatten(1, 2)
+        cells = cells.unflatten(3, (self.side,) * 2)
+        block = self.side // self.output.side
+        return (F.avg_pool3d(cells, block) if block > 1 else cells).flatten(1, 2)
 
     def places(self, cameras: Tensor) -> Tensor:
         """Return of each cell, for cameras (n, 7), its place in the frame (n, s, s, s, 2).
@@ -127,7 +137,7 @@ class VolumeEncoder(nn.Module):
         camera.
         """
         position, *directions = camera_axes(cameras)
-        along = cell_coordinates(self.output, cameras) - position[..., None]  # (n, 3, s)
+        along = cell_coordinates(replace(self.output, side=self.side), cameras) - position[..., None]  # (n, 3, s)
         depth, x, y = (
             parts[:, 0, :, None, None] + (parts[:, 1, :, None] + parts[:, 2, None])[:, None]
             for parts in (direction[..., None] * along for direction in directions)
@@ -419,6 +429,17 @@ def cell_axis(count: int, like: Tensor) -> Tensor:
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
     """Return the world coordinates of the cells' centres along x, y and z, (3, s)."""
     return expand(cell_axis(volume.side, like)) * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]
+
+
+def cell_middles(volume: Volume, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cells' middles, (s^3, 3), z fastest, and a cell's edges in the world, (3,), in world units.
+
+    Cells beyond the world count as not farther than FARTHEST.
+    """
+    along = expand(cell_axis(volume.side, like)).clamp(-FARTHEST, FARTHEST)
+    edges = half_edges(volume, like)
+    middles = torch.cartesian_prod(along, along, along) * edges + centre_of(volume, like)
+    return middles, edges * (2 / (WORLD * volume.side))
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:

@@ -54,13 +54,13 @@ def ratio_of_steps(ours: ArrayLike, theirs: ArrayLike, budget: float) -> Estimat
     if ours_cut and theirs_cut:
         return None
 
-    def ratio(a: Array, b: Array) -> float:
-        return float(np.median(a) / max(np.median(b), 1e-9))
+    def ratio(a: Array, b: Array, axis: int = -1) -> Array:
+        return np.median(a, axis=axis) / np.maximum(np.median(b, axis=axis), 1e-9)
 
     capped = np.minimum(ours, budget), np.minimum(theirs, budget)
     low, high = _interval(capped, ratio, paired=True)
     bound = "at most" if theirs_cut else "at least" if ours_cut else ""
-    return Estimate(ratio(*capped), low, high, bound)
+    return Estimate(float(ratio(*capped)), low, high, bound)
 
 
 def told_ratio(ours: ArrayLike, theirs: ArrayLike, budget: float) -> str:
@@ -89,18 +89,19 @@ def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
     def middle(*tasks: Array, axis: int = -1) -> Array:
         return extra("scipy.stats").trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
 
-    return Estimate(float(middle(*samples)), *_interval(samples, middle, vectorized=True))
+    return Estimate(float(middle(*samples)), *_interval(samples, middle))
 
 
 def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> Estimate:
     """Return the probability that our run scores higher than theirs, mean over tasks; ties count half."""
     samples = [np.asarray(task, float) for task in (*ours, *theirs)]
 
-    def better(*tasks: Array) -> float:
+    def better(*tasks: Array, axis: int = -1) -> Array:
         pairs = zip(tasks[: len(ours)], tasks[len(ours) :], strict=True)
-        return float(np.mean([np.heaviside(a[:, None] - b, 0.5).mean() for a, b in pairs]))
+        wins = [np.heaviside(a[..., :, None] - b[..., None, :], 0.5).mean(axis=(axis - 1, axis)) for a, b in pairs]
+        return np.mean(wins, axis=0)
 
-    return Estimate(better(*samples), *_interval(samples, better))
+    return Estimate(float(better(*samples)), *_interval(samples, better))
 
 
 def spread(
@@ -113,13 +114,10 @@ def spread(
     return shown if len(values) == 1 else f"{shown} ({low} to {high})"
 
 
-def _interval(
-    samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False, vectorized: bool = False
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a statistic; samples are resampled each by itself unless paired."""
+def _interval(samples: Sequence[Array], statistic: Callable[..., Any], *, paired: bool = False) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a statistic along an axis; each is resampled by itself unless paired."""
     if min(map(len, samples)) == 1:  # nothing to resample: no interval yet
         value = float(statistic(*samples))
         return value, value
-    options = {"paired": paired, "vectorized": vectorized}
-    low, high = bootstrap_interval(samples, statistic, 0, resamples=RESAMPLES, **options)
+    low, high = bootstrap_interval(samples, statistic, 0, resamples=RESAMPLES, paired=paired, vectorized=True)
     return low, high

@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from matplotlib.figure import Figure
+from PIL import Image
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.utils import figure_to_image
+from tensorboardX.proto.summary_pb2 import Summary
 
 FLUSH_INTERVAL = 10.0  # seconds
+RGBA = 4  # as TensorBoard numbers colour spaces
 
 
 class Logs:
@@ -38,9 +39,12 @@ class Logs:
         """Log a number."""
         self._write(Event(step=step, summary=summary.scalar(name, value)))
 
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Log a picture."""
-        self._write(Event(step=step, summary=summary.image(name, figure_to_image(figure, close=False))))
+    def picture(self, name: str, png: Path, step: int) -> None:
+        """Log a picture as it lies in a file."""
+        with Image.open(png) as file:
+            width, height = file.size
+        shown = Summary.Image(height=height, width=width, colorspace=RGBA, encoded_image_string=png.read_bytes())
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=shown)])))
 
     def __enter__(self) -> "Logs":
         return self

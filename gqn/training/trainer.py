@@ -339,9 +339,10 @@ class Trainer:
                 self.learner.ema, first.batch, first.shuffled, samples=settings.samples
             )
         for name, figure in figures.items():
-            with whole_file(self.folder / f"{name}.png") as file:
+            path = self.folder / f"{name}.png"
+            with whole_file(path) as file:
                 figure.savefig(file, format="png")
-            writer.figure(f"held_out/{name}", figure, self.step)
+            writer.picture(f"held_out/{name}", path, self.step)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the circumstances that a reader of the figures must know."""

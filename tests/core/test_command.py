@@ -56,6 +56,19 @@ def test_a_signal_is_one_line_and_its_status(
     assert end.value.code == status
 
 
+def test_an_error_is_told_though_torchrun_ends_the_process_on_its_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        try:
+            raise Error("another process of the run ended")
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as end, command("run again"):
+        run()
+    assert end.value.code == 1
+    assert capsys.readouterr().err.endswith(": another process of the run ended\n")
+
+
 def test_a_name_that_there_is_not_gets_the_nearest_one() -> None:
     assert unknown("colour", "gren", ["red", "green"]) == "no colour 'gren', did you mean 'green'? only red, green"
     assert unknown("colour", "x", ["red", "green"]) == "no colour 'x', only red, green"

@@ -18,11 +18,13 @@ from gqn.models.heads import (
     Density,
     Head,
     Picture,
+    Place,
     Vector,
     mean_loss,
     negative_elbo,
 )
-from gqn.models.outputs import Grid
+from gqn.models.outputs import Grid, Volume
+from gqn.models.volume import cell_middles
 
 INPUTS = Grid(4, 2, 2)
 PAGE = Path(__file__).resolve().parents[2] / "docs/own-heads-and-senses.md"
@@ -118,6 +120,59 @@ def test_only_a_density_holds_two_answers() -> None:
     samples = head.sample(torch.zeros(1, 200, 0), torch.ones(1, *INPUTS.shape))
     assert (samples.abs() > 0.5).float().mean() > 0.9
     assert 0.2 < (samples > 0).float().mean() < 0.8
+
+
+CELLS = Volume(5, 8, 20.0, (0.5, 0.0, -0.5), 1.0, 0.5)
+
+
+def with_a_red_cell(numbers: Tensor) -> Tensor:
+    """Return volumes that views see grey, but for one cell each (n, 3)."""
+    r = torch.zeros(len(numbers), 5, 8, 8, 8)
+    r[:, 4] = 1
+    for volume, (x, y, z) in zip(r, numbers.tolist(), strict=True):
+        volume[0, x, y, z], volume[3, x, y, z] = 0.5, 0.25
+    return r.flatten(1, 2)
+
+
+def test_a_place_is_a_mixture_over_cells() -> None:
+    torch.manual_seed(0)
+    r, truth = with_a_red_cell(torch.tensor([[4, 1, 5], [0, 0, 0]])), torch.randn(2, 3, 3)
+    head = Place(inputs=CELLS, query=0, target=(3,))
+    answer = head(torch.zeros(2, 3, 0), r)
+    parts, weights = answer.distribution.component_distribution, answer.distribution.mixture_distribution.probs
+    each = MultivariateNormal(parts.mean, torch.diag_embed(parts.variance)).log_prob(truth[:, :, None])
+    torch.testing.assert_close(negative_elbo(answer, truth), -(each + weights.log()).logsumexp(dim=-1))
+    likeliest = parts.mean.gather(2, weights.argmax(dim=2)[..., None, None].expand(-1, -1, 1, 3))[:, :, 0]
+    torch.testing.assert_close(answer.mean, likeliest)
+    # The same place by another origin and in other units.
+    moved = Place(inputs=CELLS, query=0, target=(3,), origin=(1.0, 2.0, 3.0), unit=(0.5, 1.0, 2.0))
+    moved.load_state_dict(head.state_dict())
+    torch.testing.assert_close(moved(torch.zeros(2, 3, 0), r).mean * moved.unit + moved.origin, answer.mean)
+
+
+def test_a_place_is_found_where_no_scene_showed_it() -> None:
+    """The thing is learned in one half of the world, and found in the other."""
+    torch.manual_seed(0)
+    cells = torch.randint(1, 7, (200, 3))
+    middles, _ = cell_middles(CELLS, torch.zeros(1))
+    places = middles[cells @ torch.tensor([64, 8, 1])]
+    seen, query = cells[:, 0] < 4, torch.zeros(200, 1, 0)
+    head = Place(inputs=CELLS, query=0, target=(3,), hidden=8)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = negative_elbo(head(query[seen], with_a_red_cell(cells[seen])), places[seen][:, None]).mean()
+        loss.backward()
+        optimizer.step()
+    found = head(query[~seen], with_a_red_cell(cells[~seen])).mean[:, 0]
+    constant = places[seen].mean(dim=0)
+    assert (found - places[~seen]).norm(dim=1).mean() < 0.15 < 0.2 * (constant - places[~seen]).norm(dim=1).mean()
+
+
+def test_a_place_is_read_from_a_volume_alone_and_without_a_query() -> None:
+    for inputs, query, target in ((INPUTS, 0, (3,)), (CELLS, 5, (3,)), (CELLS, 0, (2,))):
+        with pytest.raises(Error, match="a place is three numbers, read from a volume without a query"):
+            Place(inputs=inputs, query=query, target=target)
 
 
 def test_a_query_counts_and_queries_do_not_meet() -> None:

@@ -28,6 +28,7 @@ TASKS = {
     "vector": {"query": 2, **VECTOR},
     "classify": {"target": (2,), "classes": 4, "hidden": 8},
     "density": VECTOR,
+    "place": {"target": (3,), "query": 0},
     "picture": {"target": FRAMES, "hidden": 8},
 }
 
@@ -43,7 +44,7 @@ def of_sense(name: str, **options: object) -> RecursiveGQN:
 def of_head(name: str, representation: str = "tower", **options: object) -> RecursiveGQN:
     """A task, which reads frames."""
     graph = RecursiveGQN()
-    graph.add_sense("sense", representation, frame=FRAMES, channels=8)
+    graph.add_sense("sense", "volume" if name == "place" else representation, frame=FRAMES, channels=8)
     graph.add_task("answer", name, ["sense"], **{**TASKS[name], **options})
     return graph
 

@@ -25,6 +25,7 @@ from gqn.models.volume import (
     VolumeEncoder,
     WeightedSum,
     cell_coordinates,
+    cell_middles,
     contract,
     crossed,
     expand,
@@ -363,3 +364,24 @@ def test_what_can_be_no_volume_is_refused() -> None:
         VolumeEncoder(pixels=32, side=15)
     with pytest.raises(Error, match="normalise: a volume"):
         Sense(VolumeEncoder(pixels=32), normalise=True)
+
+
+def test_a_pooled_volume_is_the_mean_over_blocks_of_cells() -> None:
+    fine, pooled = encoder(), encoder(pooled=4)
+    pooled.load_state_dict(fine.state_dict())
+    frames = torch.rand(len(CAMERAS), 3, PIXELS, PIXELS, dtype=torch.float64)
+    blocks = fine(frames, vectors()).view(len(CAMERAS), 7, 4, 4, 4, 4, 4, 4)
+    torch.testing.assert_close(pooled(frames, vectors()), blocks.mean(dim=(3, 5, 7)).flatten(1, 2))
+    assert pooled.output == replace(fine.output, side=4)
+    with pytest.raises(Error, match="pooled 5: must divide the 16"):
+        encoder(pooled=5)
+
+
+def test_middles_of_cells_are_the_coordinates_that_views_are_read_at() -> None:
+    middles, edges = cell_middles(FLAT, vectors())
+    apart = torch.from_numpy(cell_centres(FLAT)) - middles
+    inner = (middles - torch.tensor(FLAT.centre)).abs() <= torch.tensor([0.6, 0.6, 0.18])
+    assert apart[inner.all(dim=1)].abs().max() < 1e-12 < apart.abs().max()
+    steps = middles.view(SIDE, SIDE, SIDE, 3)
+    torch.testing.assert_close(edges[2], steps[8, 8, 8, 2] - steps[8, 8, 7, 2])
+    torch.testing.assert_close(edges[0], steps[8, 8, 8, 0] - steps[7, 8, 8, 0])

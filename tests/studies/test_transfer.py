@@ -27,6 +27,15 @@ from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Traine
 from gqn.training import checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
+PLACED = (
+    "layer-1",
+    "fine-tuned",
+    "random",
+    "pixels",
+    "tower",
+    "state",
+    "shuffled-scenes",
+)  # conditions that a volume may have
 EXPERIMENT = Experiment(
     conditions={name: [1e-3] for name in CONDITIONS},
     tasks=["locate"],
@@ -106,6 +115,32 @@ def test_features_are_what_the_frozen_encoder_makes_of_the_frames(laboratory: La
     assert (cached - direct).abs().max() < 0.05 * direct.abs().max()  # bfloat16
 
 
+def test_a_volume_is_read_for_places_alone(laboratory: Laboratory) -> None:
+    volume = RecursiveGQN()
+    volume.add_sense(VISION, "volume", frame=[3, 16, 16], side=24, aggregate="mean", centre=[0.0, 0.0, 0.42])
+    volume.add_task("render", "vector", [VISION], target=[3])  # which the study has no use for
+    plan = dataclasses.replace(EXPERIMENT, conditions={name: [1e-3] for name in PLACED})
+
+    def opened(experiment: Experiment) -> Laboratory:
+        return Laboratory(experiment, laboratory.scenes, laboratory.held_out, Trained(volume, 60.0))
+
+    here = opened(plan)
+    features = here.bench.features(CONDITIONS["layer-1"], here.held_out, 0)
+    assert features is not None
+    assert features.shape == (20, 4, 10 * 8, 8, 8)
+    seen = Views(here.held_out.frames.float() / 255, here.held_out.cameras)
+    with torch.no_grad():
+        fine = volume.encode({VISION: seen}, VISION).view(20, 10, 8, 3, 8, 3, 8, 3).mean(dim=(3, 5, 7))
+    torch.testing.assert_close(features.float().mean(dim=1), fine.flatten(1, 2), atol=2e-3, rtol=0)
+    for cell in plan.cells():
+        line = here.run(cell)
+        assert max(line["error_cm"]) < 250  # within the cube, or near it
+        assert (line["parameters"] > 50_000) == (cell.condition in ("tower", "state"))
+    wrong = {"pixels": [1e-3], "layer-2": [1e-3], "autoencoder": [1e-3]}
+    with pytest.raises(StudyError, match="for places alone: leave out pose, layer-2, autoencoder"):
+        opened(dataclasses.replace(EXPERIMENT, tasks=["locate", "pose"], conditions=wrong))
+
+
 def test_shuffled_scenes_show_another_scene(laboratory: Laboratory) -> None:
     own, foreign = (draw(laboratory, name)(2) for name in ("layer-1", "shuffled-scenes"))
     assert torch.equal(own.tasks["locate"].frames, foreign.tasks["locate"].frames)
@@ -178,7 +213,7 @@ def test_the_same_cell_gives_the_same_curve(laboratory: Laboratory) -> None:
 def test_runs_are_told_and_refused_where_they_are_of_another_experiment(laboratory: Laboratory, tmp_path: Path) -> None:
     here = study(laboratory, tmp_path / "results.yaml", conditions=("state",))
     (run,) = make(here, here.chosen())
-    assert "1 of 13 runs" in here.table(read_results(here))
+    assert f"1 of {len(CONDITIONS)} runs" in here.table(read_results(here))
     changes = {"pauses": [0, 5], "batch": 7, "context": 2, "held_out": 19, "second_learning_rate": 1e-4}
     for name, value in changes.items():
         with pytest.raises(StudyError, match=f"seed 0 was made with another {name}: remove"):
@@ -270,7 +305,7 @@ def test_the_shipped_experiments_are_sound() -> None:
 def test_the_smoke_run_does_the_whole_protocol() -> None:
     found = run_script(SCRIPT, "--smoke")
     assert found.returncode == 0, found.stderr
-    runs = len(CONDITIONS) * len(TASKS) * 2
+    runs = len(CONDITIONS) * len(TASKS)
     assert f"{runs} of {runs} runs." in found.stdout
     assert all(f"| {name} |" in found.stdout for name in CONDITIONS)
 

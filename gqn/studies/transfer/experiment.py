@@ -8,6 +8,7 @@ from gqn.studies.runner import StudyError
 from gqn.training.config import check_options
 
 HIDDEN, WIDE = 128, 256  # of heads; a wide one on layer 1 has as many parameters as a second layer with its head
+PLACES = ("locate",)  # tasks whose answer is a place
 ALL = 0  # labelled scenes: as many as there are
 
 
@@ -17,8 +18,8 @@ class Condition:
 
     sense: Literal["vision", "state"] = "vision"
     """State is all that the answers follow from: the joints and the target's place."""
-    encoder: Literal["untrained", "layer 1", "autoencoder"] = "untrained"
-    """Weights that the sense starts from."""
+    encoder: Literal["untrained", "tower", "layer 1", "autoencoder"] = "untrained"
+    """Weights that the sense starts from: of layer 1's network or, untrained too, of the published one."""
     frozen: bool = True
     """Keep these weights as they are."""
     second: Literal["none", "other tasks", "same task", "unrelated"] = "none"
@@ -31,6 +32,7 @@ class Condition:
 
 CONDITIONS = {
     "pixels": Condition(frozen=False),
+    "tower": Condition(encoder="tower", frozen=False),
     "random": Condition(),
     "autoencoder": Condition(encoder="autoencoder"),
     "layer-1": Condition(encoder="layer 1"),
@@ -117,6 +119,16 @@ class Experiment:
             for labelled in self.labelled
             for task in self.tasks
         ]
+
+    def second_layers(self) -> bool:
+        """Return whether some condition has a second layer."""
+        return any(CONDITIONS[name].second != "none" for name in self.conditions)
+
+    def no_places(self) -> list[str]:
+        """Return the tasks and the conditions in which no place is read from layer 1 itself or from its network."""
+        conditions = ((name, CONDITIONS[name]) for name in self.conditions)
+        others = [name for name, one in conditions if one.second != "none" or one.encoder == "autoencoder"]
+        return [task for task in self.tasks if task not in PLACES] + others
 
     def tuned(self) -> bool:
         """Return whether some condition has several learning rates."""

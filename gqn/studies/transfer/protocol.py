@@ -22,11 +22,13 @@ from gqn.studies.runner import Line, Study, StudyError, choose, read_experiment
 from gqn.studies.transfer import report
 from gqn.studies.transfer.experiment import CONDITIONS, Cell, Condition, Experiment
 from gqn.studies.transfer.workbench import (
+    VISION,
     Standard,
     Trained,
     Workbench,
     add_head,
     chosen_scenes,
+    is_volume,
     learn,
     some_views,
 )
@@ -43,7 +45,7 @@ class Laboratory:
 
     Args:
         experiment: What is run.
-        scenes, held_out: With answers to all tasks, since a second layer learns from the others.
+        scenes, held_out: With answers to the tasks, to all where there are second layers, which learn from the others.
         layer_1: A graph with a sense `vision`, and the seconds of its training.
     """
 
@@ -56,6 +58,8 @@ class Laboratory:
             raise StudyError(f"{max(experiment.labelled)} labelled scenes of {len(scenes)}: lower labelled")
         self.bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
         self.bench = Workbench(experiment, scenes, layer_1, self.bfloat16)
+        if is_volume(self.bench.layer_1, VISION) and (wrong := experiment.no_places()):
+            raise StudyError(f"layer 1 is a volume, which is asked for places alone: leave out {', '.join(wrong)}")
         self.seen = torch.arange(min(experiment.held_out, len(held_out)))
         random = torch.Generator().manual_seed(VIEWS_SEED)
         self.views = some_views(len(self.seen), held_out, experiment.context, random)
@@ -63,7 +67,8 @@ class Laboratory:
     @classmethod
     def open(cls, experiment: Experiment, data: Path, layer_1: Path, work: Path) -> "Laboratory":
         """Return the laboratory of a drawn dataset of the arm and a run or checkpoint; `work` keeps true answers."""
-        scenes, held_out = (TaskScenes.read(data, split, list(TASKS), work) for split in ("train", "test"))
+        tasks = list(TASKS) if experiment.second_layers() else experiment.tasks
+        scenes, held_out = (TaskScenes.read(data, split, tasks, work) for split in ("train", "test"))
         trained = Trained(checkpoint.load(layer_1), checkpoint.read(layer_1)["seconds"])
         return cls(experiment, scenes, held_out, trained)
 
@@ -80,7 +85,7 @@ class Laboratory:
             targets = targets[torch.randperm(len(targets), generator=torch.Generator().manual_seed(cell.seed))]
         draw = self.bench.draw(condition, {task: targets}, cell.seed, chosen)
         torch.manual_seed(cell.seed)
-        add_head(graph, task, reads, targets.shape[1], condition.hidden)
+        add_head(graph, task, reads, standard, condition.hidden)
         exam = Exam(self, graph, condition, task, standard, cell.seed)
         curve: list[dict[str, float]] = []
         begun, examining = time.monotonic(), 0.0

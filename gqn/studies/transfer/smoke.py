@@ -25,11 +25,21 @@ TINY: dict[str, Any] = {
 
 
 def smoke(folder: Path) -> str:
-    """Draw scenes, train a layer 1, make a run of every condition and task for two seeds, and return their tables."""
+    """Draw scenes, train a layer 1, make a run of every condition and task, and return their tables."""
     data = generate(
-        "jaco", folder, 40, seed=0, test_scenes=8, views=5, size=16, moving=(1, 2, 3), walls="plain", progress=False
+        "jaco",
+        folder,
+        40,
+        seed=0,
+        test_scenes=8,
+        views=5,
+        size=16,
+        moving=(1, 2, 3),
+        walls="plain",
+        workers=1,
+        progress=False,
     )
-    convert(data, 50, progress=False)
+    convert(data, 50, workers=1, progress=False)
     quick = PRESETS["quick"]
     layer_1 = train(
         replace(
@@ -45,7 +55,7 @@ def smoke(folder: Path) -> str:
     experiment = Experiment(
         conditions={name: [1e-3] for name in CONDITIONS},
         tasks=list(TASKS),
-        seeds=[0, 1],
+        seeds=[0],
         pauses=[0, 3, 6],
         batch=4,
         held_out=8,

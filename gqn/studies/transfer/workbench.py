@@ -2,7 +2,8 @@
 
 All conditions end in the same head, on numbers that are standardised over scenes, so that no condition has it harder
 only because what tells scenes apart is small beside what they share. They differ in what the head reads, and in what of
-that is frozen.
+that is frozen. A volume has too many numbers for that head: what it is asked for is a place, which its cells tell
+(`gqn.models.heads.Place`), and they are as coarse as CELLS says, so that those of thousands of scenes can be kept.
 
 The library's trainer serves runs of hours: a folder, checkpoints, logs. Here are hundreds of runs of seconds on data in
 memory, evaluated at chosen steps; their batches are drawn so that all conditions of a seed see the same.
@@ -13,7 +14,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from gqn.data.task_scenes import TaskScenes
 from gqn.models.fusion import Fusion, Standardise
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import mean_loss
+from gqn.models.outputs import Volume
 from gqn.studies.transfer.experiment import HIDDEN, Condition, Experiment
 
 VISION, STATE, STANDARD, SECOND = "vision", "state", "standard", "arm"  # names of nodes
@@ -33,7 +35,9 @@ UNRELATED = 9  # numbers of the unrelated task's answer
 OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
 WARM_UP = 100  # steps over which the learning rate rises
 AUTOENCODER_BATCH = 64  # frames a step
-PIECE = 50  # scenes that are encoded at once
+PIECE = 4  # scenes that are encoded at once: more do not fit a processor's cache
+CELLS = (16, 8)  # along an edge of a volume, as tasks read it: the first that its own are a multiple of
+TOWER: dict[str, Any] = {"channels": 64, "aggregate": "mean", "normalise": True}  # of the published 256
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def chosen_scenes(total: int, labelled: int, seed: int) -> Tensor:
 def shown(scenes: TaskScenes, place: tuple[Tensor | slice, ...], features: Tensor | None = None) -> Views:
     """Return views of scenes at a place of the axes (n, v), encoded where there are features."""
     if features is not None:
-        return EncodedViews(features[place], scenes.cameras[place])
+        return EncodedViews(features[place].float(), scenes.cameras[place])
     return Views(scenes.frames[place].float() / 255, scenes.cameras[place])
 
 
@@ -140,9 +144,9 @@ class Workbench:
 
     def __init__(self, experiment: Experiment, scenes: TaskScenes, layer_1: Trained, bfloat16: bool) -> None:
         self.experiment, self.scenes, self.bfloat16 = experiment, scenes, bfloat16
-        self.layer_1 = copy.deepcopy(layer_1.graph)
-        self.layer_1.remove(*(name for name in layer_1.graph.spec if name != VISION))
-        self._encoders = {"layer 1": Trained(self.layer_1, layer_1.seconds)}
+        self.layer_1 = layer_to_read(layer_1.graph)
+        self.seconds = layer_1.seconds
+        self._autoencoded: Trained | None = None
         self._features: dict[tuple[str, int, int], Tensor] = {}
         self._second: dict[tuple[str, str, str, int], Trained] = {}
 
@@ -155,19 +159,21 @@ class Workbench:
             graph = RecursiveGQN()
             graph.add_sense(STATE, "vector", frame=self.scenes.state.shape[1:], pose=0)
         else:
-            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
+            graph = copy.deepcopy(self._vision(condition, seed).graph)
         (graph.freeze if condition.frozen else graph.unfreeze)()
-        self._standardise(graph, condition, seed)
-        return graph, STANDARD
+        return graph, self._readable(graph, condition, seed)
 
     @torch.no_grad()
-    def _standardise(self, graph: RecursiveGQN, condition: Condition, seed: int) -> None:
-        """Add a node that standardises the graph's one sense, as it is before it learns."""
+    def _readable(self, graph: RecursiveGQN, condition: Condition, seed: int) -> str:
+        """Return the graph's one sense if it is a volume, else a new node: the sense as it is now, standardised."""
         (sense,) = graph.spec
+        if is_volume(graph, sense):
+            return sense
         graph.add_representation(STANDARD, [sense], "standardise", channels=graph.trials[sense].shape[0])
         some = dataclasses.replace(self.draw(condition, {}, seed), batch=STANDARD_SCENES)
         r = graph.encode(some(0).senses, sense)
         cast(Standardise, cast(Fusion, graph.nodes[STANDARD]).encoders[sense]).fit(r)
+        return STANDARD
 
     def draw(
         self,
@@ -185,7 +191,7 @@ class Workbench:
 
     def seconds_before(self, condition: Condition, task: str, seed: int) -> float:
         """Return the seconds of training of all that a condition starts from."""
-        seconds = 0.0 if condition.sense == "state" else self._vision(condition.encoder, seed).seconds
+        seconds = 0.0 if condition.sense == "state" else self._vision(condition, seed).seconds
         if condition.second != "none":
             seconds += self.second_layer(condition, task, seed).seconds
         return seconds
@@ -199,28 +205,37 @@ class Workbench:
         if key not in self._features:
             # An untrained encoder's features serve one seed only, and are large: they are not kept.
             self._features = {k: v for k, v in self._features.items() if k[1] in (-1, seed)}
-            graph = copy.deepcopy(self._vision(condition.encoder, seed).graph)
+            graph = copy.deepcopy(self._vision(condition, seed).graph)
             graph.freeze()
             graph.eval()
             parts = [slice(first, first + PIECE) for first in range(0, len(scenes), PIECE)]
-            encoded = [graph.encode_views({VISION: shown(scenes, (part,))})[VISION] for part in parts]
-            self._features[key] = torch.cat([views.frames.float() for views in encoded])
+            kept = torch.float16 if is_volume(graph, VISION) else torch.float32
+            encoded = [graph.encode_views({VISION: shown(scenes, (part,))})[VISION].frames.to(kept) for part in parts]
+            self._features[key] = torch.cat(encoded)
         return self._features[key]
 
-    def _vision(self, encoder: str, seed: int) -> Trained:
+    def _vision(self, condition: Condition, seed: int) -> Trained:
         """Return a graph of the sense alone."""
-        if encoder == "untrained":
-            torch.manual_seed(seed)
-            graph = copy.deepcopy(self.layer_1)
+        graph = self.layer_1
+        if is_volume(graph, VISION) and not condition.frozen:
+            # No finer than it is read: all cells of all views of a step would take several times as long.
+            graph = vision_of(graph, side=graph.trials[VISION].shape[1], pooled=0)
+        if condition.encoder == "layer 1":
+            return Trained(graph, self.seconds)
+        if condition.encoder == "autoencoder":
+            self._autoencoded = self._autoencoded or self._autoencoder()
+            return self._autoencoded
+        torch.manual_seed(seed)
+        graph = copy.deepcopy(graph)
+        if condition.encoder == "tower":
+            graph.replace(VISION, "tower", **TOWER)
+        else:
             graph.replace(VISION)
-            return Trained(graph.to(memory_format=torch.channels_last), 0.0)
-        if encoder not in self._encoders:
-            self._encoders[encoder] = self._autoencoder()
-        return self._encoders[encoder]
+        return Trained(graph.to(memory_format=torch.channels_last), 0.0)
 
     def _autoencoder(self) -> Trained:
         """Return the same encoder, trained to give back the very frame that it sees, by a network without latents."""
-        graph = self._vision("untrained", 0).graph
+        graph = self._vision(Condition(), 0).graph
         graph.add_task("frame", "picture", [VISION], target=self.scenes.frames.shape[2:])
 
         def batch(step: int) -> Batch:
@@ -257,9 +272,10 @@ class Workbench:
                 # Numbers that have nothing to do with the scene, the same each time that it is shown.
                 "unrelated": {"numbers": torch.randn(len(self.scenes), UNRELATED)},
             }[condition.second]
-            targets = {name: Standard.of(answer).apply(answer) for name, answer in answers.items()}
-            for name, target in targets.items():
-                add_head(graph, name, SECOND, target.shape[1], HIDDEN)
+            standards = {name: Standard.of(answer) for name, answer in answers.items()}
+            targets = {name: standards[name].apply(answer) for name, answer in answers.items()}
+            for name, standard in standards.items():
+                add_head(graph, name, SECOND, standard, HIDDEN)
             draw = dataclasses.replace(self.draw(first, targets, seed), seed=seed + OTHER_BATCHES)
             steps, rate = self.experiment.second_steps, self.experiment.second_learning_rate
             self._second[key] = self._trained(graph, draw, list(targets), steps, rate)
@@ -290,6 +306,30 @@ class Standard:
         return standardised * self.deviation + self.mean
 
 
-def add_head(graph: RecursiveGQN, name: str, reads: str, numbers: int, hidden: int) -> None:
-    """Add the head that all conditions share: least squares on standardised answers."""
-    graph.add_task(name, "vector", [reads], target=[numbers], hidden=hidden, sigma=1.0)
+def layer_to_read(graph: RecursiveGQN) -> RecursiveGQN:
+    """Return a graph's vision alone; of a volume with cells as coarse as tasks read them."""
+    if not is_volume(graph, VISION):
+        return vision_of(graph)
+    side = graph.trials[VISION].shape[1]
+    return vision_of(graph, pooled=next(cells for cells in CELLS if side % cells == 0))
+
+
+def vision_of(graph: RecursiveGQN, **options: Any) -> RecursiveGQN:
+    """Return a graph's vision alone, with its weights, and other options of which none changes their sizes."""
+    found = RecursiveGQN.from_dict({"senses": {VISION: {**graph.to_dict()["senses"][VISION], **options}}})
+    found.nodes[VISION].load_state_dict(graph.nodes[VISION].state_dict())
+    return found.to(memory_format=torch.channels_last)
+
+
+def is_volume(graph: RecursiveGQN, node: str) -> bool:
+    """Return whether a node gives the cells of a volume."""
+    return isinstance(graph.trials[node].output, Volume)
+
+
+def add_head(graph: RecursiveGQN, name: str, reads: str, standard: Standard, hidden: int) -> None:
+    """Add the head that all conditions share, least squares on standardised answers; on a volume, one for a place."""
+    if is_volume(graph, reads):
+        origin, unit = standard.mean.tolist(), standard.deviation.tolist()
+        graph.add_task(name, "place", [reads], target=[3], origin=origin, unit=unit)
+    else:
+        graph.add_task(name, "vector", [reads], target=list(standard.mean.shape), hidden=hidden, sigma=1.0)
