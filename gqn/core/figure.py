@@ -11,6 +11,9 @@ class Figure(MatplotlibFigure):
     """A figure of matplotlib's that shows itself where no backend for notebooks is set, and whose text is no TeX."""
 
     def draw(self, renderer: Any) -> None:
+        for place in self.axes:
+            for axis in (place.xaxis, place.yaxis):
+                axis.get_ticklabels(which="both")  # which writes them, else they are empty yet
         for text in self.findobj(Text):
             if "\\mathdefault" not in text.get_text():  # which the ticks of a logarithmic axis are written in
                 text.set_parse_math(False)
