@@ -81,9 +81,11 @@ def command(hint: str = "") -> Iterator[None]:
 def _on_its_way(stop: BaseException) -> Error | None:
     """Return the error for the user that was ending the script when a signal came."""
     error = stop.__context__
-    while error and not isinstance(error, Error):
+    while error is not None:
+        if isinstance(error, Error):
+            return error
         error = error.__context__
-    return error
+    return None
 
 
 def _end(line: str, status: int) -> NoReturn:
