@@ -10,11 +10,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
 from gqn.core.figure import Figure
@@ -29,21 +28,16 @@ SECONDS = 300  # that a script may take on a busy machine
 class Script:
     """A script at work, in a folder and, if it is given, in another environment; it leads a group of processes.
 
-    Runs that it trains leave empty pictures unless they are asked for.
+    Runs that it trains leave empty pictures.
     """
 
     def __init__(
-        self,
-        script: Path,
-        *words: object,
-        folder: Path = Path("/"),
-        environment: dict[str, str] | None = None,
-        pictures: bool = False,
+        self, script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
     ) -> None:
         self.arguments = [str(script), *map(str, words)]
         self._place = tempfile.TemporaryDirectory()
         self._files = [Path(self._place.name, name) for name in ("out", "error")]
-        self._process = FORKS.Process(target=_run, args=(self.arguments, folder, environment, self._files, pictures))
+        self._process = FORKS.Process(target=_run, args=(self.arguments, folder, environment, self._files))
         self._process.start()
 
     def __enter__(self) -> "Script":
@@ -73,9 +67,11 @@ class Script:
         return CompletedProcess(self.arguments, self._process.exitcode, *told)
 
 
-def run_script(script: Path, *words: object, **options: Any) -> CompletedProcess[str]:
-    """Return the status and the words of a script that has run; options: those of `Script`."""
-    with Script(script, *words, **options) as run:
+def run_script(
+    script: Path, *words: object, folder: Path = Path("/"), environment: dict[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Return the status and the words of a script that is run in a folder."""
+    with Script(script, *words, folder=folder, environment=environment) as run:
         return run.ended()
 
 
@@ -105,9 +101,7 @@ def empty_pictures() -> Iterator[None]:
         yield
 
 
-def _run(
-    arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path], pictures: bool
-) -> None:
+def _run(arguments: list[str], folder: Path, environment: dict[str, str] | None, files: list[Path]) -> None:
     os.setsid()
     os.chdir(folder)
     if environment is not None:
@@ -117,5 +111,5 @@ def _run(
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
-    with nullcontext() if pictures else empty_pictures():
+    with empty_pictures():
         runpy.run_path(arguments[0], run_name="__main__")

@@ -1,10 +1,13 @@
 """Figures that a notebook shows by itself, and that write a user's names as they are."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.text import Text
+
+from gqn.core.files import whole_file
 
 
 class Figure(MatplotlibFigure):
@@ -13,7 +16,8 @@ class Figure(MatplotlibFigure):
     def draw(self, renderer: Any) -> None:
         for place in self.axes:
             for axis in (place.xaxis, place.yaxis):
-                axis.get_ticklabels(which="both")  # which writes them, else they are empty yet
+                if axis.get_scale() != "linear":
+                    axis.get_ticklabels(which="both")  # which writes them, else they are empty yet
         for text in self.findobj(Text):
             if "\\mathdefault" not in text.get_text():  # which the ticks of a logarithmic axis are written in
                 text.set_parse_math(False)
@@ -23,3 +27,9 @@ class Figure(MatplotlibFigure):
         file = BytesIO()
         self.savefig(file, format="png", bbox_inches="tight")
         return file.getvalue()
+
+
+def save_png(figure: MatplotlibFigure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with whole_file(path) as file:
+        figure.savefig(file, format="png")

@@ -18,6 +18,7 @@ from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
 from gqn.core.extras import extra
+from gqn.core.figure import save_png
 from gqn.core.files import whole_file, write_json
 from gqn.core.progress import Progress
 from gqn.core.provenance import provenance, public
@@ -185,8 +186,7 @@ def write(folder: Path, report: dict[str, Any], drawings: dict[str, Picture], st
                     file.write(plots.animation(picture))
                 continue
             path = folder / f"{name}.png"
-            with whole_file(path) as file:
-                picture.savefig(file, format="png")
+            save_png(picture, path)
             writer.picture(f"evaluation/{name}", path, step)
 
 

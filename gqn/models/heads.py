@@ -18,7 +18,7 @@ from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
-from gqn.models.volume import ConvSpace, cell_middles, statistics
+from gqn.models.volume import ConvSpace, cell_middles, readings
 
 
 @dataclass(frozen=True)
@@ -327,9 +327,7 @@ class Place(Head):
         self.log_sigma = nn.Parameter(torch.tensor(math.log(inputs.radius / 6)))
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
-        mean, deviation, share = statistics(self.volume.cells(r))
-        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
-        found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
+        found = self.near(readings(self.volume.cells(r)).transpose(1, 2)).permute(0, 1, 3, 4, 2)
         found = found + self.cell(found).relu()
         score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
         middles, edges = cell_middles(self.volume, way)

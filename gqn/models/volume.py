@@ -209,8 +209,7 @@ class LookThrough(nn.Module):
         Density is what `optical_depth` takes.
         """
         b, blocks = len(r), self.volume.side // BLOCK
-        mean, deviation, share = statistics(self.volume.cells(r), self.colours)
-        cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)  # of like size; (b, c, s, s, s)
+        cells = readings(self.volume.cells(r), self.colours)
         # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
         cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
         cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
@@ -375,6 +374,12 @@ def statistics(r: Tensor, colours: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     mean = values / count
     variance = squares / count - mean[:, :colours].square().sum(dim=1, keepdim=True)
     return mean, (variance.clamp(min=0) + 1e-4).sqrt(), share
+
+
+def readings(r: Tensor, colours: int = 3) -> Tensor:
+    """Return the three of `statistics`, brought to like size, together: (b, c + 2, x, y, z)."""
+    mean, deviation, share = statistics(r, colours)
+    return torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)
 
 
 def optical_depth(density: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from gqn.core.command import command
 from gqn.core.distributed import processes
 from gqn.core.errors import Error
+from gqn.core.figure import save_png
 from gqn.core.files import append_json_line, read_json_lines, whole_file
 from gqn.core.progress import Progress
 from gqn.core.provenance import provenance
@@ -269,6 +270,5 @@ def write_report(study: Study[Cell]) -> None:
     with whole_file(study.results.with_suffix(".md")) as file:
         file.write(study.table(known).encode())
     if figure := study.figure(known):
-        with whole_file(study.results.with_suffix(".png")) as file:
-            figure.savefig(file, format="png")
+        save_png(figure, study.results.with_suffix(".png"))
     print(f"{study.results.with_suffix('.md')}: {len(known)} of {len(study.cells())} runs")

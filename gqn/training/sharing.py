@@ -13,6 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from gqn.core.checked import checked
+from gqn.core.figure import save_png
 from gqn.core.files import given_name, whole_file
 from gqn.core.provenance import public
 from gqn.core.tables import table
@@ -85,8 +86,7 @@ def save(
             with drawn.open("rb") as source, whole_file(folder / shown) as file:
                 copyfileobj(source, file)
     elif drawn:
-        with whole_file(folder / shown) as file:
-            drawn.savefig(file, format="png")
+        save_png(drawn, folder / shown)
     with whole_file(folder / CARD) as file:
         file.write(card(network, given_name(folder), shown, licence, told).encode())
     return folder

@@ -14,6 +14,7 @@ import torch
 from gqn.core.checked import checked
 from gqn.core.distributed import Processes, processes
 from gqn.core.errors import Error
+from gqn.core.figure import save_png
 from gqn.core.files import whole_file, write_json
 from gqn.core.modes import evaluating
 from gqn.core.progress import Progress, note
@@ -340,8 +341,7 @@ class Trainer:
             )
         for name, figure in figures.items():
             path = self.folder / f"{name}.png"
-            with whole_file(path) as file:
-                figure.savefig(file, format="png")
+            save_png(figure, path)
             writer.picture(f"held_out/{name}", path, self.step)
 
     def circumstances(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from gqn.core.command import command
+from gqn.core.command import _leave, command
 from gqn.core.errors import Error, unknown
 from gqn.core.progress import be_quiet, note
 from gqn.core.signals import Interrupted
@@ -67,6 +67,20 @@ def test_an_error_is_told_though_torchrun_ends_the_process_on_its_way_out(capsys
         run()
     assert end.value.code == 1
     assert capsys.readouterr().err.endswith(": another process of the run ended\n")
+
+
+def test_no_signal_takes_the_line_from_an_error_that_python_prints_at_the_end() -> None:
+    before = signal.signal(signal.SIGTERM, _leave)  # as in a script, by `quiet_imports`
+    try:
+        with pytest.raises(SystemExit, match="another process of the run ended"), command():
+            raise Error("another process of the run ended")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        signal.signal(signal.SIGTERM, _leave)
+        with command():
+            pass
+        assert signal.getsignal(signal.SIGTERM) is _leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_name_that_there_is_not_gets_the_nearest_one() -> None:

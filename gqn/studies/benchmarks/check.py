@@ -18,8 +18,7 @@ import torch
 from gqn.core.distributed import processes
 from gqn.core.errors import Error
 from gqn.core.extras import MissingExtra
-from gqn.core.figure import Figure
-from gqn.core.files import whole_file
+from gqn.core.figure import Figure, save_png
 from gqn.data.dataset import SceneDataset
 from gqn.figures.curves import label
 from gqn.studies.benchmarks.scaling import Task, measured, two_processes
@@ -86,8 +85,7 @@ def check_device(options: Check, repository: Path) -> dict[str, Any]:
         report: dict[str, Any] = {name: tried(name, piece) for name, piece in pieces.items()}
         report["failed"] = [name for name, found in report.items() if "error" in found]
         figure = drawn(report, runs / "small/predictions.png")
-    with whole_file(picture) as file:
-        figure.savefig(file, format="png")
+    save_png(figure, picture)
     return report
 
 

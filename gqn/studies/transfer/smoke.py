@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
 
 
 def smoke(folder: Path) -> str:
-    """Draw scenes, train a layer 1, make a run of every condition and task, and return their tables."""
+    """Draw scenes, train a layer 1, make a run of every condition and task for two seeds, and return their tables."""
     data = generate(
         "jaco",
         folder,
@@ -55,7 +55,7 @@ def smoke(folder: Path) -> str:
     experiment = Experiment(
         conditions={name: [1e-3] for name in CONDITIONS},
         tasks=list(TASKS),
-        seeds=[0],
+        seeds=[0, 1],
         pauses=[0, 3, 6],
         batch=4,
         held_out=8,
