@@ -2,7 +2,7 @@
 """Fly through what a trained network imagines of a scene, or edit a graph, on a page of this machine alone.
 
 python scripts/view.py runs/quick-1
-python scripts/view.py shepard-metzler-5-small DATA_DIR/DATASET
+python scripts/view.py shepard-metzler-7-small DATA_DIR/DATASET
 python scripts/view.py diagrams/graphs/layer-2.yaml                 edit the graph of a file
 python scripts/view.py runs/layer-1 --graph                         edit the graph of a run
 """

@@ -61,7 +61,7 @@ def calls(scenes: Path, folder: Path) -> list[tuple[Callable[..., Any], dict[str
         (gqn.SceneDataset, {"directory": scenes, "split": "train", "fraction": 0.5, "size": 8}),
         (dataset.scene, {"index": 3, "views": [0, 1]}),
         (gqn.scene_labels, {"directory": scenes, "split": "test"}),
-        (gqn.load, {"path": "shepard-metzler-5-small"}),
+        (gqn.load, {"path": "shepard-metzler-7-small"}),
         (gqn.mean_image, {"scenes": gqn_scenes(dataset), "limit": 2}),
         (
             gqn.GenerativeQueryNetwork,

@@ -58,7 +58,7 @@ def read_by_network(r: tuple[Tensor, Tensor], volume: Volume, nodes: Array, targ
     """Return the answers (t, m) about held-out scenes of a probe that learned from others.
 
     Args:
-        r: `coarse_cells` of the scenes to learn from (n, ...) and of the held-out ones (t, ...).
+        r: `Volume.coarse` of the scenes to learn from (n, ...) and of the held-out ones (t, ...).
         volume: of which kind r is.
         nodes: places (nodes, 3), world units, of which the answers are.
         targets: right answers of the scenes to learn from, (n, m); those of a node lie together.

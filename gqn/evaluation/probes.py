@@ -26,7 +26,6 @@ from gqn.training.probes import (
     Probed,
     answers,
     by_figure,
-    coarse_cells,
     labels_of,
     read_by_ridge,
     whole,
@@ -155,7 +154,7 @@ def representations(subject: Subject, scenes: Scenes, total: int) -> dict[str, T
             r = network.encode(context).float()
             rows[name] = whole(r, kind)
             if isinstance(kind, Volume):
-                rows[f"{name}_{CELLS}"] = coarse_cells(r, kind).bfloat16()
+                rows[f"{name}_{CELLS}"] = kind.coarse(r).bfloat16()
         return rows
 
     return shared_out(subject.processes, pieces(total, options.batch), work, seed=options.seed, title="probes")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from gqn.core.camera import CAMERA_NUMBERS
 from gqn.models.layers import CameraConv2d, constant_planes
-from gqn.models.nearest import NearestEncoder
 from gqn.models.outputs import Grid
 from gqn.models.volume import VolumeEncoder
 
@@ -84,11 +83,10 @@ class Pool(Tower):
         return super().forward(frames, cameras).mean(dim=(2, 3), keepdim=True)
 
 
-Vision = type[Pyramid] | type[Tower] | type[VolumeEncoder] | type[NearestEncoder]
+Vision = type[Pyramid] | type[Tower] | type[VolumeEncoder]
 REPRESENTATIONS: dict[str, Vision] = {
     "pyramid": Pyramid,
     "tower": Tower,
     "pool": Pool,
     "volume": VolumeEncoder,
-    "nearest": NearestEncoder,
 }

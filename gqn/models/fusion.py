@@ -23,14 +23,15 @@ class Value(NamedTuple):
 
 
 class MLP(nn.Module):
-    """Two layers from the whole of a representation to one cell."""
+    """Two layers from the whole of a representation, of a volume as coarse as `Volume.flat`, to one cell."""
 
     def __init__(self, *, inputs: Output, channels: int, hidden: int = 256) -> None:
         super().__init__()
+        self.inputs = inputs
         self.layers = nn.Sequential(nn.Linear(inputs.numbers, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, r: Tensor) -> Tensor:
-        return self.layers(r.flatten(1))[:, :, None, None]
+        return self.layers(self.inputs.flat(r))[:, :, None, None]
 
 
 class Convolution(nn.Module):

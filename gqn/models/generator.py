@@ -16,7 +16,6 @@ from gqn.core.camera import CAMERA_NUMBERS
 from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
-from gqn.models.nearest import LookNearest
 from gqn.models.outputs import Grid, Output, Volume
 from gqn.models.volume import LookThrough, Painter, Surfaces
 
@@ -97,11 +96,9 @@ class Generator(nn.Module):
         if pixels % self.SCALE:
             raise Error(f"frames of {pixels} pixels: the generator needs a multiple of {self.SCALE}")
         grid = pixels // self.SCALE
-        self.look: LookThrough | LookNearest | None = None
+        self.look: LookThrough | None = None
         self.painter: Painter | None = None
-        if isinstance(inputs, Volume) and inputs.nearest:
-            self.look = LookNearest(inputs, out_channels=seen_channels, grid=grid, cameras=cameras)
-        elif isinstance(inputs, Volume):
+        if isinstance(inputs, Volume):
             self.look = LookThrough(
                 inputs,
                 pixels=pixels,

@@ -189,13 +189,14 @@ class QueryMLP(nn.Module):
 
     def __init__(self, *, inputs: Output, query: int, outputs: int, hidden: int) -> None:
         super().__init__()
+        self.inputs = inputs
         self.read = nn.Linear(inputs.numbers, hidden)
         self.ask = nn.Linear(query, hidden, bias=False) if query else None
         self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, query: Tensor, r: Tensor) -> Tensor:
         """Return (b, q, outputs), in float32 or better, for query (b, q, k) and r (b, c, h, w)."""
-        read = self.read(r.flatten(1))[:, None]
+        read = self.read(self.inputs.flat(r))[:, None]
         asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
         return promote(self.rest(asked))
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+FINEST = 16  # cells along an edge of a volume, at most, that a layer over the whole of it reads
 
 Shape = tuple[int, ...]
 
@@ -24,8 +27,12 @@ class Grid:
 
     @property
     def numbers(self) -> int:
-        """Numbers that r has in all."""
+        """Numbers of a scene that `flat` gives."""
         return math.prod(self.shape)
+
+    def flat(self, r: Tensor) -> Tensor:
+        """Return the numbers of r (b, c, h, w) that a layer over the whole of it reads, (b, `numbers`)."""
+        return r.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,6 @@ class Volume:
         centre: centre (x, y, z) of the cube, world units.
         radius: half an edge of the cube, world units.
         height: of the cube along z, in its edges.
-        nearest: read by `gqn.models.nearest` and not by `gqn.models.volume`.
     """
 
     channels: int
@@ -50,7 +56,6 @@ class Volume:
     centre: tuple[float, float, float]
     radius: float
     height: float = 1.0
-    nearest: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -59,14 +64,24 @@ class Volume:
 
     def cells(self, r: Tensor) -> Tensor:
         """Return the cells of r (b, c, h, w) by channel and place, (b, channels, x, y, z)."""
-        if self.nearest:  # has x before the channel
-            return r.unflatten(1, (self.side, self.channels)).transpose(1, 2)
         return r.unflatten(1, (self.channels, self.side))
+
+    def coarse(self, r: Tensor, side: int = FINEST) -> Tensor:
+        """Return means of r (b, c, h, w) over blocks of cells, at most `side` along an edge, (b, channels, s, s, s)."""
+        cells = self.cells(r)
+        return cells if self.side <= side else F.adaptive_avg_pool3d(cells, side)
 
     @property
     def numbers(self) -> int:
-        """Numbers that r has in all."""
-        return math.prod(self.shape)
+        """Numbers of a scene that `flat` gives."""
+        return self.channels * min(FINEST, self.side) ** 3
+
+    def flat(self, r: Tensor) -> Tensor:
+        """Return the numbers of r (b, c, h, w) that a layer over the whole of it reads, (b, `numbers`): `coarse`.
+
+        A layer over all of 48 cells an edge would have more than a million inputs.
+        """
+        return self.coarse(r).flatten(1)
 
 
 Output = Grid | Volume

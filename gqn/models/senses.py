@@ -93,7 +93,7 @@ class Sense(nn.Module):
         if aggregate not in ("sum", "mean"):
             raise Error(f"aggregate '{aggregate}': use sum or mean")
         self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
-        if normalise and isinstance(self.output, Volume) and not self.output.nearest:
+        if normalise and isinstance(self.output, Volume):
             raise Error("normalise: a volume is normalised where it is read, leave it out")
 
     @property

@@ -17,10 +17,10 @@ from gqn.models.losses import annealed
 class ModelConfig:
     """The network: arguments of `gqn.models.gqn.GenerativeQueryNetwork`."""
 
-    representation: Literal["pyramid", "tower", "pool", "volume", "nearest"] = "pool"
-    """Representation network; a volume knows how cameras see (not in the paper), `nearest` is the one before it."""
+    representation: Literal["pyramid", "tower", "pool", "volume"] = "pool"
+    """Representation network; a volume knows how cameras see (not in the paper)."""
     representation_channels: int | None = None
-    """Channels of the representation r; of a volume, of each cell. Not given: 256; of volume 8, of nearest 32."""
+    """Channels of the representation r; of a volume, of each cell. Not given: 256; of volume 8."""
     aggregate: Literal["sum", "mean"] = "sum"
     """Way in which the context views' representations become one; the paper sums."""
     normalise: bool = False
@@ -52,7 +52,7 @@ class ModelConfig:
 
     def with_channels(self) -> "ModelConfig":
         """Return the same with the channels of the representation spelled out."""
-        usual = {"volume": 8, "nearest": 32}.get(self.representation, 256)
+        usual = 8 if self.representation == "volume" else 256
         return replace(self, representation_channels=self.representation_channels or usual)
 
 

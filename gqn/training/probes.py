@@ -30,12 +30,11 @@ from gqn.data.labels import scene_labels
 from gqn.data.truth import Array, Figure, Labels, Question, questions
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import below
-from gqn.models.outputs import Output, Volume
+from gqn.models.outputs import FINEST, Output, Volume
 from gqn.models.volume import centre_of, contract, half_edges
 from gqn.training.validation import shared_out
 
 BLOCKS = 8  # along an edge of a volume, over which a probe of the whole averages
-FINEST = 16  # the same for a probe of cells, so that it reads as far round a place however fine the cells are
 FEWEST = 20  # scenes to learn from, of which a tenth is kept to choose the penalty by
 LEARNED_FROM = (100, 1000)  # fewest and most training scenes from which the probes of a run learn
 PENALTIES = torch.logspace(-5, 4, 10, dtype=torch.float64)  # in parts of the mean variance of the numbers that are read
@@ -105,7 +104,7 @@ def whole(r: Tensor, output: Output) -> Tensor:
     """Return the numbers of r (b, c, h, w) that a probe of the whole reads, (b, k)."""
     if not isinstance(output, Volume):
         return r.flatten(1)
-    return F.adaptive_avg_pool3d(output.cells(r), min(BLOCKS, output.side)).flatten(1)
+    return output.coarse(r, BLOCKS).flatten(1)
 
 
 def near(r: Tensor, volume: Volume, nodes: Array, usual: Tensor) -> Tensor:
@@ -114,20 +113,15 @@ def near(r: Tensor, volume: Volume, nodes: Array, usual: Tensor) -> Tensor:
     usual: the mean answers there, (nodes, t), which come first; then the cells' numbers, and 1.
     """
     places = torch.as_tensor(nodes, dtype=r.dtype, device=r.device)
-    read = coarse_cells(r, volume).flatten(2)[:, :, cells_near(volume, places)].transpose(1, 2).flatten(2)
+    read = volume.coarse(r).flatten(2)[:, :, cells_near(volume, places)].transpose(1, 2).flatten(2)
     return F.pad(torch.cat([usual.to(read).expand(len(r), -1, -1), read], dim=2), (0, 1), value=1.0)
 
 
-def coarse_cells(r: Tensor, volume: Volume) -> Tensor:
-    """Return the cells of r that a probe of cells reads, at most FINEST a side, (b, c, s, s, s)."""
-    return F.adaptive_avg_pool3d(volume.cells(r), min(FINEST, volume.side))
-
-
 def cells_near(volume: Volume, places: Tensor) -> Tensor:
-    """Return the numbers of the 27 cells of `coarse_cells` round each of places (n, 3), (n, 27), z fastest."""
+    """Return the numbers of the 27 cells of `Volume.coarse` round each of places (n, 3), (n, 27), z fastest."""
     side = min(FINEST, volume.side)
     places = (places - centre_of(volume, places)) / half_edges(volume, places)
-    cell = (((places if volume.nearest else contract(places)) + 1) * (side / 2)).floor().long()
+    cell = ((contract(places) + 1) * (side / 2)).floor().long()
     steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=places.device)
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (n, 27) each
     return (x * side + y) * side + z

@@ -145,7 +145,7 @@ def flat_network(
     options = asdict(model.with_channels())
     lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius", "height")}
     side = options.pop("side")
-    if model.representation in ("volume", "nearest"):
+    if model.representation == "volume":
         known: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
         if geometry:
             known = {
@@ -160,11 +160,7 @@ def flat_network(
                 f"{data}: its description says neither the cameras' field of view nor where its world lies: give "
                 "--field-of-view and --radius, or take --representation tower"
             )
-        if model.representation == "nearest":  # its cube lies round the origin
-            volume = {name: volume[name] for name in ("field_of_view", "radius")}
-        else:
-            volume["side"] = side
-        options["volume"] = volume
+        options["volume"] = volume | {"side": side}
     return GenerativeQueryNetwork(pixels=pixels, **options)
 
 

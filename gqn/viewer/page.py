@@ -114,7 +114,9 @@ class Page:
                 )
             }
         self.words = gui.add_markdown("")
-        self.pair: Any = None  # the truth and the picture side by side, where there is a truth
+        # The truth and the picture side by side, hidden where there is no truth: taken away and set anew, viser would
+        # send the browser its last frame after it is gone.
+        self.pair = gui.add_image(np.zeros((1, 2, 3), np.uint8), label="truth, imagined", format="png", visible=False)
 
         self.scene.on_update(lambda _: self._open())
         self.mode.on_update(lambda _: self._change(lambda: setattr(session, "mode", self.mode.value)))
@@ -209,16 +211,9 @@ class Page:
         text = "\n".join(lines)
         if text != self.words.content:
             self.words.content = text
-        if picture is None or picture.truth is None:
-            if self.pair is not None:
-                self.pair.remove()
-                self.pair = None
-            return
-        both = np.concatenate([enlarged(picture.truth), enlarged(picture.frame)], axis=1)
-        if self.pair is None:
-            self.pair = self.server.gui.add_image(both, label="truth, imagined", format="png")
-        else:
-            self.pair.image = both
+        if picture is not None and picture.truth is not None:
+            self.pair.image = np.concatenate([enlarged(picture.truth), enlarged(picture.frame)], axis=1)
+        self.pair.visible = picture is not None and picture.truth is not None
 
 
 class Visitor:

@@ -7,7 +7,7 @@ from gqn.data.truth import Array, Question, questions
 from gqn.evaluation.cell_probe import read_by_network
 from gqn.models.outputs import Volume
 from gqn.models.volume import cell_coordinates
-from gqn.training.probes import Sums, coarse_cells, near, ridge
+from gqn.training.probes import Sums, near, ridge
 
 VOLUME = Volume(3, 8, 45.0, (0.0, 0.0, 0.0), 0.5)
 TRAINING, TOTAL = 300, 60
@@ -37,7 +37,7 @@ def test_a_ball_of_any_hue_is_read_though_its_hues_cancel() -> None:
     cells = hues * bump[:, None] + 0.02 * random.normal(size=(len(labels), 3, 512))
     r = torch.from_numpy(cells).float().unflatten(2, (8, 8, 8)).flatten(1, 2)
     targets = torch.from_numpy(question.targets(labels[:TRAINING])).float()
-    coarse = coarse_cells(r, VOLUME)
+    coarse = VOLUME.coarse(r)
     answers = read_by_network((coarse[:TRAINING], coarse[TRAINING:]), VOLUME, question.nodes, targets, 0)
     read = near(r, VOLUME, question.nodes, targets.mean(dim=0).unflatten(0, (len(question.nodes), -1)))
     rows = Sums.of(
@@ -54,7 +54,7 @@ def test_of_noise_the_usual_answer_is_all_that_is_learned() -> None:
     assert question.nodes is not None
     targets = torch.from_numpy(question.targets(labels[:TRAINING]))
     noise = torch.randn(TRAINING + TOTAL, *VOLUME.shape, generator=torch.Generator().manual_seed(0))
-    cells = coarse_cells(noise, VOLUME)
+    cells = VOLUME.coarse(noise)
     answers = read_by_network((cells[:TRAINING], cells[TRAINING:]), VOLUME, question.nodes, targets, 0)
     constant = np.broadcast_to(targets.mean(dim=0).numpy(), answers.shape)
     truth = question.targets(labels[TRAINING:])

@@ -65,7 +65,6 @@ CASES: dict[str, Callable[[], RecursiveGQN]] = {
     "mean of views, normalised": lambda: of_sense("pool", aggregate="mean", normalise=True),
     "a fixed deviation": lambda: of_head("vector", sigma=0.1),
     "the generator in a volume": lambda: of_head("render", "volume"),
-    "the generator in the nearest cells": lambda: of_head("render", "nearest"),
     "the generator of one cell": lambda: of_head("render", "pyramid", shared_cores=False),
     "activations computed again": lambda: of_head("render", "volume", activation_checkpointing=True),
     "a flat network": flat,

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
-from gqn.models.outputs import Volume
+from gqn.models.fusion import MLP
+from gqn.models.outputs import FINEST, Volume
 from gqn.models.senses import Sense
 from gqn.models.volume import (
     BLOCK,
@@ -375,6 +376,19 @@ def test_a_pooled_volume_is_the_mean_over_blocks_of_cells() -> None:
     assert pooled.output == replace(fine.output, side=4)
     with pytest.raises(Error, match="pooled 5: must divide the 16"):
         encoder(pooled=5)
+
+
+def test_a_layer_over_the_whole_of_a_fine_volume_reads_means_over_blocks_of_cells() -> None:
+    fine = replace(VOLUME, side=2 * FINEST)
+    r = torch.rand(2, *fine.shape, dtype=torch.float64)
+    layer = MLP(inputs=fine, channels=3).double()
+    blocks = r.view(2, -1, FINEST, 2, FINEST, 2, FINEST, 2).mean(dim=(3, 5, 7))
+    torch.testing.assert_close(layer(r)[..., 0, 0], layer.layers(blocks.flatten(1)))
+    coarse = replace(VOLUME, side=FINEST)
+    assert coarse.numbers == fine.numbers == VOLUME.channels * FINEST**3
+    assert torch.equal(
+        coarse.flat(r[:, : coarse.shape[0], :FINEST, :FINEST]), r[:, : coarse.shape[0], :FINEST, :FINEST].flatten(1)
+    )
 
 
 def test_middles_of_cells_are_the_coordinates_that_views_are_read_at() -> None:

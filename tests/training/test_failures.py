@@ -258,7 +258,7 @@ def test_a_checkpoint_of_a_loss_that_explodes_is_not_kept_as_a_good_one() -> Non
 
 def test_a_checkpoint_that_lacks_a_part_or_holds_another_network_is_named(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    whole = {**checkpoint.read("shepard-metzler-5-small"), "format": checkpoint.FORMAT}
+    whole = {**checkpoint.read("shepard-metzler-7-small"), "format": checkpoint.FORMAT}
     for key in ("config", "graph", "step", "ema"):
         torch.save({name: value for name, value in whole.items() if name != key}, path)
         with pytest.raises(checkpoint.CheckpointError, match=f"{path} is a checkpoint without its {key}"):
@@ -276,9 +276,9 @@ def test_a_folder_without_a_checkpoint_does_not_hide_shipped_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shepard-metzler-5-small/evaluation").mkdir(parents=True)
-    gqn.load("shepard-metzler-5-small")
-    with pytest.raises(checkpoint.CheckpointError, match="did you mean 'shepard-metzler-5-small'"):
+    (tmp_path / "shepard-metzler-7-small/evaluation").mkdir(parents=True)
+    gqn.load("shepard-metzler-7-small")
+    with pytest.raises(checkpoint.CheckpointError, match="did you mean 'shepard-metzler-7-small'"):
         gqn.load("shepard-metzler-5-smal")
 
 
@@ -371,7 +371,7 @@ def test_a_command_that_is_printed_quotes_every_part(tmp_path: Path) -> None:
         run_folder(config, ALONE, resume=False),
     ):
         pass
-    sharing.extract("shepard-metzler-5-small", folder / "weights")
+    sharing.extract("shepard-metzler-7-small", folder / "weights")
     with pytest.raises(Error, match=re.escape(f"--start '{folder}/weights'")):
         checkpoint.resumable(folder / "weights")
     with pytest.raises(Error, match=re.escape(f"sh data.sh '{tmp_path}/my runs' BATCH '$data'")):

@@ -27,7 +27,7 @@ from gqn.models.graph import RecursiveGQN
 from gqn.training import checkpoint, saved
 from gqn.training.config import Config, GraphConfig, TrainingConfig
 
-SHIPPED = REPOSITORY / "gqn/weights/shepard-metzler-5-small"
+SHIPPED = REPOSITORY / "gqn/weights/shepard-metzler-7-small"
 
 
 def same(one: RecursiveGQN, other: RecursiveGQN) -> bool:

@@ -128,8 +128,8 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(scenes: Path, tmp_path: 
     for parts in (1, 2, 4):
         with processes("cpu") as group:
             settings = tiny(scenes, tmp_path, gradient_accumulation_steps=parts, max_grad_norm=0.0)
-            settings = replace(settings, model=replace(settings.model, representation="nearest"))  # no rays at random
             run = Trainer(settings, tmp_path / "run", group)
+            run.network.nodes["render"].generator.look.eval()  # no places at random along a ray
             with torch.no_grad():
                 # A posterior of no width: the noise, which each part draws for itself, plays no part.
                 posterior = run.network.nodes["render"].generator.posterior
@@ -332,7 +332,7 @@ def test_a_dataset_that_says_nothing_of_its_lens_is_named() -> None:
         flat_network(PRESETS["small"].model, 16, data="data/mine")
 
 
-@pytest.mark.parametrize(("representation", "channels"), [("tower", 256), ("volume", 8), ("nearest", 32)])
+@pytest.mark.parametrize(("representation", "channels"), [("tower", 256), ("volume", 8)])
 def test_a_representation_has_channels_of_its_own(representation: str, channels: int) -> None:
     quick = PRESETS["quick"].model
     for preset in ("quick", "paper"):

@@ -11,14 +11,13 @@ from gqn.data.generate import generate
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.training import checkpoint, saved, sharing
 
-NAME = "shepard-metzler-5-small"
+NAME = "shepard-metzler-7-small"
 
 
 @pytest.mark.parametrize(
     ("name", "world", "options"),
     [
-        (NAME, "shepard_metzler_5_parts", {}),
-        ("shepard-metzler-7-small", "shepard_metzler_7_parts", {}),
+        (NAME, "shepard_metzler_7_parts", {}),
         ("jaco-small", "jaco", {}),
         ("rooms-ring-small", "rooms_ring_camera", {}),
         ("mazes-small", "mazes", {"size": 64, "views": 60}),

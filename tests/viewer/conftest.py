@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -29,13 +30,18 @@ class Tab:
         self.page.goto(address)
         self.page.add_style_tag(content=".mantine-Notification-root { display: none }")
 
+    def comes(self, condition: Callable[[], object], seconds: float) -> bool:
+        """Wait until a condition holds; return whether it does so in time."""
+        end = monotonic() + seconds
+        while not condition():
+            if monotonic() > end:
+                return False
+            self.page.wait_for_timeout(100)
+        return True
+
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds."""
-        for _ in range(10 * SECONDS):
-            if condition():
-                return
-            self.page.wait_for_timeout(100)
-        raise AssertionError("it did not come about")
+        assert self.comes(condition, SECONDS), "it did not come about"
 
     def picture(self) -> bytes:
         """Return what is drawn, left of the panel."""
