@@ -3,6 +3,7 @@
 For tests of what a script says, leaves and does at a signal; where its imports are tested, it is started anew.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -10,9 +11,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Thread
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -22,6 +25,17 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["tyro", "gqn.data.prepare", "gqn.training.sharing", "gqn.training.trainer", "torch._dynamo"]  # Adam imports it
 )
+# A program that takes the address of `served` and the words of a command, and does as the script would.
+CLIENT = """
+import json, os, sys
+from multiprocessing.connection import Client
+with Client(sys.argv[1], "AF_UNIX") as door:
+    door.send_bytes(json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode())
+    status, out, error = json.loads(door.recv_bytes())
+sys.stdout.write(out)
+sys.stderr.write(error)
+sys.exit(status)
+"""
 SECONDS = 300  # that a script may take on a busy machine
 
 
@@ -88,6 +102,26 @@ def run_together(count: int, script: Path, *words: object, folder: Path = Path("
             one = Script(script, *words, folder=folder, environment=os.environ | given)
             scripts.append(stack.enter_context(one))
         return [one.ended() for one in scripts]
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Run scripts for other processes, such as a shell's: yield the address that CLIENT takes."""
+
+    def serve(door: Connection) -> None:
+        with door:
+            (script, *words), folder, environment = json.loads(door.recv_bytes())
+            run = run_script(Path(script), *words, folder=Path(folder), environment=environment)
+            door.send_bytes(json.dumps([run.returncode, run.stdout, run.stderr]).encode())
+
+    def listen(doors: Listener) -> None:
+        with suppress(OSError):  # it is closed at the end
+            while True:
+                Thread(target=serve, args=(doors.accept(),), daemon=True).start()
+
+    with Listener(family="AF_UNIX") as doors:
+        Thread(target=listen, args=(doors,), daemon=True).start()
+        yield str(doors.address)
 
 
 @contextmanager

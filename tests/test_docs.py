@@ -3,6 +3,7 @@
 import os
 import pydoc
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from front_door import CLIENT, run_script, served
 from posed_scenes import drawn, matrices, nerfstudio
 
 import gqn
@@ -36,6 +38,7 @@ case "$1" in
 esac
 case "$*" in *" paper "*) set -- "$@" --representation-channels 8 ;; esac
 case "$*" in *on-shipped*) ;; *run-gqn.py*) set -- "$@" --side 8 --hidden 8 --canvas 8 --generation-steps 2 ;; esac
+case "$1" in *.py) set -- -c {client} {address} "$@" ;; esac
 exec {python} "$@"
 """
 
@@ -71,17 +74,13 @@ def to_run(page: Path) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkout in which few scenes and photographs are drawn and two networks have trained for two steps."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A checkout in which few scenes and photographs are drawn and two networks have trained for two steps."""
     place = tmp_path_factory.mktemp("checkout")
     for name in ("gqn", "scripts", "run-gqn.py", "data.sh", "gpu.sh"):
         (place / name).symlink_to(ROOT / name)
     for name in ("results", "diagrams"):
         shutil.copytree(ROOT / name, place / name)
-    cases = "\n".join(f'*{script}) set -- "$@" {options} ;;' for script, options in SMALL.items())
-    python = place / "python"
-    python.write_text(PYTHON.format(cases=cases, python=sys.executable))
-    python.chmod(0o755)
     for name, size in (("shepard_metzler_5_parts_32", 32), ("shepard_metzler_5_parts", 64), ("sm5_64", 64)):
         options = {"name": name, "test_scenes": 8, "size": size, "workers": 1, "progress": False}
         folder = gqn.generate("shepard_metzler_5_parts", place / "data", 12, 0, **options)
@@ -99,7 +98,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             evaluation=replace(base.evaluation, eval_scenes=2, samples=2),
         )
         gqn.train(config)
-    return place
+    cases = "\n".join(f'*{script}) set -- "$@" {options} ;;' for script, options in SMALL.items())
+    with served() as address:
+        python = place / "python"
+        python.write_text(
+            PYTHON.format(cases=cases, python=sys.executable, client=shlex.quote(CLIENT), address=address)
+        )
+        python.chmod(0o755)
+        yield place
 
 
 def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
@@ -114,12 +120,15 @@ def failures(page: Path, checkout: Path, folder: Path) -> list[str]:
         "MPLBACKEND": "agg",
     }
     texts = {kind: "\n".join(b.text for b in to_run(page) if b.language == kind) for kind in ("sh", "python")}
-    failed = []
-    for command in (["bash", "-eu", "-c", texts["sh"]], [sys.executable, "-c", texts["python"]]):
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            failed.append(f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return failed
+    shell = ["bash", "-eu", "-c", texts["sh"]]
+    program = folder / "page.py"
+    program.write_text(texts["python"])
+    runs = (
+        subprocess.run(shell, cwd=place, env=environment, capture_output=True, text=True, timeout=900),
+        run_script(program, folder=place, environment=environment),
+    )
+    told = zip(texts.values(), runs, strict=True)
+    return [f"{text}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}" for text, run in told if run.returncode]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=lambda page: page.stem)

@@ -10,7 +10,7 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Linear algebra on one thread of the browser's CPU in place of a graphics card.
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-SECONDS = 60  # that a busy machine may take for each answer of the browser
+SECONDS = 120  # that a busy machine may take for each answer of the browser
 # What viser says at each press on something that can be dragged; the press does what it should.
 VISERS_OWN = "Unable to preventDefault inside passive event listener invocation."
 
