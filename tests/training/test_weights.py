@@ -27,8 +27,8 @@ def test_a_shipped_network_imagines_scenes_of_its_world_from_new_sides(
     name: str, world: str, options: dict[str, int], tmp_path: Path
 ) -> None:
     """Scenes drawn for this test alone, as JPEGs like those that the network was trained on."""
-    folder = generate(world, tmp_path, 12, seed=77, test_scenes=0, workers=1, progress=False, **options)
-    convert(folder, 12, workers=1, progress=False)
+    folder = generate(world, tmp_path, 8, seed=77, test_scenes=0, workers=1, progress=False, **options)
+    convert(folder, 8, workers=1, progress=False)
     found = gqn.evaluate(gqn.load(name), LabelledScenes(gqn.SceneDataset(folder, "train")), samples=2)["render"]
     assert found["context_gain_db"] > 5
     assert found["prior_mean"]["psnr_db"] > found["mean_image"]["psnr_db"] + 3
