@@ -124,8 +124,9 @@ class VolumeEncoder(nn.Module):
         learned = (self.near(frames) + self.wide(frames)).to(frames.dtype)
         squares = colours.square().sum(dim=1, keepdim=True)
         read = torch.cat([colours, learned, squares, torch.ones_like(squares)], dim=1)
-        at_once = VIEWS if frames.device.type == "cpu" else max(1, len(frames))
-        parts = zip(read.split(at_once), cameras.split(at_once), strict=True)
+        if frames.device.type != "cpu":
+            return self.gathered(read, cameras)
+        parts = zip(read.split(VIEWS), cameras.split(VIEWS), strict=True)
         return torch.cat([self.gathered(*part) for part in parts])
 
     def gathered(self, read: Tensor, cameras: Tensor) -> Tensor:

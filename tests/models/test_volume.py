@@ -20,6 +20,7 @@ from gqn.models.volume import (
     NEAR,
     OPAQUE,
     OUTER,
+    VIEWS,
     WORLD,
     LookThrough,
     SpaceLevels,
@@ -365,6 +366,15 @@ def test_what_can_be_no_volume_is_refused() -> None:
         VolumeEncoder(pixels=32, side=15)
     with pytest.raises(Error, match="normalise: a volume"):
         Sense(VolumeEncoder(pixels=32), normalise=True)
+
+
+def test_many_views_are_read_as_each_by_itself() -> None:
+    network, cameras = encoder(), vectors().repeat(VIEWS, 1)
+    frames = torch.rand(len(cameras), 3, PIXELS, PIXELS, dtype=torch.float64)
+    together = network(frames, cameras)
+    assert len(together) == len(cameras) > 2 * VIEWS
+    alone = [network(frames[[view]], cameras[[view]]) for view in range(len(cameras))]
+    torch.testing.assert_close(together, torch.cat(alone))
 
 
 def test_a_pooled_volume_is_the_mean_over_blocks_of_cells() -> None:
