@@ -17,7 +17,7 @@ from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 from gqn.models.outputs import Grid, Output, Volume
-from gqn.models.volume import LookThrough, Painter, Surfaces
+from gqn.models.volume import LookThrough, Painter
 
 MOST_STEPS = 256  # with many thousands, trying a network before it is built would take hours
 CELL = Grid(256)  # what a pool or a pyramid gives at the published size
@@ -99,15 +99,8 @@ class Generator(nn.Module):
         self.look: LookThrough | None = None
         self.painter: Painter | None = None
         if isinstance(inputs, Volume):
-            self.look = LookThrough(
-                inputs,
-                pixels=pixels,
-                out_channels=seen_channels,
-                grid=grid,
-                cameras=cameras,
-                frame_channels=frame_channels,
-            )
-            self.painter = Painter(canvas=hidden, seen=self.look.channels, frame_channels=frame_channels)
+            self.look = LookThrough(inputs, pixels=pixels, out_channels=seen_channels, grid=grid, cameras=cameras)
+            self.painter = Painter(canvas=hidden, seen=inputs.channels, frame_channels=frame_channels)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
             raise Error(
                 f"a representation on a grid of {inputs.height} x {inputs.width}: the generator takes 1 x 1 or "
@@ -159,16 +152,12 @@ class Generator(nn.Module):
         # DistributedDataParallel stops at a weight that no loss reaches.
         self.observe = nn.Conv2d(canvas, frame_channels, 1) if self.painter is None else nn.Identity()
 
-    def prepared(self, r: Tensor) -> Tensor | Surfaces:
-        """Return what all queries share of r (b, c, h', w'), which `forward` and `steps` take in its place."""
-        return r if self.look is None else self.look.surfaces(r)
-
-    def forward(self, cameras: Tensor, r: Tensor | Surfaces, target: Tensor | None = None) -> Prediction:
+    def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
         """Return a prediction of the frames at query cameras.
 
         Args:
             cameras: (b, q, k).
-            r: (b, c, h', w'), or what `prepared` makes of it.
+            r: (b, c, h', w').
             target: (b, q, 3, h, w), the frames that the posterior sees; None for latents from the prior.
         """
         divergences = []
@@ -186,7 +175,7 @@ class Generator(nn.Module):
             return promote(self.painter(step.canvas, step.seen))
         return promote(self.observe(self.grow_canvas(step.canvas)))
 
-    def steps(self, cameras: Tensor, r: Tensor | Surfaces, target: Tensor | None = None) -> Iterator[Step]:
+    def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
         """Yield the steps of `forward`, with the latents and the canvas of each."""
         b, q = cameras.shape[:2]
         looked = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)

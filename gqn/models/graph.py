@@ -46,7 +46,7 @@ from gqn.models.nodes import (
     with_owner,
 )
 from gqn.models.outputs import Output
-from gqn.models.senses import Sense, encode_views
+from gqn.models.senses import Sense
 
 
 class RecursiveGQN(nn.Module):
@@ -426,7 +426,7 @@ class RecursiveGQN(nn.Module):
                 f"queries {tuple(query.shape)} of {query.dtype}: (scenes, queries, {numbers}) numbers are wanted"
             )
         head = cast(Head, self.nodes[task])
-        r = head.prepared(self._read(task, self._by_sense(senses), query, {}))
+        r = self._read(task, self._by_sense(senses), query, {})
         return torch.stack([head.sample(query, r) for _ in range(samples)])  # one at a time: memory
 
     @checked
@@ -491,7 +491,7 @@ class RecursiveGQN(nn.Module):
     def encode_views(self, senses: Mapping[str, Views]) -> dict[str, Views]:
         """Return the views with those of frozen senses encoded, which can be kept for a dataset; others as they are."""
         return {
-            name: EncodedViews(encode_views(cast(Sense, self.nodes[name]).encoder, views), views.cameras, views.present)
+            name: cast(Sense, self.nodes[name]).encoded(views)
             if self._node(name).frozen and not isinstance(views, EncodedViews)
             else views
             for name, views in senses.items()
@@ -526,15 +526,18 @@ class RecursiveGQN(nn.Module):
             inputs = {key: self._value(key, senses, like, memory) for key in node.inputs}
             with self._autograd(name):
                 return module(inputs)
-        scenes = len(like)
-        if name not in senses:  # as if it had no views
-            r = like.new_zeros((scenes, *self.trials[name].shape))
-            return Value(r, torch.zeros(scenes, dtype=torch.bool, device=like.device))
-        views = senses[name]
+        views = senses[name] if name in senses else self._no_views(node, like)
         every = torch.ones(views.cameras.shape[:2], dtype=torch.bool, device=views.cameras.device)
         present = every if views.present is None else views.present
         with self._autograd(name):
             return Value(module(views), present.any(dim=1))
+
+    @staticmethod
+    def _no_views(node: Node, like: Tensor) -> Views:
+        """Return the views of a sense that has observed nothing; like: any tensor (b, ...) of the batch."""
+        return Views(
+            *(like.new_zeros(len(like), 0, *shape) for shape in (node.options["frame"], (node.options["pose"],)))
+        )
 
     def _autograd(self, name: str) -> torch.set_grad_enabled:
         """Return autograd's mode for a node: off where it and all below it are frozen."""

@@ -18,7 +18,7 @@ from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
-from gqn.models.volume import ConvSpace, cell_middles, readings
+from gqn.models.volume import ConvSpace, cell_middles
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,6 @@ class Head(nn.Module):
             An `Answer`: mean (b, q, ...), KL (b, q, L) in nats, and distribution.
         """
         raise NotImplementedError
-
-    def prepared(self, r: Tensor) -> Any:
-        """Return what `forward` and `sample` take in place of r (b, c, h, w), where many calls ask about one r.
-
-        It holds what all queries share, so that it is computed once; r itself for a head that has no such part.
-        """
-        return r
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
@@ -146,9 +139,6 @@ class Render(Head):
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         prediction = self.generator(query, r, target)
         return Answer(prediction.mean, prediction.kl, PixelNormal(prediction.mean, self.sigma))
-
-    def prepared(self, r: Tensor) -> Any:
-        return self.generator.prepared(r)
 
     @torch.no_grad()
     def sample(self, query: Tensor, r: Tensor) -> Tensor:
@@ -319,7 +309,7 @@ class Place(Head):
         if not isinstance(inputs, Volume) or query or tuple(target) != (3,):
             given = f"not {tuple(target)} of {inputs} by {query} numbers"
             raise Error(f"a place is three numbers, read from a volume without a query: {given}")
-        self.volume = inputs
+        self.inputs, self.volume = inputs, inputs.read
         self.register_buffer("origin", torch.tensor(origin), persistent=False)
         self.register_buffer("unit", torch.tensor(unit), persistent=False)
         self.near = ConvSpace(inputs.channels, hidden)
@@ -328,7 +318,9 @@ class Place(Head):
         self.log_sigma = nn.Parameter(torch.tensor(math.log(inputs.radius / 6)))
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
-        found = self.near(readings(self.volume.cells(r)).transpose(1, 2)).permute(0, 1, 3, 4, 2)
+        # Each channel standardised over a scene's cells: most are empty, where all are near zero.
+        cells = nn.functional.instance_norm(self.inputs.coarse(r))
+        found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
         found = found + self.cell(found).relu()
         score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
         middles, edges = cell_middles(self.volume, way)

@@ -1,7 +1,7 @@
 """The kinds of representation that a node gives: from them, whoever reads the node builds its own read-out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,9 +37,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """Channels in the cells of a cube in space, and the lens of the cameras that see it.
+    """Surfaces in the cells of a cube in space, and the lens of the cameras that see it.
 
-    r has shape (channels * side, side, side): channel and x together, then y, then z; `cells` takes them apart.
+    Of each cell r holds colours, features and, last, density. It has shape (channels * side, side, side): channel and x
+    together, then y, then z; `cells` takes them apart.
 
     Args:
         channels: channels of a cell.
@@ -48,6 +49,7 @@ class Volume:
         centre: centre (x, y, z) of the cube, world units.
         radius: half an edge of the cube, world units.
         height: of the cube along z, in its edges.
+        weighted: whether r is such as `coarse` gives it.
     """
 
     channels: int
@@ -56,6 +58,7 @@ class Volume:
     centre: tuple[float, float, float]
     radius: float
     height: float = 1.0
+    weighted: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -67,14 +70,23 @@ class Volume:
         return r.unflatten(1, (self.channels, self.side))
 
     def coarse(self, r: Tensor, side: int = FINEST) -> Tensor:
-        """Return means of r (b, c, h, w) over blocks of cells, at most `side` along an edge, (b, channels, s, s, s)."""
+        """Return what a layer reads of r (b, c, h, w): of at most `side` cells along an edge, (b, channels, s, s, s).
+
+        Of each block of cells the mean of their values times their opacity, and the mean opacity in place of density:
+        what an empty cell says counts for nothing.
+        """
         cells = self.cells(r)
-        return cells if self.side <= side else F.adaptive_avg_pool3d(cells, side)
+        return pooled(cells, min(side, self.side)) if self.weighted else coarse(cells, min(side, self.side))
+
+    @property
+    def read(self) -> "Volume":
+        """The kind of what `coarse` gives."""
+        return replace(self, side=min(FINEST, self.side), weighted=True)
 
     @property
     def numbers(self) -> int:
         """Numbers of a scene that `flat` gives."""
-        return self.channels * min(FINEST, self.side) ** 3
+        return math.prod(self.read.shape)
 
     def flat(self, r: Tensor) -> Tensor:
         """Return the numbers of r (b, c, h, w) that a layer over the whole of it reads, (b, `numbers`): `coarse`.
@@ -82,6 +94,22 @@ class Volume:
         A layer over all of 48 cells an edge would have more than a million inputs.
         """
         return self.coarse(r).flatten(1)
+
+
+def optical_depth(density: Tensor) -> Tensor:
+    """Return the optical depth of a block's edge (`gqn.models.volume.BLOCK`) for a density, any real number."""
+    return F.softplus(5 * density - 2)
+
+
+def coarse(cells: Tensor, side: int) -> Tensor:
+    """Return values times opacity, and opacity, means over blocks of cells (b, c, x, y, z), density last."""
+    opacity = -torch.expm1(-optical_depth(cells[:, -1:]))
+    return pooled(torch.cat([cells[:, :-1] * opacity, opacity], dim=1), side)
+
+
+def pooled(cells: Tensor, side: int) -> Tensor:
+    """Return means over blocks of cells (b, c, x, y, z), (b, c, side, side, side)."""
+    return cells if cells.shape[-1] == side else F.adaptive_avg_pool3d(cells, side)
 
 
 Output = Grid | Volume

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gqn.core.errors import Error
 from gqn.core.views import EncodedViews, Views
 from gqn.models.encoders import REPRESENTATIONS, Vision
-from gqn.models.outputs import Output, Shape, Volume
+from gqn.models.outputs import Output, Shape
 
 Aggregate = Literal["sum", "mean"]
 
@@ -85,6 +85,8 @@ SENSES: dict[str, Callable[..., nn.Module]] = {
 class Sense(nn.Module):
     """An encoder of views and what becomes of them: the first layer of a graph.
 
+    Where the encoder has a module `join`, r is what that makes of the aggregate.
+
     aggregate, normalise: see `aggregate_views`.
     """
 
@@ -93,18 +95,35 @@ class Sense(nn.Module):
         if aggregate not in ("sum", "mean"):
             raise Error(f"aggregate '{aggregate}': use sum or mean")
         self.encoder, self.aggregate, self.normalise = encoder, aggregate, normalise
-        if normalise and isinstance(self.output, Volume):
-            raise Error("normalise: a volume is normalised where it is read, leave it out")
+        if normalise and self.join:
+            raise Error("normalise: a volume is normalised where its views are joined, leave it out")
 
     @property
     def output(self) -> Output | None:
         """The kind of representation that the encoder says it gives; None where it does not say."""
         return cast(Output | None, getattr(self.encoder, "output", None))
 
+    @property
+    def join(self) -> nn.Module | None:
+        """The encoder's module from the aggregate of a scene's views to r; None where the aggregate is r."""
+        return cast(nn.Module | None, getattr(self.encoder, "join", None))
+
     def forward(self, views: Views) -> Tensor:
         """Return the representation of b scenes, (b, c, h', w'), from their views, which may be encoded already."""
-        features = views.frames if isinstance(views, EncodedViews) else encode_views(self.encoder, views)
-        return aggregate_views(features, views.present, self.aggregate, self.normalise)
+        if isinstance(views, EncodedViews):
+            return self._aggregated(views.frames, views.present)
+        r = self._aggregated(encode_views(self.encoder, views), views.present)
+        return self.join(r) if self.join else r
+
+    def encoded(self, views: Views) -> EncodedViews:
+        """Return views that `forward` takes in place of these: the features of each, or r as the one that there is."""
+        if not self.join:
+            return EncodedViews(encode_views(self.encoder, views), views.cameras, views.present)
+        present = None if views.present is None else views.present.any(dim=1, keepdim=True)
+        return EncodedViews(self(views)[:, None], views.cameras[:, :1], present)
+
+    def _aggregated(self, features: Tensor, present: Tensor | None) -> Tensor:
+        return aggregate_views(features, present, self.aggregate, self.normalise)
 
 
 def encode_views(encoder: nn.Module, views: Views) -> Tensor:
@@ -120,7 +139,7 @@ def aggregate_views(features: Tensor, present: Tensor | None, aggregate: Aggrega
 
     Args:
         features: (b, m, c, h', w').
-        present: (b, m), the views that count; None for all. A scene without views gets zeros.
+        present: (b, m), the views that count; None for all. The aggregate of no views is zeros.
         aggregate: "sum" over views as published (supplementary section 2), or their "mean".
         normalise: layer normalisation of the result, without learned scale (not in the paper).
 

@@ -4,17 +4,16 @@ Not in the paper, whose networks learn what a camera's numbers mean. Here the pi
 given. A cell of the cube reads each view where it would be seen: its colours, and features that are learned. Their
 mean over the views, and the deviation of the colours, tell where a surface is, since there the views agree (as in
 MVSNet, Yao et al. 2018; IBRNet, Wang et al. 2021). Convolutions in space see blocks of cells, and what they say of a
-block meets what each of its cells has read. A ray of the query's camera gathers the cells that it passes, the nearer
-hiding the farther.
+block meets what each of its cells has read: r is the surfaces that they find, of each cell colours, features and how
+dense it is. A ray of the query's camera gathers the cells that it passes, the nearer hiding the farther.
 
 The inner part of the cube holds the world, evenly; space beyond is contracted into what is left of it, so that walls
-far away have cells too (as in mip-NeRF 360, Barron et al. 2022). r is (c * s, s, s) for s cells a side and c channels a
-cell: channel and x together first, then y and z.
+far away have cells too (as in mip-NeRF 360, Barron et al. 2022).
 """
 
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
-from gqn.models.outputs import Volume
+from gqn.models.outputs import Volume, coarse, optical_depth
 
 SIDE = 32  # cells along an edge of the cube
 BLOCK = 2  # cells along an edge of a block
@@ -43,20 +42,14 @@ ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
-class Surfaces(NamedTuple):
-    """The part of a view of a volume that is the same for all query cameras: computed once, many calls can share it."""
-
-    cells: Tensor  # (b, s^3, c), z fastest
-
-
 class VolumeEncoder(nn.Module):
     """Colours and features of a view, from its frame alone, brought to the cells of a cube by its camera.
 
     Of each cell come the values f that it reads, the square of its colours, and 1 where the view shows the cell, else
     zeros. The sum or the mean of that over views holds the mean of f and the deviation of the colours over those that
-    show the cell (`statistics`).
+    show the cell (`statistics`); `join` makes r of it.
 
-    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * s, s, s) for s = `pooled` or `side`.
+    Maps frames (n, 3, h, w) and cameras (n, 7) to (n, (channels + 2) * s, s, s) for s cells a side.
 
     Args:
         pixels: height and width of the frames.
@@ -67,8 +60,8 @@ class VolumeEncoder(nn.Module):
         radius: half an edge of the world along x and y, world units.
         height: of the world along z, in such edges: cells are as flat as the world.
         hidden: channels of the convolutions over the frame.
-        pooled: cells along an edge of what comes out, each the mean over a block of cells; 0 for all cells as they
-            are. Without it r may be too large to keep of thousands of scenes.
+        pooled: cells along an edge of r, each the mean over a block of cells as `Volume.coarse` has it, which no camera
+            looks through; 0 for all cells as they are. Without it r may be too large to keep of thousands of scenes.
 
     Raises:
         Error: for cameras of other numbers than the seven, fewer channels than the frame has, or sizes that don't fit.
@@ -102,7 +95,10 @@ class VolumeEncoder(nn.Module):
         x, y, z = centre
         self.pinhole = half_width(field_of_view)
         self.side = side
-        self.output = Volume(channels + 2, pooled or side, field_of_view, (x, y, z), radius, height)
+        self.join = Surfaces(channels + 2, side, frame_channels=frame_channels, pooled=pooled)
+        self.output = Volume(
+            self.join.channels, pooled or side, field_of_view, (x, y, z), radius, height, weighted=bool(pooled)
+        )
         self.near = nn.Sequential(
             nn.Conv2d(frame_channels, hidden, 3, padding=1),
             nn.ReLU(),
@@ -134,9 +130,7 @@ class VolumeEncoder(nn.Module):
         places = self.places(cameras).flatten(2, 3)
         # Zeros beyond the frame: where a view does not show a cell, it says nothing.
         cells = F.grid_sample(read, places, align_corners=False)  # (n, c, s, s * s)
-        cells = cells.unflatten(3, (self.side,) * 2)
-        block = self.side // self.output.side
-        return (F.avg_pool3d(cells, block) if block > 1 else cells).flatten(1, 2)
+        return cells.unflatten(3, (self.side,) * 2).flatten(1, 2)
 
     def places(self, cameras: Tensor) -> Tensor:
         """Return of each cell, for cameras (n, 7), its place in the frame (n, s, s, s, 2).
@@ -155,81 +149,99 @@ class VolumeEncoder(nn.Module):
         return place.clamp(-UNSEEN, UNSEEN).masked_fill((depth <= NEAREST)[..., None], UNSEEN)
 
 
+class Surfaces(nn.Module):
+    """Surfaces in space: what is said of each cell by what the views say of it, and by convolutions over its block.
+
+    Colours are the views' mean and a change of it; features follow, and density last, which `optical_depth` takes.
+
+    Maps what `VolumeEncoder` gives, summed or averaged over the views, (b, channels_read * s, s, s), to r
+    (b, `channels` * t, t, t), channel and x together; t = `pooled` or s.
+
+    Args:
+        channels_read: values of a cell.
+        side: cells along an edge, s.
+        width: channels of the convolutions in space.
+        features: channels beside colours and density.
+        frame_channels: colours.
+        pooled: cells along an edge of r, see `VolumeEncoder`.
+    """
+
+    def __init__(
+        self,
+        channels_read: int,
+        side: int,
+        *,
+        width: int = WIDTH,
+        features: int = FEATURES,
+        frame_channels: int = 3,
+        pooled: int = 0,
+    ) -> None:
+        super().__init__()
+        self.side, self.colours, self.pooled = side, frame_channels, pooled
+        self.channels = frame_channels + features + 1
+        # Of a cell: colours, features and their deviation, and the share of views that show it.
+        self.gather = nn.Linear(BLOCK**3 * channels_read + 3, width)
+        self.convs = SpaceLevels(width, LEVELS)
+        self.spread = nn.Linear(width, BLOCK**3 * width)
+        self.read = nn.Linear(channels_read, width)
+        self.last = nn.Linear(width, self.channels)
+        nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, read: Tensor) -> Tensor:
+        b, blocks = len(read), self.side // BLOCK
+        cells = readings(read.unflatten(1, (-1, self.side)), self.colours)
+        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
+        cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
+        cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
+        along = cell_axis(blocks, read)
+        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(b, -1, -1, -1, -1)
+        gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
+        found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
+        said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(read.dtype)
+        colours = cells[..., : self.colours] / 2 + said[..., : self.colours]
+        said = torch.cat([colours, said[..., self.colours :]], dim=-1)
+        said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        r = said.reshape(b, -1, self.side, self.side)
+        return coarse(r.unflatten(1, (-1, self.side)), self.pooled).flatten(1, 2) if self.pooled else r
+
+
 class LookThrough(nn.Module):
     """View of a volume by query cameras: pictures that rays gather, and a summary on the generator's grid.
 
-    Of each cell is said how dense it is, which colour it has (the views' mean and a change of it) and some features, by
-    what it has read and by what convolutions in space say of its block. A ray's values are those of the cells that it
-    passes, weighted by the light that comes from each.
+    A ray's values are those of the cells that it passes, weighted by the light that comes from each.
 
-    Maps r (b, c * s, s, s), or its `surfaces`, and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid)
-    and the pictures (b * q, `channels`, pixels, pixels), of which the first are colours of -0.5 to 0.5.
+    Maps r (b, c * s, s, s) and cameras (b, q, 7) to the summary (b * q, out_channels, grid, grid) and the pictures
+    (b * q, c, pixels, pixels): colours of -0.5 to 0.5, features, and depth.
 
     Args:
         volume: what r is.
         pixels: height and width of the pictures, a multiple of `grid`: one ray each.
         out_channels: channels of the summary.
         grid: its height and width.
-        width: channels of the convolutions in space.
-        features: what a ray gathers beside colours and depth.
-        frame_channels: colours.
+
+    Raises:
+        Error: for cameras of other numbers than the seven, or a volume without densities.
     """
 
     def __init__(
-        self,
-        volume: Volume,
-        *,
-        pixels: int,
-        out_channels: int,
-        grid: int,
-        cameras: int = CAMERA_NUMBERS,
-        width: int = WIDTH,
-        features: int = FEATURES,
-        frame_channels: int = 3,
+        self, volume: Volume, *, pixels: int, out_channels: int, grid: int, cameras: int = CAMERA_NUMBERS
     ) -> None:
         super().__init__()
         check_cameras(cameras)
-        self.volume, self.pixels, self.colours = volume, pixels, frame_channels
+        if volume.weighted:
+            raise Error(f"a volume of {volume.side} pooled cells a side has no densities to look through")
+        self.volume, self.pixels = volume, pixels
         self.inner = round(0.85 * volume.side)  # places of a ray in the world
-        self.channels = frame_channels + features + 1
         stride = pixels // grid
-        # Of a cell: colours, features and their deviation, and the share of views that show it.
-        self.gather = nn.Linear(BLOCK**3 * volume.channels + 3, width)
-        self.convs = SpaceLevels(width, LEVELS)
-        self.spread = nn.Linear(width, BLOCK**3 * width)
-        self.read = nn.Linear(volume.channels, width)
-        self.last = nn.Linear(width, self.channels)  # colours, features, density
-        nn.init.normal_(self.last.weight, std=0.03)  # else a fog hides all
-        nn.init.zeros_(self.last.bias)
-        self.fold = nn.Conv2d(self.channels, out_channels, stride, stride=stride)
+        self.fold = nn.Conv2d(volume.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
 
-    def forward(self, r: Tensor | Surfaces, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, r: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         index, lengths = self.passed(cameras)
-        surfaces = r if isinstance(r, Surfaces) else self.surfaces(r)
-        pictures = self.gathered(surfaces.cells, index, lengths)
+        pictures = self.gathered(self.volume.cells(r).flatten(2), index, lengths)
         summary = self.mix(self.fold(pictures).relu()).relu()
         return F.layer_norm(summary, summary.shape[1:]), pictures
-
-    def surfaces(self, r: Tensor) -> Surfaces:
-        """Return of each cell its colours, features and density, (b, s^3, `channels`).
-
-        Density is what `optical_depth` takes.
-        """
-        b, blocks = len(r), self.volume.side // BLOCK
-        cells = readings(self.volume.cells(r), self.colours)
-        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
-        cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
-        cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
-        along = cell_axis(blocks, r)
-        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(b, -1, -1, -1, -1)
-        gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
-        found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
-        said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(r.dtype)
-        colours = cells[..., : self.colours] / 2 + said[..., : self.colours]
-        said = torch.cat([colours, said[..., self.colours :]], dim=-1)
-        said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 1, 4, 2, 5, 3, 6, 7)
-        return Surfaces(said.reshape(b, -1, self.channels))
 
     @torch.no_grad()
     def passed(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,38 +275,38 @@ class LookThrough(nn.Module):
         return cell, lengths * (WORLD * volume.side / (2 * BLOCK))
 
     def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pictures of `forward` from the cells of `surfaces`, by the places that `passed` gives."""
-        b, places = len(cells), index.shape[-1]
-        scene = cells.shape[1] * torch.arange(b, device=cells.device, dtype=index.dtype)
+        """Return the pictures of `forward` from cells (b, c, s^3), z fastest, by the places that `passed` gives."""
+        b, _, count = cells.shape
+        places = index.shape[-1]
+        scene = count * torch.arange(b, device=cells.device, dtype=index.dtype)
         index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' cells, a row a ray
-        values = cells.flatten(0, 1)
-        depths = optical_depth(values[:, -1]).index_select(0, index.flatten()).view_as(index)
+        values = cells.transpose(0, 1).flatten(1)
+        depths = optical_depth(values[-1]).index_select(0, index.flatten()).view_as(index)
         thickness = depths * lengths.view_as(index)
         thickness = torch.cat([thickness[:, :-1], torch.full_like(thickness[:, :1], OPAQUE)], dim=1)
         light = (thickness - thickness.cumsum(dim=1)).exp() * (1 - (-thickness).exp())
         depth = light @ torch.linspace(0, 1, places, device=light.device, dtype=light.dtype)
-        # Densities are summed too, and dropped: a table without them would be a copy.
+        # Densities are summed too, and dropped: rows without them would be a copy.
         pictures = torch.cat([WeightedSum.apply(values, light, index)[:, :-1], depth[:, None]], dim=1)
         return pictures.unflatten(0, (-1, self.pixels, self.pixels)).permute(0, 3, 1, 2)
 
 
 class WeightedSum(torch.autograd.Function):
-    """Sums of rows of a table, weighted: out[n] = sum over p of weights[n, p] * table[index[n, p]].
+    """Sums of columns, weighted: out[n, c] = sum over p of weights[n, p] * columns[c, index[n, p]].
 
-    table (m, c), weights (n, p) and index (n, p) give (n, c). The same as `F.embedding_bag` in mode "sum", whose
-    gradients take ten times as long as here, where no product of all rows and channels is kept.
+    columns (c, m), weights (n, p) and index (n, p) give (n, c). The same as `F.embedding_bag` in mode "sum" of the
+    transposed, whose gradients take ten times as long as here, where no product of all places and channels is kept.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, table: Tensor, weights: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(table, weights, index)
-        return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+    def forward(ctx: FunctionCtx, columns: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, weights, index)
+        return F.embedding_bag(index, columns.t().contiguous(), per_sample_weights=weights, mode="sum")
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        table, weights, index = ctx.saved_tensors
-        columns = table.t().contiguous()
+        columns, weights, index = ctx.saved_tensors
         of_columns, of_weights = torch.zeros_like(columns), torch.zeros_like(weights)
         # Parts that stay in a processor's cache.
         for first in range(0, len(index), ROWS):
@@ -303,7 +315,7 @@ class WeightedSum(torch.autograd.Function):
             for column, of_column, slope in zip(columns, of_columns, gradient[part].t()[..., None], strict=True):
                 of_column.index_add_(0, at, (weights[part] * slope).flatten())
                 of_weights[part].addcmul_(column.index_select(0, at).view_as(weights[part]), slope)
-        return of_columns.t(), of_weights, None
+        return of_columns, of_weights, None
 
 
 class ConvSpace(nn.Module):
@@ -388,11 +400,6 @@ def readings(r: Tensor, colours: int = 3) -> Tensor:
     """Return the three of `statistics`, brought to like size, together: (b, c + 2, x, y, z)."""
     mean, deviation, share = statistics(r, colours)
     return torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)
-
-
-def optical_depth(density: Tensor) -> Tensor:
-    """Return the optical depth of a block's edge for the density of `LookThrough.surfaces`, any real number."""
-    return F.softplus(5 * density - 2)
 
 
 def normed(x: Tensor) -> Tensor:

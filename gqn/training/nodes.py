@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from gqn.core.views import Views
 from gqn.data.batches import Encoded, Scenes
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError, listed
+from gqn.models.senses import Sense
 from gqn.training import checkpoint
 
 
@@ -63,6 +65,8 @@ def encode_scenes(
 ) -> dict[str, Encoded]:
     """Return the features of every observation of every scene, by frozen sense, mapped from disk.
 
+    A sense that joins its views gets nothing: r is of one choice of them.
+
     Args:
         looks: observations that training would encode otherwise; a sense for which that is less gets nothing.
         folder: where the disk has room; the files have no name and go with the process.
@@ -71,7 +75,7 @@ def encode_scenes(
     graph = graph.to(group.device).eval()
     for name, data in senses.items():
         count = scenes.observations(data)
-        if not graph.spec[name].frozen or len(scenes) * count >= looks:
+        if not graph.spec[name].frozen or cast(Sense, graph.nodes[name]).join or len(scenes) * count >= looks:
             continue
         for scene in Progress(range(len(scenes)), f"encoding {data} for {name}", unit="scenes", shown=group.leads):
             observed = scenes.observe(data, scene, range(count))

@@ -77,7 +77,6 @@ class Known:
     """Results that hold until the next change."""
 
     reads: dict[str, Tensor] = field(default_factory=dict)  # what heads read, by task
-    prepared: object = None  # of the task that draws
     said: list[Said] | None = None  # answers that no camera plays a part in
 
 
@@ -164,7 +163,7 @@ class Session:
         """Let another task draw."""
         if task not in self.drawings:
             raise Error(f"task '{task}' draws nothing from a camera; there are {', '.join(self.drawings)}")
-        self.drawing, self._known.prepared = task, None
+        self.drawing = task
 
     # What there is
 
@@ -225,7 +224,7 @@ class Session:
         head = cast(Head, self.network.nodes[self.drawing])
         count = 1 if shown == "sample" else FEWER if moving else SAMPLES
         with evaluating(self.network), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            r = self._prepared(head)
+            r = self._reads()[self.drawing]
             torch.manual_seed(self.draw)
             if shown == "reconstruction":
                 frame = head(query, r, truth).mean[0, 0]
@@ -267,11 +266,6 @@ class Session:
                     known = self._known.reads.get(task)
                     self._known.reads[task] = sign * r if known is None else known + sign * r
         return self._known.reads
-
-    def _prepared(self, head: Head) -> Tensor:
-        if self._known.prepared is None:
-            self._known.prepared = head.prepared(self._reads()[self.drawing])
-        return cast(Tensor, self._known.prepared)
 
     def _shown(self, scene: int) -> dict[str, Views]:
         """Return the context views of a scene, by sense; a sense that is off or observed nothing is left out."""

@@ -126,11 +126,12 @@ CELLS = Volume(5, 8, 20.0, (0.5, 0.0, -0.5), 1.0, 0.5)
 
 
 def with_a_red_cell(numbers: Tensor) -> Tensor:
-    """Return volumes that views see grey, but for one cell each (n, 3)."""
+    """Return volumes that are empty but for a red cell (n, 3) and a green one elsewhere in each."""
     r = torch.zeros(len(numbers), 5, 8, 8, 8)
-    r[:, 4] = 1
-    for volume, (x, y, z) in zip(r, numbers.tolist(), strict=True):
-        volume[0, x, y, z], volume[3, x, y, z] = 0.5, 0.25
+    r[:, 4] = -2
+    for number, (volume, (x, y, z)) in enumerate(zip(r, numbers.tolist(), strict=True)):
+        volume[0, x, y, z], volume[4, x, y, z] = 0.5, 2
+        volume[1, -x, y, number % 8], volume[4, -x, y, number % 8] = 0.5, 2
     return r.flatten(1, 2)
 
 
@@ -153,7 +154,7 @@ def test_a_place_is_a_mixture_over_cells() -> None:
 def test_a_place_is_found_where_no_scene_showed_it() -> None:
     """The thing is learned in one half of the world, and found in the other."""
     torch.manual_seed(0)
-    cells = torch.randint(1, 7, (200, 3))
+    cells = torch.randint(1, 6, (200, 3))
     middles, _ = cell_middles(CELLS, torch.zeros(1))
     places = middles[cells @ torch.tensor([64, 8, 1])]
     seen, query = cells[:, 0] < 4, torch.zeros(200, 1, 0)

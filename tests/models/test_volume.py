@@ -12,8 +12,8 @@ from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.fusion import MLP
-from gqn.models.outputs import FINEST, Volume
-from gqn.models.senses import Sense
+from gqn.models.outputs import FINEST, Volume, optical_depth
+from gqn.models.senses import Aggregate, Sense, aggregate_views, encode_views
 from gqn.models.volume import (
     BLOCK,
     FIELD_OF_VIEW,
@@ -24,6 +24,7 @@ from gqn.models.volume import (
     WORLD,
     LookThrough,
     SpaceLevels,
+    Surfaces,
     VolumeEncoder,
     WeightedSum,
     cell_coordinates,
@@ -31,7 +32,6 @@ from gqn.models.volume import (
     contract,
     crossed,
     expand,
-    optical_depth,
     statistics,
     with_neighbours,
 )
@@ -51,6 +51,17 @@ def vectors(recorded: np.ndarray = CAMERAS) -> torch.Tensor:
 def look(volume: Volume = VOLUME) -> LookThrough:
     torch.manual_seed(0)
     return LookThrough(volume, pixels=PIXELS, out_channels=6, grid=4).double().eval()
+
+
+def surfaces(channels_read: int = 7) -> Surfaces:
+    torch.manual_seed(0)
+    return Surfaces(channels_read, SIDE).double()
+
+
+def aggregated(network: VolumeEncoder, views: Views, aggregate: Aggregate = "mean") -> torch.Tensor:
+    """Return what views say of each cell, summed or averaged, before they are joined, (b, c, x, y, z)."""
+    features = aggregate_views(encode_views(network, views), None, aggregate, normalise=False)
+    return features.unflatten(1, (-1, network.side))
 
 
 def encoder(**options: object) -> VolumeEncoder:
@@ -115,11 +126,10 @@ def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen(height: float)
     assert seen[(x > 0.05) & (y.abs() < 0.57 * x) & (z.abs() < 0.57 * x)].all()
 
 
-def test_r_holds_mean_and_deviation_of_what_the_views_that_show_a_cell_say() -> None:
+def test_the_aggregate_holds_mean_and_deviation_of_what_the_views_that_show_a_cell_say() -> None:
     views, network = random_views(4), encoder(field_of_view=14.0)
     views = Views(views.frames.mean(dim=(-2, -1), keepdim=True).expand_as(views.frames), views.cameras)  # no borders
-    r = Sense(network, aggregate="mean")(views)
-    mean, deviation, share = statistics(r.unflatten(1, (-1, SIDE)))
+    mean, deviation, share = statistics(aggregated(network, views))
     places = network.places(views.cameras.flatten(0, 1)).view(2, 4, SIDE, SIDE, SIDE, 2).abs().amax(dim=-1)
     inside, outside = places < 1 - 1 / PIXELS, places > 1 + 1 / PIXELS  # by more than half a pixel
     colours = views.frames[..., 0, 0] - 0.5
@@ -144,11 +154,10 @@ def test_r_holds_mean_and_deviation_of_what_the_views_that_show_a_cell_say() -> 
 
 def test_the_views_order_does_not_matter_and_a_sum_says_what_a_mean_does() -> None:
     views, network = random_views(3), encoder()
-    mean, turned = (Sense(network, aggregate="mean")(views.part(slice(None, None, 1))) for _ in range(2))
-    turned = Sense(network, aggregate="mean")(Views(views.frames.flip(1), views.cameras.flip(1)))
-    torch.testing.assert_close(turned, mean)
-    total = Sense(network)(views)
-    for one, other in zip(*(statistics(r.unflatten(1, (-1, SIDE)))[:2] for r in (mean, total)), strict=True):
+    sense = Sense(network, aggregate="mean")
+    torch.testing.assert_close(sense(Views(views.frames.flip(1), views.cameras.flip(1))), sense(views))
+    mean, total = (statistics(aggregated(network, views, how))[:2] for how in ("mean", "sum"))
+    for one, other in zip(mean, total, strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -206,27 +215,29 @@ def test_lengths_along_a_ray_are_those_of_the_world_however_flat() -> None:
 
 def test_the_gradients_of_a_weighted_sum_are_those_of_the_plain_one() -> None:
     torch.manual_seed(0)
-    table = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    columns = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
     index = torch.randint(7, (5, 4), dtype=torch.int32)
-    torch.testing.assert_close(WeightedSum.apply(table, weights, index), (weights[..., None] * table[index]).sum(dim=1))
-    assert torch.autograd.gradcheck(lambda *values: WeightedSum.apply(*values, index), (table, weights))
+    plain = (weights * columns[:, index]).sum(dim=2).T
+    torch.testing.assert_close(WeightedSum.apply(columns, weights, index), plain)
+    assert torch.autograd.gradcheck(lambda *values: WeightedSum.apply(*values, index), (columns, weights))
 
 
 def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
     """The fast path equals marching along each ray, one place after another."""
     network = look()
     index, lengths = network.passed(vectors()[None].expand(2, -1, -1))
-    cells = torch.rand(2, SIDE**3, network.channels, dtype=torch.float64)
+    channels = VOLUME.channels
+    cells = torch.rand(2, channels, SIDE**3, dtype=torch.float64)
     pictures = network.gathered(cells, index, lengths)
     for scene, query, row, column in ((0, 0, 3, 5), (1, 2, 8, 8), (1, 1, 15, 0)):
-        light, found, depth = 1.0, torch.zeros(network.channels - 1, dtype=torch.float64), 0.0
+        light, found, depth = 1.0, torch.zeros(channels - 1, dtype=torch.float64), 0.0
         for number, (cell, length) in enumerate(
             zip(index[scene, query, row, column], lengths[scene, query, row, column], strict=True)
         ):
             last = number == network.inner + OUTER - 1
-            kept = math.exp(-OPAQUE if last else -float(optical_depth(cells[scene, cell, -1]) * length))
-            found += light * (1 - kept) * cells[scene, cell, :-1]
+            kept = math.exp(-OPAQUE if last else -float(optical_depth(cells[scene, -1, cell]) * length))
+            found += light * (1 - kept) * cells[scene, :-1, cell]
             depth += light * (1 - kept) * number / (network.inner + OUTER - 1)
             light *= kept
         seen = pictures[3 * scene + query, :, row, column]
@@ -238,10 +249,10 @@ def test_a_lit_cell_is_seen_by_the_rays_that_pass_it_and_hides_what_is_behind() 
     network = look()
     index, lengths = network.passed(vectors()[None])
     cell = (7 * SIDE + 9) * SIDE + 8
-    cells = torch.zeros(1, SIDE**3, network.channels, dtype=torch.float64)
-    cells[:, :, 1], cells[:, :, -1] = 1, -30  # all else is green, and empty
-    cells[0, cell] = 0
-    cells[0, cell, -1], cells[0, cell, 0] = 30, 1  # dense and red
+    cells = torch.zeros(1, VOLUME.channels, SIDE**3, dtype=torch.float64)
+    cells[:, 1], cells[:, -1] = 1, -30  # all else is green, and empty
+    cells[0, :, cell] = 0
+    cells[0, -1, cell], cells[0, 0, cell] = 30, 1  # dense and red
     red, green = network.gathered(cells, index, lengths)[:, :2].unbind(dim=1)
     passed = (index[0, ..., :-1] == cell).any(dim=-1)
     assert passed.flatten(1).any(dim=1).all()
@@ -258,12 +269,12 @@ def test_an_object_that_the_views_agree_on_is_drawn_in_its_colours_where_it_is()
     frames = torch.from_numpy(render(setting.world, setting.cameras, 32)).double().permute(0, 3, 1, 2) / 255
     cameras = vectors(setting.cameras)
     network = VolumeEncoder(pixels=32, side=32).double()
-    r = Sense(network, aggregate="mean")(Views(frames[None, :8], cameras[None, :8]))
+    read = aggregated(network, Views(frames[None, :8], cameras[None, :8]))
     through = LookThrough(network.output, pixels=32, out_channels=4, grid=8).double().eval()
-    mean, deviation, share = (part[0].flatten(1) for part in statistics(r.unflatten(1, (-1, 32))))
+    mean, deviation, share = (part[0].flatten(1) for part in statistics(read))
     solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[0] < 0.25 * 3**0.5) & (share[0] > 0.9)
     colours = torch.where(solid, mean[:3], -0.5)  # black beside it
-    cells = torch.cat([colours, torch.zeros(through.channels - 4, 32**3), 40.0 * solid[None] - 20]).T[None]
+    cells = torch.cat([colours, torch.zeros(network.output.channels - 4, 32**3), 40.0 * solid[None] - 20])[None]
     index, lengths = through.passed(cameras[None, 8:])
     picture = through.gathered(cells.double(), index, lengths)[0, :3] + 0.5
     truth, blank = frames[8], torch.zeros_like(frames[8])
@@ -280,18 +291,17 @@ def test_slices_beside_their_neighbours_make_a_convolution_in_space() -> None:
 
 def test_what_is_said_of_cells_is_what_the_layers_say_one_after_another() -> None:
     """The fast path equals convolutions over three axes and layers of whole blocks, and so do its gradients."""
-    network = look().train()
-    r = torch.rand(2, VOLUME.channels * SIDE, SIDE, SIDE, dtype=torch.float64, requires_grad=True)
-    found, expected = network.surfaces(r).cells, plain_surfaces(network, r)
+    network = surfaces()
+    read = torch.rand(2, 7 * SIDE, SIDE, SIDE, dtype=torch.float64, requires_grad=True)
+    found, expected = network(read), plain_surfaces(network, read)
     torch.testing.assert_close(found, expected)
-    learned = [weight for name, weight in network.named_parameters() if name.split(".")[0] not in ("fold", "mix")]
     weights = torch.rand_like(found)
-    ours, plain = (torch.autograd.grad((x * weights).sum(), [r, *learned]) for x in (found, expected))
+    ours, plain = (torch.autograd.grad((x * weights).sum(), [read, *network.parameters()]) for x in (found, expected))
     torch.testing.assert_close(ours, plain)
 
 
-def plain_surfaces(network: LookThrough, r: torch.Tensor) -> torch.Tensor:
-    mean, deviation, share = statistics(VOLUME.cells(r))
+def plain_surfaces(network: Surfaces, r: torch.Tensor) -> torch.Tensor:
+    mean, deviation, share = statistics(r.unflatten(1, (-1, SIDE)))
     cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)
     # (b, c, s, s, s) to (b, x, y, z, 8, c) and back: blocks of two cells an edge.
     blocks = cells.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).permute(0, 2, 3, 4, 5, 6, 7, 1).flatten(4, 6)
@@ -302,7 +312,7 @@ def plain_surfaces(network: LookThrough, r: torch.Tensor) -> torch.Tensor:
     said = network.last((spread.unflatten(-1, (8, -1)) + network.read(blocks)).relu())
     said = said + F.pad(blocks[..., :3] / 2, (0, said.shape[-1] - 3))
     said = said.unflatten(-2, (2, 2, 2)).permute(0, 1, 4, 2, 5, 3, 6, 7)
-    return said.flatten(1, 6)
+    return said.flatten(1, 2).flatten(2, 3).flatten(3, 4).movedim(-1, 1).flatten(1, 2)
 
 
 def plain_levels(levels: SpaceLevels, x: torch.Tensor) -> torch.Tensor:
@@ -339,12 +349,12 @@ def test_each_query_sees_the_volume_of_its_own_scene_from_its_own_camera() -> No
 
 def test_cells_of_a_block_are_told_apart_by_what_they_have_read() -> None:
     """A change of what one cell has read changes that cell most, and its surface is where the cell is."""
-    network = look()
-    r = torch.rand(1, *VOLUME.shape, dtype=torch.float64)
-    changed = r.clone().unflatten(1, (-1, SIDE))
+    network = surfaces()
+    read = torch.rand(1, 7 * SIDE, SIDE, SIDE, dtype=torch.float64)
+    changed = read.clone().unflatten(1, (-1, SIDE))
     changed[0, 0, 5, 8, 3] += 1
-    before, after = (network.surfaces(given).cells.view(SIDE, SIDE, SIDE, -1) for given in (r, changed.flatten(1, 2)))
-    change = (after - before).abs().sum(dim=-1)
+    before, after = (network(given).view(-1, SIDE, SIDE, SIDE) for given in (read, changed.flatten(1, 2)))
+    change = (after - before).abs().sum(dim=0)
     assert (change == change.max()).nonzero().tolist() == [[5, 8, 3]]
     assert change[5 // BLOCK * BLOCK, 8, 2] > 0  # of its block
 
@@ -377,28 +387,48 @@ def test_many_views_are_read_as_each_by_itself() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-def test_a_pooled_volume_is_the_mean_over_blocks_of_cells() -> None:
-    fine, pooled = encoder(), encoder(pooled=4)
+def by_opacity(r: torch.Tensor, volume: Volume, side: int) -> torch.Tensor:
+    """Return what `Volume.coarse` is to give, block by block."""
+    *values, density = volume.cells(r).unbind(dim=1)
+    opacity = 1 - torch.exp(-torch.log1p(torch.exp(5 * density - 2)))
+    block = volume.side // side
+    parts = torch.stack([*(value * opacity for value in values), opacity], dim=1)
+    return parts.view(len(r), -1, side, block, side, block, side, block).mean(dim=(3, 5, 7))
+
+
+def test_a_pooled_volume_is_what_layers_read_of_a_fine_one() -> None:
+    views, (fine, pooled) = random_views(3), (Sense(encoder(pooled=pooled), aggregate="mean") for pooled in (0, 4))
     pooled.load_state_dict(fine.state_dict())
-    frames = torch.rand(len(CAMERAS), 3, PIXELS, PIXELS, dtype=torch.float64)
-    blocks = fine(frames, vectors()).view(len(CAMERAS), 7, 4, 4, 4, 4, 4, 4)
-    torch.testing.assert_close(pooled(frames, vectors()), blocks.mean(dim=(3, 5, 7)).flatten(1, 2))
-    assert pooled.output == replace(fine.output, side=4)
+    assert isinstance(fine.output, Volume)
+    assert pooled.output == replace(fine.output, side=4, weighted=True)
+    torch.testing.assert_close(pooled(views), by_opacity(fine(views), fine.output, 4).flatten(1, 2))
+    assert torch.equal(pooled.output.coarse(pooled(views)).flatten(1, 2), pooled(views))
     with pytest.raises(Error, match="pooled 5: must divide the 16"):
         encoder(pooled=5)
+    with pytest.raises(Error, match="4 pooled cells a side has no densities to look through"):
+        LookThrough(pooled.output, pixels=PIXELS, out_channels=6, grid=4)
 
 
-def test_a_layer_over_the_whole_of_a_fine_volume_reads_means_over_blocks_of_cells() -> None:
+def test_a_layer_over_the_whole_of_a_volume_reads_blocks_of_cells_by_their_opacity() -> None:
     fine = replace(VOLUME, side=2 * FINEST)
-    r = torch.rand(2, *fine.shape, dtype=torch.float64)
+    r = torch.randn(2, *fine.shape, dtype=torch.float64)
     layer = MLP(inputs=fine, channels=3).double()
-    blocks = r.view(2, -1, FINEST, 2, FINEST, 2, FINEST, 2).mean(dim=(3, 5, 7))
-    torch.testing.assert_close(layer(r)[..., 0, 0], layer.layers(blocks.flatten(1)))
-    coarse = replace(VOLUME, side=FINEST)
-    assert coarse.numbers == fine.numbers == VOLUME.channels * FINEST**3
-    assert torch.equal(
-        coarse.flat(r[:, : coarse.shape[0], :FINEST, :FINEST]), r[:, : coarse.shape[0], :FINEST, :FINEST].flatten(1)
+    torch.testing.assert_close(layer(r)[..., 0, 0], layer.layers(by_opacity(r, fine, FINEST).flatten(1)))
+    assert fine.read == replace(fine, side=FINEST, weighted=True)
+    assert fine.numbers == fine.read.numbers == VOLUME.channels * FINEST**3
+    few = replace(VOLUME, side=4)
+    torch.testing.assert_close(
+        few.flat(r[:, : few.shape[0], :4, :4]), by_opacity(r[:, : few.shape[0], :4, :4], few, 4).flatten(1)
     )
+
+
+def test_what_an_empty_cell_says_counts_for_nothing() -> None:
+    r = torch.randn(1, *VOLUME.shape, dtype=torch.float64)
+    cells = VOLUME.cells(r).clone()
+    cells[:, -1, :, :, ::2] = -30
+    other = cells.clone()
+    other[:, :-1, :, :, ::2] += 100
+    torch.testing.assert_close(*(VOLUME.coarse(given.flatten(1, 2), 8) for given in (cells, other)))
 
 
 def test_middles_of_cells_are_the_coordinates_that_views_are_read_at() -> None:

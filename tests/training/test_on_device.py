@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gqn.core.distributed import processes
+from gqn.core.views import Views
 from gqn.models.outputs import Volume
+from gqn.models.senses import Sense
 from gqn.models.volume import LookThrough, VolumeEncoder
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config
@@ -86,15 +88,15 @@ def test_a_step_with_its_backward_pass_waits_for_nothing(
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_volume_and_its_gradients_are_those_of_the_cpu(exact: None, device: str) -> None:
     torch.manual_seed(0)
-    encoder = VolumeEncoder(pixels=16, side=8)
-    look = LookThrough(encoder.output, pixels=16, out_channels=8, grid=4).eval()
-    assert isinstance(encoder.output, Volume)
-    frames, cameras = torch.rand(3, 3, 16, 16), torch.randn(3, 7)
+    sense = Sense(VolumeEncoder(pixels=16, side=8), aggregate="mean")
+    assert isinstance(sense.output, Volume)
+    look = LookThrough(sense.output, pixels=16, out_channels=8, grid=4).eval()
+    views = Views(torch.rand(3, 2, 3, 16, 16), torch.randn(3, 2, 7))
 
     def results(place: torch.device) -> list[Tensor]:
-        networks = nn.ModuleList([encoder, look]).to(place)
+        networks = nn.ModuleList([sense, look]).to(place)
         networks.zero_grad()
-        summary, pictures = look(encoder(frames.to(place), cameras.to(place)), cameras[:, None].to(place))
+        summary, pictures = look(sense(views.to(place)), views.cameras.to(place))
         (summary.square().mean() + pictures.square().mean()).backward()
         return [t.detach().cpu().clone() for t in (summary, pictures, *(p.grad for p in networks.parameters()))]
 

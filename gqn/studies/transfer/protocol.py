@@ -28,16 +28,15 @@ from gqn.studies.transfer.workbench import (
     Workbench,
     add_head,
     chosen_scenes,
+    fixed_views,
     is_volume,
     learn,
-    some_views,
 )
 from gqn.training import checkpoint
 from gqn.training.setup import computes_in_bfloat16
 from gqn.training.sharing import save
 
 COSTLY = ("grasp",)  # tasks whose answers are carried out by physics: for the last answers and few scenes only
-VIEWS_SEED = 0  # which views of the held-out scenes are shown
 
 
 class Laboratory:
@@ -61,8 +60,7 @@ class Laboratory:
         if is_volume(self.bench.layer_1, VISION) and (wrong := experiment.no_places()):
             raise StudyError(f"layer 1 is a volume, which is asked for places alone: leave out {', '.join(wrong)}")
         self.seen = torch.arange(min(experiment.held_out, len(held_out)))
-        random = torch.Generator().manual_seed(VIEWS_SEED)
-        self.views = some_views(len(self.seen), held_out, experiment.context, random)
+        self.views = fixed_views(held_out, experiment.context)
 
     @classmethod
     def open(cls, experiment: Experiment, data: Path, layer_1: Path, work: Path) -> "Laboratory":

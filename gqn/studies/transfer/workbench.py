@@ -3,7 +3,8 @@
 All conditions end in the same head, on numbers that are standardised over scenes, so that no condition has it harder
 only because what tells scenes apart is small beside what they share. They differ in what the head reads, and in what of
 that is frozen. A volume has too many numbers for that head: what it is asked for is a place, which its cells tell
-(`gqn.models.heads.Place`), and they are as coarse as CELLS says, so that those of thousands of scenes can be kept.
+(`gqn.models.heads.Place`), and they are as coarse as CELLS says, so that those of thousands of scenes can be kept. What
+its views say is joined before r, so that r is kept for one choice of views a scene, which all conditions then see.
 
 The library's trainer serves runs of hours: a folder, checkpoints, logs. Here are hundreds of runs of seconds on data in
 memory, evaluated at chosen steps; their batches are drawn so that all conditions of a seed see the same.
@@ -34,6 +35,7 @@ SECOND_LAYER = {"channels": 128, "hidden": 256}
 UNRELATED = 9  # numbers of the unrelated task's answer
 OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
 WARM_UP = 100  # steps over which the learning rate rises
+VIEWS_SEED = 0  # which views of a scene are shown where they are always the same
 AUTOENCODER_BATCH = 64  # frames a step
 PIECE = 4  # scenes that are encoded at once: more do not fit a processor's cache
 CELLS = (16, 8)  # along an edge of a volume, as tasks read it: the first that its own are a multiple of
@@ -46,7 +48,8 @@ class Draw:
 
     Attributes:
         targets: Answers to each task, (n, numbers), standardised, NaN where they are not known.
-        features: A frozen sense's encodings of all views, (n, v, c, h, w), None to show frames.
+        features: What a frozen sense encodes beforehand, see `Workbench.features`; None to show frames.
+        views: Of each scene the views that are shown, (n, m); None for others at each step.
         chosen: The numbers of the labelled scenes.
         batch: Scenes a step.
         context: Views of each scene.
@@ -56,6 +59,7 @@ class Draw:
     condition: Condition
     targets: dict[str, Tensor]
     features: Tensor | None
+    views: Tensor | None
     chosen: Tensor
     batch: int
     context: int
@@ -64,12 +68,15 @@ class Draw:
     def __call__(self, step: int) -> Batch:
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         picked = self.chosen[torch.randint(len(self.chosen), (self.batch,), generator=random)]
-        views = some_views(self.batch, self.scenes, self.context, random)
-        return self.batch_of(picked, views)
+        return self.batch_of(picked, some_views(self.batch, self.scenes, self.context, random))
 
     def batch_of(self, picked: Tensor, views: Tensor) -> Batch:
-        """Return the batch of the scenes `picked` (b,) by their `views` (b, m), and the answers to their tasks."""
+        """Return the batch of the scenes `picked` (b,) and the answers to their tasks.
+
+        views: (b, m), of each scene, where not the same are always shown.
+        """
         seen = picked.roll(1) if self.condition.shuffled == "scenes" else picked
+        views = views if self.views is None else self.views[seen]
         if self.condition.sense == "state":
             senses = {STATE: Views(self.scenes.state[seen][:, None], torch.zeros(len(seen), 1, 0))}
         else:
@@ -87,6 +94,11 @@ def some_views(count: int, scenes: TaskScenes, context: int, random: torch.Gener
     return torch.rand(count, scenes.frames.shape[1], generator=random).argsort(dim=1)[:, :context]
 
 
+def fixed_views(scenes: TaskScenes, context: int) -> Tensor:
+    """Return for each scene the views by which all conditions are examined, (n, context)."""
+    return some_views(len(scenes), scenes, context, torch.Generator().manual_seed(VIEWS_SEED))
+
+
 def chosen_scenes(total: int, labelled: int, seed: int) -> Tensor:
     """Return the numbers of the labelled scenes of a seed; a smaller choice lies within a larger one."""
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:labelled]
@@ -95,6 +107,8 @@ def chosen_scenes(total: int, labelled: int, seed: int) -> Tensor:
 def shown(scenes: TaskScenes, place: tuple[Tensor | slice, ...], features: Tensor | None = None) -> Views:
     """Return views of scenes at a place of the axes (n, v), encoded where there are features."""
     if features is not None:
+        if features.shape[1] == 1:  # r of each scene
+            place = (place[0][:, :1], torch.zeros_like(place[1][:, :1]))
         return EncodedViews(features[place].float(), scenes.cameras[place])
     return Views(scenes.frames[place].float() / 255, scenes.cameras[place])
 
@@ -187,7 +201,8 @@ class Workbench:
         scenes, sizes = scenes or self.scenes, self.experiment
         chosen = torch.arange(len(scenes)) if chosen is None else chosen
         features = self.features(condition, scenes, seed)
-        return Draw(scenes, condition, targets, features, chosen, sizes.batch, sizes.context, seed)
+        views = fixed_views(scenes, sizes.context) if is_volume(self.layer_1, VISION) else None
+        return Draw(scenes, condition, targets, features, views, chosen, sizes.batch, sizes.context, seed)
 
     def seconds_before(self, condition: Condition, task: str, seed: int) -> float:
         """Return the seconds of training of all that a condition starts from."""
@@ -198,7 +213,10 @@ class Workbench:
 
     @torch.no_grad()
     def features(self, condition: Condition, scenes: TaskScenes, seed: int) -> Tensor | None:
-        """Return a frozen sense's encodings of all views, (n, v, c, h, w); None where the sense learns."""
+        """Return what a frozen sense encodes beforehand; None where the sense learns.
+
+        Of all views, (n, v, c, h, w); of a volume r by the views that are always shown, (n, 1, c, h, w).
+        """
         if condition.sense != "vision" or not condition.frozen:
             return None
         key = condition.encoder, seed if condition.encoder == "untrained" else -1, id(scenes)
@@ -208,10 +226,12 @@ class Workbench:
             graph = copy.deepcopy(self._vision(condition, seed).graph)
             graph.freeze()
             graph.eval()
-            parts = [slice(first, first + PIECE) for first in range(0, len(scenes), PIECE)]
-            kept = torch.float16 if is_volume(graph, VISION) else torch.float32
-            encoded = [graph.encode_views({VISION: shown(scenes, (part,))})[VISION].frames.to(kept) for part in parts]
-            self._features[key] = torch.cat(encoded)
+            volume, every = is_volume(graph, VISION), torch.arange(scenes.frames.shape[1]).expand(len(scenes), -1)
+            views = fixed_views(scenes, self.experiment.context) if volume else every
+            parts = Progress(torch.arange(len(scenes)).split(PIECE), "encoding scenes", unit="pieces", leave=False)
+            seen = ({VISION: shown(scenes, (part[:, None], views[part]))} for part in parts)
+            kept = torch.float16 if volume else torch.float32
+            self._features[key] = torch.cat([graph.encode_views(senses)[VISION].frames.to(kept) for senses in seen])
         return self._features[key]
 
     def _vision(self, condition: Condition, seed: int) -> Trained:
