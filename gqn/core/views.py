@@ -85,7 +85,7 @@ def tensor_of(name: str, value: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedViews(Views):
-    """Views that a sense has encoded already: frames are their features, or one r for all of a scene, (b, m, c, h', w')."""
+    """Views that a sense has encoded already: frames are the features of each, or one r of all, (b, m, c, h', w')."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Sense(nn.Module):
     def forward(self, views: Views) -> Tensor:
         """Return the representation of b scenes, (b, c, h', w'), from their views, which may be encoded already."""
         if isinstance(views, EncodedViews):
-            return self._aggregated(views.frames, views.present)
+            return views.frames[:, 0] if self.join else self._aggregated(views.frames, views.present)
         r = self._aggregated(encode_views(self.encoder, views), views.present)
         return self.join(r) if self.join else r
 

@@ -359,6 +359,18 @@ def test_cells_of_a_block_are_told_apart_by_what_they_have_read() -> None:
     assert change[5 // BLOCK * BLOCK, 8, 2] > 0  # of its block
 
 
+def test_r_is_of_the_views_that_are_there_whether_encoded_beforehand_or_not() -> None:
+    sense, views = Sense(encoder(), aggregate="mean"), random_views(3)
+    some = replace(views, present=torch.tensor([[True, True, False], [False, False, False]]))
+    r = sense(some)
+    torch.testing.assert_close(r[:1], sense(views[:1].part(slice(2))))
+    torch.testing.assert_close(r[1:], sense(views[1:].part(slice(0))))
+    encoded = sense.encoded(some)
+    assert encoded.present is not None
+    assert encoded.present.tolist() == [[True], [False]]
+    assert torch.equal(sense(encoded), r)
+
+
 def test_places_vary_while_training_and_stand_still_after_it() -> None:
     network = look()
     still = [network.passed(vectors()[None])[0] for _ in range(2)]

@@ -16,6 +16,7 @@ from test_training import history, tiny, weights
 from torch import Tensor
 
 from gqn.core.camera import camera_vector
+from gqn.core.distributed import processes
 from gqn.core.views import EncodedViews
 from gqn.data.batches import Asked, TrainingBatches, evaluation_batches
 from gqn.data.convert import convert
@@ -27,6 +28,7 @@ from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import GraphError
 from gqn.training import checkpoint, saved, sharing
 from gqn.training.config import Config
+from gqn.training.nodes import encode_scenes
 from gqn.training.trainer import TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,6 +198,15 @@ def test_a_cached_batch_holds_no_frames(tmp_path: Path) -> None:
     built.nodes["vision"].register_forward_pre_hook(note)
     train(settings, built, scenes=Blind(12), held_out=World(6))
     assert seen == [EncodedViews] * 4
+
+
+def test_a_sense_that_joins_its_views_is_not_encoded_beforehand(tmp_path: Path) -> None:
+    found = RecursiveGQN()
+    found.add_sense("vision", "volume", frame=(3, 8, 8), side=8, frozen=True)
+    found.add_sense("tower", "tower", frame=(3, 8, 8), channels=4, frozen=True, data="frames")
+    with processes("cpu") as group:
+        encoded = encode_scenes(found, World(2), dict.fromkeys(found.spec, "frames"), 1000, tmp_path, group, False)
+    assert list(encoded) == ["tower"]
 
 
 def test_answers_are_found_in_the_ground_truth(scenes: Path, tmp_path: Path) -> None:

@@ -43,14 +43,14 @@ def linear_probes(laboratory: Laboratory, seed: int = 0) -> dict[str, dict[str, 
 
 @torch.no_grad()
 def representations(laboratory: Laboratory, condition: Condition, scenes: TaskScenes, seed: int) -> np.ndarray:
-    """Return r of every scene from views that the seed chooses, (n, numbers)."""
+    """Return r of every scene from views that the seed chooses, of a volume those always shown, (n, numbers)."""
     bench = laboratory.bench
     graph, _ = bench.graph(condition, "", seed)
     features = bench.features(condition, scenes, seed)
     views = some_views(len(scenes), scenes, bench.experiment.context, torch.Generator().manual_seed(seed))
     rows: list[Tensor] = []
     for part in torch.arange(len(scenes)).split(200):
-        seen = shown(scenes, (part[:, None], views[part]), features)
+        seen = shown(scenes, part[:, None], views[part], features)
         rows.append(graph.encode({VISION: seen}, VISION).flatten(1))
     return torch.cat(rows).numpy()
 

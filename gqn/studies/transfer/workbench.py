@@ -80,7 +80,7 @@ class Draw:
         if self.condition.sense == "state":
             senses = {STATE: Views(self.scenes.state[seen][:, None], torch.zeros(len(seen), 1, 0))}
         else:
-            senses = {VISION: shown(self.scenes, (seen[:, None], views), self.features)}
+            senses = {VISION: shown(self.scenes, seen[:, None], views, self.features)}
         tasks = {}
         for name, target in self.targets.items():
             answer = target[picked][:, None]
@@ -104,13 +104,14 @@ def chosen_scenes(total: int, labelled: int, seed: int) -> Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:labelled]
 
 
-def shown(scenes: TaskScenes, place: tuple[Tensor | slice, ...], features: Tensor | None = None) -> Views:
-    """Return views of scenes at a place of the axes (n, v), encoded where there are features."""
-    if features is not None:
-        if features.shape[1] == 1:  # r of each scene
-            place = (place[0][:, :1], torch.zeros_like(place[1][:, :1]))
-        return EncodedViews(features[place].float(), scenes.cameras[place])
-    return Views(scenes.frames[place].float() / 255, scenes.cameras[place])
+def shown(scenes: TaskScenes, numbers: Tensor, views: Tensor, features: Tensor | None = None) -> Views:
+    """Return views (b, m) of the scenes of some numbers (b, 1), encoded where there are features."""
+    cameras = scenes.cameras[numbers, views]
+    if features is None:
+        return Views(scenes.frames[numbers, views].float() / 255, cameras)
+    if features.shape[1] == 1:  # one r of all views of a scene
+        return EncodedViews(features[numbers, 0].float(), cameras[:, :1])
+    return EncodedViews(features[numbers, views].float(), cameras)
 
 
 def learn(
@@ -229,7 +230,7 @@ class Workbench:
             volume, every = is_volume(graph, VISION), torch.arange(scenes.frames.shape[1]).expand(len(scenes), -1)
             views = fixed_views(scenes, self.experiment.context) if volume else every
             parts = Progress(torch.arange(len(scenes)).split(PIECE), "encoding scenes", unit="pieces", leave=False)
-            seen = ({VISION: shown(scenes, (part[:, None], views[part]))} for part in parts)
+            seen = ({VISION: shown(scenes, part[:, None], views[part])} for part in parts)
             kept = torch.float16 if volume else torch.float32
             self._features[key] = torch.cat([graph.encode_views(senses)[VISION].frames.to(kept) for senses in seen])
         return self._features[key]
@@ -263,7 +264,7 @@ class Workbench:
             scene, view = (
                 torch.randint(n, (AUTOENCODER_BATCH,), generator=random) for n in self.scenes.frames.shape[:2]
             )
-            seen = shown(self.scenes, (scene[:, None], view[:, None]))
+            seen = shown(self.scenes, scene[:, None], view[:, None])
             return Batch({VISION: seen}, {"frame": Views(seen.frames, seen.cameras[..., :0])})
 
         return self._trained(graph, batch, ["frame"], self.experiment.autoencoder_steps, 1e-3)
