@@ -464,7 +464,7 @@ class RecursiveGQN(nn.Module):
 
         Args:
             senses: context views by sense; or the views alone, where there is one sense. A scene without views, but
-                with a batch axis, gets zeros.
+                with a batch axis, gets what a sense says that has observed nothing: zeros, but for a volume.
             name: of a sense or a representation; not needed where there is one sense.
 
         Raises:

@@ -75,8 +75,8 @@ class Volume:
         Of each block of cells the mean of their values times their opacity, and the mean opacity in place of density:
         what an empty cell says counts for nothing.
         """
-        cells = self.cells(r)
-        return pooled(cells, min(side, self.side)) if self.weighted else coarse(cells, min(side, self.side))
+        mean = averaged if self.weighted else averaged_by_opacity
+        return mean(self.cells(r), min(side, self.side))
 
     @property
     def read(self) -> "Volume":
@@ -101,13 +101,13 @@ def optical_depth(density: Tensor) -> Tensor:
     return F.softplus(5 * density - 2)
 
 
-def coarse(cells: Tensor, side: int) -> Tensor:
-    """Return values times opacity, and opacity, means over blocks of cells (b, c, x, y, z), density last."""
+def averaged_by_opacity(cells: Tensor, side: int) -> Tensor:
+    """Return what `Volume.coarse` does of cells (b, c, x, y, z) whose last channel is density, `side` along an edge."""
     opacity = -torch.expm1(-optical_depth(cells[:, -1:]))
-    return pooled(torch.cat([cells[:, :-1] * opacity, opacity], dim=1), side)
+    return averaged(torch.cat([cells[:, :-1] * opacity, opacity], dim=1), side)
 
 
-def pooled(cells: Tensor, side: int) -> Tensor:
+def averaged(cells: Tensor, side: int) -> Tensor:
     """Return means over blocks of cells (b, c, x, y, z), (b, c, side, side, side)."""
     return cells if cells.shape[-1] == side else F.adaptive_avg_pool3d(cells, side)
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
-from gqn.models.outputs import Volume, coarse, optical_depth
+from gqn.models.outputs import Volume, averaged_by_opacity, optical_depth
 
 SIDE = 32  # cells along an edge of the cube
 BLOCK = 2  # cells along an edge of a block
@@ -203,7 +203,9 @@ class Surfaces(nn.Module):
         said = torch.cat([colours, said[..., self.colours :]], dim=-1)
         said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 7, 1, 4, 2, 5, 3, 6)
         r = said.reshape(b, -1, self.side, self.side)
-        return coarse(r.unflatten(1, (-1, self.side)), self.pooled).flatten(1, 2) if self.pooled else r
+        if not self.pooled:
+            return r
+        return averaged_by_opacity(r.unflatten(1, (-1, self.side)), self.pooled).flatten(1, 2)
 
 
 class LookThrough(nn.Module):
