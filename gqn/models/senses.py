@@ -112,6 +112,10 @@ class Sense(nn.Module):
         """Return the representation of b scenes, (b, c, h', w'), from their views, which may be encoded already."""
         if isinstance(views, EncodedViews):
             return views.frames[:, 0] if self.join else self._aggregated(views.frames, views.present)
+        # One scene after another on a processor, whose cache holds one.
+        alone = self.join and len(views.cameras) > 1 and views.cameras.device.type == "cpu"
+        if alone and not torch.compiler.is_compiling():
+            return torch.cat([self(views[scene : scene + 1]) for scene in range(len(views.cameras))])
         r = self._aggregated(encode_views(self.encoder, views), views.present)
         return self.join(r) if self.join else r
 

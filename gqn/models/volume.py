@@ -37,7 +37,6 @@ NEAREST = 1e-3  # world units; what is nearer to the camera, or behind it, is no
 FARTHEST = 2.0  # half edges of the world, at which a cell lies that reaches to infinity
 UNSEEN = 3.0  # place of what is not seen, where the frame ends at 1
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
-VIEWS = 4  # of which cells read at once on a processor, whose cache holds the places of so many
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
 
@@ -120,13 +119,6 @@ class VolumeEncoder(nn.Module):
         learned = (self.near(frames) + self.wide(frames)).to(frames.dtype)
         squares = colours.square().sum(dim=1, keepdim=True)
         read = torch.cat([colours, learned, squares, torch.ones_like(squares)], dim=1)
-        if frames.device.type != "cpu":
-            return self.gathered(read, cameras)
-        parts = zip(read.split(VIEWS), cameras.split(VIEWS), strict=True)
-        return torch.cat([self.gathered(*part) for part in parts])
-
-    def gathered(self, read: Tensor, cameras: Tensor) -> Tensor:
-        """Return what each cell reads of the values (n, c, h, w) that frames show, for cameras (n, 7)."""
         places = self.places(cameras).flatten(2, 3)
         # Zeros beyond the frame: where a view does not show a cell, it says nothing.
         cells = F.grid_sample(read, places, align_corners=False)  # (n, c, s, s * s)

@@ -20,7 +20,6 @@ from gqn.models.volume import (
     NEAR,
     OPAQUE,
     OUTER,
-    VIEWS,
     WORLD,
     LookThrough,
     SpaceLevels,
@@ -390,13 +389,14 @@ def test_what_can_be_no_volume_is_refused() -> None:
         Sense(VolumeEncoder(pixels=32), normalise=True)
 
 
-def test_many_views_are_read_as_each_by_itself() -> None:
-    network, cameras = encoder(), vectors().repeat(VIEWS, 1)
-    frames = torch.rand(len(cameras), 3, PIXELS, PIXELS, dtype=torch.float64)
-    together = network(frames, cameras)
-    assert len(together) == len(cameras) > 2 * VIEWS
-    alone = [network(frames[[view]], cameras[[view]]) for view in range(len(cameras))]
-    torch.testing.assert_close(together, torch.cat(alone))
+def test_scenes_one_after_another_are_what_they_are_together() -> None:
+    sense, views = Sense(encoder(), aggregate="mean"), random_views(3)
+    r, learned = sense(views), list(sense.parameters())
+    together = sense.encoder.join(aggregated(sense.encoder, views).flatten(1, 2))
+    torch.testing.assert_close(r, together)
+    weights = torch.rand_like(r)
+    ours, plain = (torch.autograd.grad((x * weights).sum(), learned) for x in (r, together))
+    torch.testing.assert_close(ours, plain)
 
 
 def by_opacity(r: torch.Tensor, volume: Volume, side: int) -> torch.Tensor:

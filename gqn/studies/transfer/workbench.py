@@ -37,7 +37,7 @@ OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
 WARM_UP = 100  # steps over which the learning rate rises
 VIEWS_SEED = 0  # which views of a scene are shown where they are always the same
 AUTOENCODER_BATCH = 64  # frames a step
-PIECE = 4  # scenes that are encoded at once: more do not fit a processor's cache
+PIECE = 4  # scenes that are encoded at once
 CELLS = (16, 8)  # along an edge of a volume, as tasks read it: the first that its own are a multiple of
 TOWER: dict[str, Any] = {"channels": 64, "aggregate": "mean", "normalise": True}  # of the published 256
 
