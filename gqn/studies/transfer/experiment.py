@@ -81,6 +81,8 @@ class Experiment:
     """Scenes on which a run is evaluated."""
     executed: int = 24
     """Scenes of them in which the last answers of a task that needs physics are carried out."""
+    warm_up: int = 100
+    """Steps over which the learning rate rises."""
     second_steps: int = 2000
     """Steps of training a second layer."""
     second_learning_rate: float = 1e-3
@@ -104,6 +106,7 @@ class Experiment:
             [
                 ("seeds", len(set(self.seeds)) == len(self.seeds) > 0, "different numbers"),
                 ("pauses", self.pauses == sorted(set(self.pauses)) and len(self.pauses) > 1, "two or more, rising"),
+                ("warm_up", self.warm_up > 0, "1 or more"),
                 ("labelled", all(count >= 0 for count in self.labelled) and bool(self.labelled), "0 or more"),
                 ("compare", all(len(pair) == 2 for pair in self.compare), "pairs of conditions"),
             ]

@@ -95,7 +95,8 @@ class Laboratory:
                 curve.append(exam.marks())
                 examining += time.monotonic() - paused
 
-        learn(graph, draw, steps=pauses[-1], learning_rate=cell.learning_rate, bfloat16=self.bfloat16, pause=pause)
+        rate, warm_up = cell.learning_rate, self.experiment.warm_up
+        learn(graph, draw, steps=pauses[-1], learning_rate=rate, warm_up=warm_up, bfloat16=self.bfloat16, pause=pause)
         seconds = time.monotonic() - begun - examining
         return {
             "steps": pauses,

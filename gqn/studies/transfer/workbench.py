@@ -34,7 +34,6 @@ STANDARD_SCENES = 500  # from which the statistics are taken
 SECOND_LAYER = {"channels": 128, "hidden": 256}
 UNRELATED = 9  # numbers of the unrelated task's answer
 OTHER_BATCHES = 10_000  # added to a seed, for the batches of a second layer
-WARM_UP = 100  # steps over which the learning rate rises
 VIEWS_SEED = 0  # which views of a scene are shown where they are always the same
 AUTOENCODER_BATCH = 64  # frames a step
 PIECE = 4  # scenes that are encoded at once
@@ -120,15 +119,19 @@ def learn(
     *,
     steps: int,
     learning_rate: float,
+    warm_up: int,
     bfloat16: bool,
     pause: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Train what is not frozen by Adam, all tasks of the batches together; `pause` is called before each step."""
+    """Train what is not frozen by Adam, all tasks of the batches together; `pause` is called before each step.
+
+    The learning rate rises over the first `warm_up` steps.
+    """
     optimizer = torch.optim.Adam([p for p in graph.parameters() if p.requires_grad], lr=learning_rate)
     graph.train()
     for step in Progress(range(steps), "steps of a run", unit="steps", leave=False):
         pause(step)
-        optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / WARM_UP)
+        optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / warm_up)
         batch = batches(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             answers = graph(batch)
@@ -274,7 +277,8 @@ class Workbench:
     ) -> Trained:
         """Return the graph after it learned tasks, without them."""
         begun = time.monotonic()
-        learn(graph, batches, steps=steps, learning_rate=rate, bfloat16=self.bfloat16)
+        warm_up = self.experiment.warm_up
+        learn(graph, batches, steps=steps, learning_rate=rate, warm_up=warm_up, bfloat16=self.bfloat16)
         graph.remove(*tasks)
         return Trained(graph, time.monotonic() - begun)
 
