@@ -22,7 +22,7 @@ FILE = "checkpoint.pt"
 EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
 SHIPPED = Path(__file__).parents[1] / "weights"
 # That come with the library, as gqn/weights/NAME.
-WEIGHTS = ("shepard-metzler-7-small", "jaco-small", "rooms-ring-small", "mazes-small")
+WEIGHTS = ("shepard-metzler-7-small", "jaco-small", "rooms-ring-small", "rooms-free-small", "mazes-small")
 
 
 def save(

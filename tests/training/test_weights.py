@@ -20,6 +20,7 @@ NAME = "shepard-metzler-7-small"
         (NAME, "shepard_metzler_7_parts", {}),
         ("jaco-small", "jaco", {}),
         ("rooms-ring-small", "rooms_ring_camera", {}),
+        ("rooms-free-small", "rooms_free_camera_no_object_rotations", {"size": 64}),
         ("mazes-small", "mazes", {"size": 64, "views": 60}),
     ],
 )
