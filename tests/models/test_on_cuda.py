@@ -118,12 +118,12 @@ def test_all_that_a_network_computes_stays_on_the_device(monkeypatch: pytest.Mon
 def test_the_gradient_of_what_rays_gather_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one backward pass that is written by hand."""
     with fake_cuda(monkeypatch):
-        table, weights = torch.rand(50, 4, device=CUDA), torch.rand(5000, 6, device=CUDA)
+        columns, weights = torch.rand(4, 50, device=CUDA), torch.rand(5000, 6, device=CUDA)
         index = torch.randint(50, (5000, 6), device=CUDA)
-        context = SimpleNamespace(saved_tensors=(table, weights, index))
-        of_table, of_weights, _ = WeightedSum.backward(context, torch.rand(5000, 4, device=CUDA))
-        assert (of_table.shape, of_weights.shape) == (table.shape, weights.shape)
-        assert devices(of_table, of_weights) == {CUDA}
+        context = SimpleNamespace(saved_tensors=(columns, weights, index))
+        of_columns, of_weights, _ = WeightedSum.backward(context, torch.rand(5000, 4, device=CUDA))
+        assert (of_columns.shape, of_weights.shape) == (columns.shape, weights.shape)
+        assert devices(of_columns, of_weights) == {CUDA}
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_what_probes_read_does_not_depend_on_the_order_of_views() -> None:
 
 def test_a_probe_of_cells_reads_those_round_a_place() -> None:
     r = CENTRES.unflatten(0, (8, 8, 8)).permute(3, 0, 1, 2)  # (c, x, y, z)
-    r = torch.cat([r, torch.zeros(1, 8, 8, 8)]).flatten(0, 1)[None]
+    r = torch.cat([r, torch.full((1, 8, 8, 8), 10.0)]).flatten(0, 1)[None]  # dense
     chosen = torch.tensor([73, 200, 365])
     usual = torch.rand(3, 2)
     read = near(r, VOLUME, CENTRES[chosen].double().numpy(), usual)[0]
