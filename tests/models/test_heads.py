@@ -154,6 +154,7 @@ def test_a_place_is_a_mixture_over_cells() -> None:
 def test_a_place_is_found_where_no_scene_showed_it() -> None:
     """The thing is learned in one half of the world, and found in the other."""
     torch.manual_seed(0)
+    # Not at the world's edge: a cell beyond, which is larger, may claim what is beside it, and errs by half its edge.
     cells = torch.randint(1, 6, (200, 3))
     middles, _ = cell_middles(CELLS, torch.zeros(1))
     places = middles[cells @ torch.tensor([64, 8, 1])]
