@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gqn.core.errors import Error
 from gqn.models.outputs import Output
+from gqn.models.readers import reader
 
 
 class Value(NamedTuple):
@@ -23,15 +24,14 @@ class Value(NamedTuple):
 
 
 class MLP(nn.Module):
-    """Two layers from the whole of a representation, of a volume as coarse as `Volume.flat`, to one cell."""
+    """A reader of the whole of a representation (`gqn.models.readers`), and a layer, to one cell."""
 
     def __init__(self, *, inputs: Output, channels: int, hidden: int = 256) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.layers = nn.Sequential(nn.Linear(inputs.numbers, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.layers = nn.Sequential(reader(inputs, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, r: Tensor) -> Tensor:
-        return self.layers(self.inputs.flat(r))[:, :, None, None]
+        return self.layers(r)[:, :, None, None]
 
 
 class Convolution(nn.Module):

@@ -18,7 +18,8 @@ from gqn.core.views import Views
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
-from gqn.models.volume import ConvSpace, cell_middles
+from gqn.models.readers import reader
+from gqn.models.volume import ConvSpace, cell_axis, in_world
 
 
 @dataclass(frozen=True)
@@ -179,14 +180,13 @@ class QueryMLP(nn.Module):
 
     def __init__(self, *, inputs: Output, query: int, outputs: int, hidden: int) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.read = nn.Linear(inputs.numbers, hidden)
+        self.read = reader(inputs, hidden)
         self.ask = nn.Linear(query, hidden, bias=False) if query else None
         self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, query: Tensor, r: Tensor) -> Tensor:
         """Return (b, q, outputs), in float32 or better, for query (b, q, k) and r (b, c, h, w)."""
-        read = self.read(self.inputs.flat(r))[:, None]
+        read = self.read(r)[:, None]
         asked = read.expand(-1, query.shape[1], -1) if self.ask is None else read + self.ask(query)
         return promote(self.rest(asked))
 
@@ -323,8 +323,10 @@ class Place(Head):
         found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
         found = found + self.cell(found).relu()
         score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
-        middles, edges = cell_middles(self.volume, way)
-        places = (middles + way * edges - self.origin) / self.unit
+        along = cell_axis(self.volume.side, way)
+        # In the cube's coordinates, by which all cells are alike: those beyond the world are larger.
+        places = torch.cartesian_prod(along, along, along) + way * (2 / self.volume.side)
+        places = (in_world(self.volume, places) - self.origin) / self.unit
         likeliest = places[torch.arange(len(places), device=places.device), score[..., 0].argmax(dim=1)]
         asked = query.shape[1]
         sigma = (self.log_sigma.exp() / self.unit).expand(len(r), asked, places.shape[1], 3)

@@ -1,13 +1,12 @@
 """The kinds of representation that a node gives: from them, whoever reads the node builds its own read-out."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FINEST = 16  # cells along an edge of a volume, at most, that a layer over the whole of it reads
+FINEST = 16  # cells along an edge of a volume, at most, that heads and second layers read
 
 Shape = tuple[int, ...]
 
@@ -24,15 +23,6 @@ class Grid:
     def shape(self) -> Shape:
         """Shape (c, h, w) of r."""
         return self.channels, self.height, self.width
-
-    @property
-    def numbers(self) -> int:
-        """Numbers of a scene that `flat` gives."""
-        return math.prod(self.shape)
-
-    def flat(self, r: Tensor) -> Tensor:
-        """Return the numbers of r (b, c, h, w) that a layer over the whole of it reads, (b, `numbers`)."""
-        return r.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class Volume:
         return r.unflatten(1, (self.channels, self.side))
 
     def coarse(self, r: Tensor, side: int = FINEST) -> Tensor:
-        """Return what a layer reads of r (b, c, h, w): of at most `side` cells along an edge, (b, channels, s, s, s).
+        """Return what heads and second layers read of r (b, c, h, w), (b, channels, s, s, s), s at most `side`.
 
         Of each block of cells the mean of their values times their opacity, and the mean opacity in place of density:
         what an empty cell says counts for nothing.
@@ -82,18 +72,6 @@ class Volume:
     def read(self) -> "Volume":
         """The kind of what `coarse` gives."""
         return replace(self, side=min(FINEST, self.side), weighted=True)
-
-    @property
-    def numbers(self) -> int:
-        """Numbers of a scene that `flat` gives."""
-        return math.prod(self.read.shape)
-
-    def flat(self, r: Tensor) -> Tensor:
-        """Return the numbers of r (b, c, h, w) that a layer over the whole of it reads, (b, `numbers`): `coarse`.
-
-        A layer over all of 48 cells an edge would have more than a million inputs.
-        """
-        return self.coarse(r).flatten(1)
 
 
 def optical_depth(density: Tensor) -> Tensor:

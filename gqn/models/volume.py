@@ -327,6 +327,20 @@ class ConvSpace(nn.Module):
         return normed(self.conv(with_neighbours(slices))).relu().unflatten(0, (len(slices), -1))
 
 
+class HalveSpace(nn.Conv2d):
+    """One cell of each block of 2 x 2 x 2 cells, normalised over the channels, and a ReLU.
+
+    Maps slices (b, x, in_channels, y, z) to (b, x / 2, out_channels, y / 2, z / 2): a convolution of pairs of slices.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(2 * in_channels, out_channels, 2, stride=2)
+
+    def forward(self, slices: Tensor) -> Tensor:
+        pairs = slices.unflatten(1, (-1, 2)).flatten(2, 3)
+        return normed(super().forward(pairs.flatten(0, 1))).relu().unflatten(0, pairs.shape[:2])
+
+
 class SpaceLevels(nn.Module):
     """Convolutions in space at several sizes: cells, cells of twice the edge, and so on, added up.
 
@@ -338,7 +352,7 @@ class SpaceLevels(nn.Module):
         self.conv = ConvSpace(width, width)
         self.below: SpaceLevels | None = None
         if levels:
-            self.down = nn.Conv2d(2 * width, 2 * width, 2, stride=2)  # of pairs of slices
+            self.down = HalveSpace(width, 2 * width)
             self.below = SpaceLevels(2 * width, levels - 1)
             self.up = nn.ConvTranspose2d(2 * width, 2 * width, 2, stride=2)  # to pairs of slices
 
@@ -346,9 +360,8 @@ class SpaceLevels(nn.Module):
         found = slices + self.conv(slices)
         if self.below is None:
             return found
-        pairs = slices.unflatten(1, (-1, 2)).flatten(2, 3)
-        coarse = normed(self.down(pairs.flatten(0, 1))).relu().unflatten(0, pairs.shape[:2])
-        up = self.up(self.below(coarse).flatten(0, 1)).unflatten(0, pairs.shape[:2])
+        coarse = self.below(self.down(slices))
+        up = self.up(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
         return found + up.unflatten(2, (2, -1)).flatten(1, 2)
 
 
@@ -445,15 +458,12 @@ def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
     return expand(cell_axis(volume.side, like)) * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]
 
 
-def cell_middles(volume: Volume, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cells' middles, (s^3, 3), z fastest, and a cell's edges in the world, (3,), in world units.
+def in_world(volume: Volume, places: Tensor) -> Tensor:
+    """Return world coordinates of places (..., 3) in a volume's cube, whose edges run from -1 to 1.
 
-    Cells beyond the world count as not farther than FARTHEST.
+    What lies beyond the world counts as not farther than FARTHEST.
     """
-    along = expand(cell_axis(volume.side, like)).clamp(-FARTHEST, FARTHEST)
-    edges = half_edges(volume, like)
-    middles = torch.cartesian_prod(along, along, along) * edges + centre_of(volume, like)
-    return middles, edges * (2 / (WORLD * volume.side))
+    return expand(places).clamp(-FARTHEST, FARTHEST) * half_edges(volume, places) + centre_of(volume, places)
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:

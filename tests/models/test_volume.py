@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
-from gqn.models.fusion import MLP
 from gqn.models.outputs import FINEST, Volume, optical_depth
 from gqn.models.senses import Aggregate, Sense, aggregate_views, encode_views
 from gqn.models.volume import (
     BLOCK,
+    FARTHEST,
     FIELD_OF_VIEW,
     NEAR,
     OPAQUE,
@@ -26,11 +26,12 @@ from gqn.models.volume import (
     Surfaces,
     VolumeEncoder,
     WeightedSum,
+    cell_axis,
     cell_coordinates,
-    cell_middles,
     contract,
     crossed,
     expand,
+    in_world,
     statistics,
     with_neighbours,
 )
@@ -421,17 +422,12 @@ def test_a_pooled_volume_is_what_layers_read_of_a_fine_one() -> None:
         LookThrough(pooled.output, pixels=PIXELS, out_channels=6, grid=4)
 
 
-def test_a_layer_over_the_whole_of_a_volume_reads_blocks_of_cells_by_their_opacity() -> None:
-    fine = replace(VOLUME, side=2 * FINEST)
-    r = torch.randn(2, *fine.shape, dtype=torch.float64)
-    layer = MLP(inputs=fine, channels=3).double()
-    torch.testing.assert_close(layer(r)[..., 0, 0], layer.layers(by_opacity(r, fine, FINEST).flatten(1)))
-    assert fine.read == replace(fine, side=FINEST, weighted=True)
-    assert fine.numbers == fine.read.numbers == VOLUME.channels * FINEST**3
-    few = replace(VOLUME, side=4)
-    torch.testing.assert_close(
-        few.flat(r[:, : few.shape[0], :4, :4]), by_opacity(r[:, : few.shape[0], :4, :4], few, 4).flatten(1)
-    )
+def test_heads_read_blocks_of_cells_by_their_opacity() -> None:
+    fine, few = replace(VOLUME, side=2 * FINEST), replace(VOLUME, side=4)
+    for volume in (fine, few):
+        r = torch.randn(2, *volume.shape, dtype=torch.float64)
+        torch.testing.assert_close(volume.coarse(r), by_opacity(r, volume, volume.read.side))
+        assert volume.read == replace(volume, side=min(FINEST, volume.side), weighted=True)
 
 
 def test_what_an_empty_cell_says_counts_for_nothing() -> None:
@@ -443,11 +439,9 @@ def test_what_an_empty_cell_says_counts_for_nothing() -> None:
     torch.testing.assert_close(*(VOLUME.coarse(given.flatten(1, 2), 8) for given in (cells, other)))
 
 
-def test_middles_of_cells_are_the_coordinates_that_views_are_read_at() -> None:
-    middles, edges = cell_middles(FLAT, vectors())
-    apart = torch.from_numpy(cell_centres(FLAT)) - middles
-    inner = (middles - torch.tensor(FLAT.centre)).abs() <= torch.tensor([0.6, 0.6, 0.18])
-    assert apart[inner.all(dim=1)].abs().max() < 1e-12 < apart.abs().max()
-    steps = middles.view(SIDE, SIDE, SIDE, 3)
-    torch.testing.assert_close(edges[2], steps[8, 8, 8, 2] - steps[8, 8, 7, 2])
-    torch.testing.assert_close(edges[0], steps[8, 8, 8, 0] - steps[7, 8, 8, 0])
+def test_a_place_in_the_cube_is_the_coordinate_at_which_views_are_read() -> None:
+    axis = cell_axis(SIDE, vectors())
+    found = in_world(FLAT, torch.cartesian_prod(axis, axis, axis))
+    apart = torch.from_numpy(cell_centres(FLAT)) - found
+    near = (found - torch.tensor(FLAT.centre)).abs() < 0.99 * FARTHEST * torch.tensor([0.6, 0.6, 0.18])
+    assert apart[near.all(dim=1)].abs().max() < 1e-12 < apart.abs().max()

@@ -17,13 +17,14 @@ from gqn.data.convert import convert
 from gqn.data.generate import generate
 from gqn.data.task_scenes import TaskScenes, solve_piece, true_answers
 from gqn.models.graph import RecursiveGQN
+from gqn.models.heads import Place, Vector
 from gqn.scenes.arm import TASKS
 from gqn.scenes.jaco import Jaco
 from gqn.studies.runner import StudyError, make, read_experiment, read_results
 from gqn.studies.transfer import probes
 from gqn.studies.transfer.experiment import CONDITIONS, Cell, Condition, Experiment
 from gqn.studies.transfer.protocol import Laboratory, Transfer
-from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Trained, chosen_scenes, learn
+from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Trained, add_head, chosen_scenes, learn
 from gqn.training import checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
@@ -108,7 +109,7 @@ def test_features_are_what_the_frozen_encoder_makes_of_the_frames(laboratory: La
     assert (cached - direct).abs().max() < 0.05 * direct.abs().max()  # bfloat16
 
 
-def test_a_volume_is_read_for_places_alone(laboratory: Laboratory) -> None:
+def test_a_volume_is_read_cell_by_cell(laboratory: Laboratory) -> None:
     volume = RecursiveGQN()
     volume.add_sense(VISION, "volume", frame=[3, 16, 16], side=24, aggregate="mean", centre=[0.0, 0.0, 0.42])
     volume.add_task("render", "vector", [VISION], target=[3])  # which the study has no use for
@@ -140,9 +141,18 @@ def test_a_volume_is_read_for_places_alone(laboratory: Laboratory) -> None:
         line = here.run(cell)
         assert max(line["error_cm"]) < 250  # within the cube, or near it
         assert (line["parameters"] < 50_000) == (cell.condition in ("layer-1", "random", "shuffled-scenes"))
-    wrong = {"pixels": [1e-3], "layer-2": [1e-3], "autoencoder": [1e-3]}
-    with pytest.raises(StudyError, match="for places alone: leave out pose, layer-2, autoencoder"):
-        opened(dataclasses.replace(EXPERIMENT, tasks=["locate", "pose"], conditions=wrong))
+    with pytest.raises(StudyError, match="an autoencoder's picture is read from a grid: leave it out"):
+        opened(dataclasses.replace(plan, conditions={"autoencoder": [1e-3]}))
+    # A place is asked of each cell, all else of all cells together, and so is what reads a second layer.
+    for condition, task, head in (
+        ("layer-1", "locate", Place),
+        ("layer-1", "pose", Vector),
+        ("layer-2", "locate", Vector),
+    ):
+        graph, reads = here.bench.graph(CONDITIONS[condition], task, 0)
+        add_head(graph, task, reads, Standard.of(here.scenes.answers[task]), 8)
+        assert type(graph.nodes[task]) is head
+        assert len(here.run(Cell(condition, task, 0, 1e-3, 0))["error_cm"]) == len(plan.pauses)
 
 
 def test_shuffled_scenes_show_another_scene(laboratory: Laboratory) -> None:

@@ -127,11 +127,9 @@ class Experiment:
         """Return whether some condition has a second layer."""
         return any(CONDITIONS[name].second != "none" for name in self.conditions)
 
-    def no_places(self) -> list[str]:
-        """Return the tasks and the conditions in which no place is read from layer 1 itself or from its network."""
-        conditions = ((name, CONDITIONS[name]) for name in self.conditions)
-        others = [name for name, one in conditions if one.second != "none" or one.encoder == "autoencoder"]
-        return [task for task in self.tasks if task not in PLACES] + others
+    def autoencoders(self) -> bool:
+        """Return whether some condition has an autoencoder."""
+        return any(CONDITIONS[name].encoder == "autoencoder" for name in self.conditions)
 
     def tuned(self) -> bool:
         """Return whether some condition has several learning rates."""

@@ -57,8 +57,8 @@ class Laboratory:
             raise StudyError(f"{max(experiment.labelled)} labelled scenes of {len(scenes)}: lower labelled")
         self.bfloat16 = computes_in_bfloat16("auto", torch.device("cpu"))
         self.bench = Workbench(experiment, scenes, layer_1, self.bfloat16)
-        if is_volume(self.bench.layer_1, VISION) and (wrong := experiment.no_places()):
-            raise StudyError(f"layer 1 is a volume, which is asked for places alone: leave out {', '.join(wrong)}")
+        if is_volume(self.bench.layer_1, VISION) and experiment.autoencoders():
+            raise StudyError("layer 1 is a volume, and an autoencoder's picture is read from a grid: leave it out")
         self.seen = torch.arange(min(experiment.held_out, len(held_out)))
         self.views = fixed_views(held_out, experiment.context)
 

@@ -2,9 +2,9 @@
 
 All conditions end in the same head, on numbers that are standardised over scenes, so that no condition has it harder
 only because what tells scenes apart is small beside what they share. They differ in what the head reads, and in what of
-that is frozen. A volume has too many numbers for that head: what it is asked for is a place, which its cells tell
-(`gqn.models.heads.Place`), and they are as coarse as CELLS says, so that those of thousands of scenes can be kept. What
-its views say is joined before r, so that r is kept for one choice of views a scene, which all conditions then see.
+that is frozen. Of a volume the head itself standardises the cells, scene by scene, and a place is asked of each of them
+(`gqn.models.heads.Place`). They are as coarse as CELLS says, so that those of thousands of scenes can be kept. What its
+views say is joined before r, so that r is kept for one choice of views a scene, which all conditions then see.
 
 The library's trainer serves runs of hours: a folder, checkpoints, logs. Here are hundreds of runs of seconds on data in
 memory, evaluated at chosen steps; their batches are drawn so that all conditions of a seed see the same.
@@ -27,7 +27,7 @@ from gqn.models.fusion import Fusion, Standardise
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import mean_loss
 from gqn.models.outputs import Volume
-from gqn.studies.transfer.experiment import HIDDEN, Condition, Experiment
+from gqn.studies.transfer.experiment import HIDDEN, PLACES, Condition, Experiment
 
 VISION, STATE, STANDARD, SECOND = "vision", "state", "standard", "arm"  # names of nodes
 STANDARD_SCENES = 500  # from which the statistics are taken
@@ -352,8 +352,8 @@ def is_volume(graph: RecursiveGQN, node: str) -> bool:
 
 
 def add_head(graph: RecursiveGQN, name: str, reads: str, standard: Standard, hidden: int) -> None:
-    """Add the head that all conditions share, least squares on standardised answers; on a volume, one for a place."""
-    if is_volume(graph, reads):
+    """Add the head that all conditions share, least squares on standardised answers; for a volume's place its own."""
+    if is_volume(graph, reads) and name in PLACES:
         origin, unit = standard.mean.tolist(), standard.deviation.tolist()
         graph.add_task(name, "place", [reads], target=[3], origin=origin, unit=unit)
     else:

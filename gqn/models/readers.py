@@ -1,0 +1,53 @@
+"""Readers: networks that make a few numbers of a whole representation, for heads and for representations above it."""
+
+import torch
+from torch import Tensor, nn
+
+from gqn.models.outputs import Grid, Output, Volume
+from gqn.models.volume import ConvSpace, HalveSpace, cell_axis
+
+FEW = 4  # cells along an edge of a volume, at most, that one layer reads together
+WIDTH = 32  # channels of the first convolutions in space
+
+
+def reader(inputs: Output, numbers: int) -> nn.Module:
+    """Return a network from a representation (b, c, h, w) to so many numbers, (b, numbers).
+
+    Of a grid it is one layer; a volume has too many cells for that.
+    """
+    return CellsReader(inputs, numbers) if isinstance(inputs, Volume) else GridReader(inputs, numbers)
+
+
+class GridReader(nn.Linear):
+    """Numbers of a whole grid by one layer: maps r (b, c, h, w) to (b, numbers)."""
+
+    def __init__(self, inputs: Grid, numbers: int) -> None:
+        super().__init__(inputs.channels * inputs.height * inputs.width, numbers)
+
+    def forward(self, r: Tensor) -> Tensor:
+        return super().forward(r.flatten(1))
+
+
+class CellsReader(nn.Module):
+    """Numbers of a whole volume: convolutions in space and halvings, until a layer reads the few cells that are left.
+
+    A place of the volume is found by the same weights wherever it is, which one layer over all cells would have to
+    learn anew for each of them. Maps r (b, c * s, s, s) to (b, numbers).
+    """
+
+    def __init__(self, inputs: Volume, numbers: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        side, width = inputs.read.side, WIDTH
+        layers: list[nn.Module] = [ConvSpace(inputs.read.channels + 3, width)]
+        while side > FEW and side % 2 == 0:
+            layers += [HalveSpace(width, 2 * WIDTH), ConvSpace(2 * WIDTH, 2 * WIDTH)]
+            side, width = side // 2, 2 * WIDTH
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**3, numbers))
+
+    def forward(self, r: Tensor) -> Tensor:
+        # Each channel standardised over a scene's cells: most are empty, where all are near zero.
+        cells = nn.functional.instance_norm(self.inputs.coarse(r))
+        along = cell_axis(cells.shape[-1], cells)
+        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij")).expand(len(cells), -1, -1, -1, -1)
+        return self.layers(torch.cat([cells, place], dim=1).transpose(1, 2))
