@@ -16,6 +16,7 @@ from gqn.models.generator import Generator
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 
 LEVELS = 255  # steps between the darkest and the brightest 8-bit value
+BEYOND = 10.0  # values of pixels, far from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,23 @@ def sigma_of_others(squares: Tensor, values: int, folds: int = 2) -> Tensor:
     fold = torch.arange(n) % folds
     sigmas = [fitted_sigma(squares[fold != number], values) for number in range(folds)]
     return torch.tensor(sigmas, dtype=squares.dtype)[fold]
+
+
+def level_edges(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the edges of the 8-bit levels in which values of 0 to 1 lie; those at the ends reach far beyond."""
+    half = 0.5 / LEVELS
+    return torch.where(frames <= half, -BEYOND, frames - half), torch.where(frames >= 1 - half, BEYOND, frames + half)
+
+
+def log_probability_of_level(frames: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return the log-probability, in nats, of the 8-bit level of each value under a normal distribution."""
+    # In float64: the gradient far in a tail is wrong in float32, and at last no number.
+    low, high = ((edge - mean.double()) / scale.double() for edge in level_edges(frames.double()))
+    # By the lower tail, where small probabilities are exact; the distribution is even.
+    upper = low + high > 0
+    low, high = torch.where(upper, -high, low), torch.where(upper, -low, high)
+    outer, inner = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    return (inner + torch.log1p(-(outer - inner).exp())).to(frames.dtype)
 
 
 def bits_per_dimension(nats: float, values: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gqn.core.extras import extra
 from gqn.data.batches import EvaluationBatch
+from gqn.evaluation.likelihood import level_edges
 from gqn.models.graph import RecursiveGQN
 from gqn.training.validation import image_errors
 
@@ -137,38 +138,50 @@ def rank_correlation(a: Tensor | Array, b: Tensor | Array) -> float:
 def calibration(samples: Tensor, truth: Tensor, sigma: Tensor) -> dict[str, Tensor]:
     """Measure whether prior samples (s, b, c, h, w) are as uncertain of the truth (b, c, h, w) as they are wrong.
 
-    The prediction of a value is the mixture of N(sample, sigma^2) over the samples, sigma (b,) of the pixels. Rows:
-    spread (b,): variance of the samples, mean over the values of an image. error (b,): squared error of their mean.
+    The prediction of a value is the mixture of N(sample, sigma^2) over the samples, sigma (b,) or (b, c, h, w).
+    Rows:
+    spread (b,): variance of the samples and, where sigma differs from value to value, of these; mean over an image.
+    error (b,): squared error of their mean.
     within (b,): Spearman's correlation of the two over the values of one image.
     coverage (b, levels): share of the values within the central intervals of LEVELS; coverage_uncertain: the same among
-    the quarter of the values where the samples differ most, so that a plain background does not count.
+    the quarter of the values with the largest spread, so that a plain background does not count. Where in its 8-bit
+    level a value lies is drawn at random, evenly by the prediction (Czado et al. 2009): else a level that is
+    likelier than an interval's tails would always lie within.
     quarter_variance, quarter_error (b, 4): predicted variance, the noise and the mean's own variance included, and
-    squared error in each quarter of the values by the samples' variance: equal where the prediction is calibrated.
+    squared error in each quarter of the values by their spread: equal where the prediction is calibrated.
     """
     count = len(samples)
-    mean, variance = samples.mean(dim=0).flatten(1), samples.var(dim=0).flatten(1)
+    mean, variance = samples.mean(dim=0).flatten(1), samples.var(dim=0, correction=min(1, count - 1)).flatten(1)
     error = (mean - truth.flatten(1)).square()
-    noise = sigma.to(samples)[:, None]
-    below = torch.zeros_like(mean)  # the mixture's distribution function at the truth
+    noise = sigma.to(samples).reshape(len(truth), -1)
+    predicted = variance * (1 + 1 / count) + noise**2
+    low, high = (
+        torch.zeros_like(mean),
+        torch.zeros_like(mean),
+    )  # the mixture's distribution function at the level's edges
+    edges = level_edges(truth)
     for sample in samples:
-        below += torch.special.ndtr((truth - sample).flatten(1) / noise) / count
+        below, above = (torch.special.ndtr((edge - sample).flatten(1) / noise) / count for edge in edges)
+        low, high = low + below, high + above
+    place = low + (high - low) * torch.rand_like(low)
     levels = torch.tensor(LEVELS, device=samples.device)
-    inside = (below[..., None] > (1 - levels) / 2) & (below[..., None] < (1 + levels) / 2)  # (b, values, levels)
-    order = variance.argsort(dim=1)
+    inside = (place[..., None] > (1 - levels) / 2) & (place[..., None] < (1 + levels) / 2)  # (b, values, levels)
+    spread = variance if noise.shape[1] == 1 else predicted
+    order = spread.argsort(dim=1)
     order = order[:, : order.shape[1] // QUARTERS * QUARTERS]
 
     def by_quarter(values: Tensor) -> Tensor:
         return values.gather(1, order).unflatten(1, (QUARTERS, -1)).mean(dim=2)
 
     uncertain = order.unflatten(1, (QUARTERS, -1))[:, -1, :, None].expand(-1, -1, len(levels))
-    within = [rank_correlation(v, e) for v, e in zip(variance.cpu(), error.cpu(), strict=True)]
+    within = [rank_correlation(v, e) for v, e in zip(spread.cpu(), error.cpu(), strict=True)]
     return {
-        "spread": variance.mean(dim=1),
+        "spread": spread.mean(dim=1),
         "error": error.mean(dim=1),
         "within": torch.tensor(within),
         "coverage": inside.float().mean(dim=1),
         "coverage_uncertain": inside.gather(1, uncertain).float().mean(dim=1),
-        "quarter_variance": by_quarter(variance) * (1 + 1 / count) + noise**2,
+        "quarter_variance": by_quarter(predicted),
         "quarter_error": by_quarter(error),
     }
 

@@ -31,6 +31,7 @@ from gqn.evaluation.likelihood import (
     fitted_sigma,
     floor,
     importance_bound,
+    log_probability_of_level,
     negative_elbo,
     posterior_draws,
     sigma_of_others,
@@ -45,6 +46,7 @@ from gqn.evaluation.metrics import (
     measures,
     predictions,
 )
+from gqn.evaluation.pixel_scale import scale_by_others
 from gqn.evaluation.probes import neighbours, probes, scene_algebra
 from gqn.evaluation.stimuli import NoTrial
 from gqn.evaluation.subject import Findings, Options, Picture, Subject
@@ -233,6 +235,7 @@ def likelihood_and_prediction(subject: Subject) -> Findings:
             "samples": options.samples,
             "fitted_sigma": calibration_in_figures(rows[options.context], seed),
             "training_sigma": calibration_in_figures(at_training, seed),
+            "pixel_scale": scaled_by_pixel(subject, rows[options.context], sigmas),
         },
     }
     return found, {"against-context": charts.against_context(found), "calibration": charts.calibration(found)}
@@ -285,7 +288,7 @@ def likelihood(subject: Subject, draws: Draws) -> dict[str, Any]:
 
 
 def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str, Tensor]:
-    """Return rows of errors of all scenes; with sigmas, those of the calibration at them and at the training's."""
+    """Return rows of errors of all scenes; with sigmas, the calibration at them and at the training's, and frames."""
     device = subject.processes.device
 
     def work(numbers: range) -> dict[str, Tensor]:
@@ -297,10 +300,35 @@ def predicted(subject: Subject, context: int, sigmas: Tensor | None) -> dict[str
             return {**rows, "spread": samples.var(dim=0).mean(dim=(1, 2, 3))}
         fitted = sigmas[numbers.start : numbers.stop].to(device)
         rows |= calibration(samples, truth, fitted)
+        rows |= {"mean": samples.mean(dim=0), "deviation": samples.std(dim=0), "truth": truth}
         trained = calibration(samples, truth, torch.full_like(fitted, subject.sigma))
         return rows | {f"training_{name}": value for name, value in trained.items()}
 
     return subject.over_scenes(work, f"predictions, {context} context views")
+
+
+def scaled_by_pixel(subject: Subject, rows: dict[str, Tensor], sigmas: Tensor) -> dict[str, Any]:
+    """Return the calibration of the samples' mean with a scale for each pixel, and what that is worth in bits.
+
+    rows: `mean`, `deviation` and `truth` of all scenes; sigmas: one for all pixels of a scene, fitted to the others.
+    """
+    seed = subject.options.seed
+    mean, deviation, truth = (rows[name] for name in ("mean", "deviation", "truth"))
+    scale = scale_by_others(mean, deviation, truth, seed)
+    usual = subject.baseline.to(mean).expand_as(mean)
+    scales = {
+        "bits_per_dimension": (mean, scale),
+        "one_sigma_bits_per_dimension": (mean, sigmas.to(mean)[:, None, None, None]),
+        "mean_image_bits_per_dimension": (usual, scale_by_others(usual, torch.zeros_like(usual), truth, seed)),
+    }
+    bits = {
+        name: -log_probability_of_level(truth, middle, around).mean(dim=(1, 2, 3)) / math.log(2)
+        for name, (middle, around) in scales.items()
+    }
+    return {
+        **{name: mean_with_interval(values.double(), seed) for name, values in bits.items()},
+        **calibration_in_figures(calibration(mean[None], truth, scale), seed),
+    }
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ TITLES = {
     "shuffled_sample": "sample, shuffled context",
     "mean_image": "mean image of training scenes",
 }
+SCALES = {"fitted_sigma": "o-", "training_sigma": "s--", "pixel_scale": "^-"}  # of a calibration, and their marks
 
 
 def against_context(report: dict[str, Any]) -> Figure:
@@ -49,7 +50,7 @@ def calibration(report: dict[str, Any]) -> Figure:
     """Draw the coverage of central intervals, and predicted against real error."""
     figure, (coverage, error) = panels(2)
     found = report["calibration"]
-    for sigma, mark in (("fitted_sigma", "o-"), ("training_sigma", "s--")):
+    for sigma, mark in SCALES.items():
         for values, title in (
             ("coverage", "all values"),
             ("coverage_most_uncertain_quarter", "most uncertain quarter"),
@@ -61,7 +62,7 @@ def calibration(report: dict[str, Any]) -> Figure:
     coverage.plot([50, 100], [50, 100], "k:", linewidth=1, label="calibrated")
     label(coverage, "central interval (%)", "values within it (%)")
     coverage.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    for sigma, mark in (("fitted_sigma", "o-"), ("training_sigma", "s--")):
+    for sigma, mark in SCALES.items():
         predicted, real = found[sigma]["predicted_rmse_255_by_quarter"], found[sigma]["rmse_255_by_quarter"]
         error.plot(predicted, real, mark, markersize=3, label=f"quarters of the values, {sigma.replace('_', ' ')}")
     top = max(error.get_xlim()[1], error.get_ylim()[1])

@@ -13,6 +13,7 @@ from gqn.evaluation.likelihood import (
     bits_per_dimension,
     fitted_sigma,
     importance_bound,
+    log_probability_of_level,
     negative_elbo,
     posterior_draws,
     sigma_of_others,
@@ -129,3 +130,33 @@ def test_bits_of_8_bit_pixels_are_those_of_their_probabilities() -> None:
     bits = -(probability * probability.log2()).sum().item()
     nats = -(probability * pixels.log_prob(levels)).sum().item()
     assert bits_per_dimension(nats, 1) == pytest.approx(bits, rel=1e-3)
+
+
+def test_the_levels_of_a_value_share_its_probability() -> None:
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    for mean, scale in ((0.5, 0.3), (-0.4, 0.1), (0.999, 0.002), (0.2, 5.0), (0.7, 1e-3)):
+        probability = log_probability_of_level(levels, torch.tensor(mean), torch.tensor(scale)).exp()
+        assert probability.sum().item() == pytest.approx(1, abs=1e-9)
+        whole = Normal(mean, scale).cdf(torch.tensor([0.5 / 255, 1 - 0.5 / 255], dtype=torch.float64))
+        assert probability[0].item() == pytest.approx(whole[0].item(), abs=1e-6)
+        assert probability[-1].item() == pytest.approx(1 - whole[1].item(), abs=1e-6)
+
+
+def test_an_unlikely_level_has_a_probability_and_a_gradient() -> None:
+    scale = torch.tensor(1e-3, requires_grad=True)
+    frames = torch.tensor([0.0, 0.3, 1.0])
+    found = log_probability_of_level(frames, torch.tensor([1.0, 0.9, 0.0]), scale)
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert (found < -1e4).all()
+    assert scale.grad is not None
+    assert scale.grad.isfinite()
+    assert scale.grad > 0  # a larger scale is likelier
+
+
+def test_bits_of_levels_are_those_of_the_density_where_the_scale_is_wide() -> None:
+    torch.manual_seed(0)
+    frames = ((0.5 + 0.1 * torch.randn(3, 3, 8, 8)).clamp(0, 1) * 255).round() / 255
+    nats = -Normal(0.5, 0.1).log_prob(frames).sum().item()
+    levels = -log_probability_of_level(frames, torch.tensor(0.5), torch.tensor(0.1)).mean().item() / math.log(2)
+    assert levels == pytest.approx(bits_per_dimension(nats, frames.numel()), abs=0.01)
