@@ -39,15 +39,21 @@ class CellsReader(nn.Module):
         super().__init__()
         self.inputs = inputs
         side, width = inputs.read.side, WIDTH
-        layers: list[nn.Module] = [ConvSpace(inputs.read.channels + 3, width)]
+        self.first = ConvSpace(inputs.read.channels + 3, width, normalise=False)
+        self.halve, self.convs = nn.ModuleList(), nn.ModuleList()
         while side > FEW and side % 2 == 0:
-            layers += [HalveSpace(width, 2 * WIDTH), ConvSpace(2 * WIDTH, 2 * WIDTH)]
+            self.halve.append(HalveSpace(width, 2 * WIDTH, normalise=False))
+            self.convs.append(ConvSpace(2 * WIDTH, 2 * WIDTH, normalise=False))
             side, width = side // 2, 2 * WIDTH
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**3, numbers))
+        self.last = nn.Linear(width * side**3, numbers)
 
     def forward(self, r: Tensor) -> Tensor:
-        # Each channel standardised over a scene's cells: most are empty, where all are near zero.
+        # Each channel standardised over a scene's cells: most are empty, where all are near zero, and are to stay so.
         cells = nn.functional.instance_norm(self.inputs.coarse(r))
         along = cell_axis(cells.shape[-1], cells)
         place = torch.stack(torch.meshgrid(along, along, along, indexing="ij")).expand(len(cells), -1, -1, -1, -1)
-        return self.layers(torch.cat([cells, place], dim=1).transpose(1, 2))
+        slices = self.first(torch.cat([cells, place], dim=1).transpose(1, 2))
+        for halve, conv in zip(self.halve, self.convs, strict=True):
+            slices = halve(slices)
+            slices = slices + conv(slices)
+        return self.last(slices.flatten(1))

@@ -313,32 +313,42 @@ class WeightedSum(torch.autograd.Function):
 
 
 class ConvSpace(nn.Module):
-    """A convolution of 3 x 3 x 3 cells, normalised over the channels, and a ReLU.
+    """A convolution of 3 x 3 x 3 cells and a ReLU.
 
     Maps slices (b, x, in_channels, y, z) to (b, x, out_channels, y, z). It is one over y and z of a slice beside its
     neighbours, which is faster on a CPU than one over three axes.
+
+    Args:
+        in_channels: channels of a cell.
+        out_channels: the same of the result.
+        normalise: normalise each cell over its channels, before the ReLU.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
         super().__init__()
+        self.normalise = normalise
         self.conv = nn.Conv2d(3 * in_channels, out_channels, 3, padding=1)
 
     def forward(self, slices: Tensor) -> Tensor:
-        return normed(self.conv(with_neighbours(slices))).relu().unflatten(0, (len(slices), -1))
+        found = self.conv(with_neighbours(slices))
+        return (normed(found) if self.normalise else found).relu().unflatten(0, (len(slices), -1))
 
 
 class HalveSpace(nn.Conv2d):
-    """One cell of each block of 2 x 2 x 2 cells, normalised over the channels, and a ReLU.
+    """A convolution that makes one cell of each block of 2 x 2 x 2, and a ReLU.
 
-    Maps slices (b, x, in_channels, y, z) to (b, x / 2, out_channels, y / 2, z / 2): a convolution of pairs of slices.
+    Maps slices (b, x, in_channels, y, z) to (b, x / 2, out_channels, y / 2, z / 2), by pairs of slices. Arguments are
+    those of `ConvSpace`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
         super().__init__(2 * in_channels, out_channels, 2, stride=2)
+        self.normalise = normalise
 
     def forward(self, slices: Tensor) -> Tensor:
         pairs = slices.unflatten(1, (-1, 2)).flatten(2, 3)
-        return normed(super().forward(pairs.flatten(0, 1))).relu().unflatten(0, pairs.shape[:2])
+        found = super().forward(pairs.flatten(0, 1))
+        return (normed(found) if self.normalise else found).relu().unflatten(0, pairs.shape[:2])
 
 
 class SpaceLevels(nn.Module):

@@ -26,17 +26,17 @@ def test_a_volume_is_read_by_convolutions_in_space() -> None:
     place = torch.stack([along.view(shape).expand(16, 16, 16) for shape in ((16, 1, 1), (1, 16, 1), (1, 1, 16))])
     cells = torch.cat([(cells - middle) / (deviation.square() + 1e-5).sqrt(), place.expand(2, -1, -1, -1, -1)], dim=1)
 
-    *convs, _, last = network.layers
-    for layer in convs:
+    def plain(layer: torch.nn.Module, x: torch.Tensor, edge: int, **options: int) -> torch.Tensor:
         # Three slices side by side, or two, are the channels of a convolution over two axes.
-        weight = getattr(layer, "conv", layer).weight
-        bias, stride = getattr(layer, "conv", layer).bias, 1 if hasattr(layer, "conv") else 2
-        depth = 3 if stride == 1 else 2
-        kernel = weight.unflatten(1, (depth, -1)).transpose(1, 2)
-        found = F.conv3d(cells, kernel, bias, stride=stride, padding=2 - stride)
-        cells = (found * (found.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()).relu()
-    torch.testing.assert_close(network(r), last(cells.transpose(1, 2).flatten(1)))
-    assert cells.shape[2:] == (4, 4, 4)
+        kernel = layer.weight.unflatten(1, (edge, -1)).transpose(1, 2)
+        return F.conv3d(x, kernel, layer.bias, **options).relu()
+
+    found = plain(network.first.conv, cells, 3, padding=1)
+    for halve, conv in zip(network.halve, network.convs, strict=True):
+        found = plain(halve, found, 2, stride=2)
+        found = found + plain(conv.conv, found, 3, padding=1)
+    assert found.shape[2:] == (4, 4, 4)
+    torch.testing.assert_close(network(r), network.last(found.transpose(1, 2).flatten(1)))
 
 
 @pytest.mark.parametrize("side", [2, 3, 4, 6, 8, 12, 2 * FINEST, 40])
