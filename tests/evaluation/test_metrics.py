@@ -144,6 +144,14 @@ def test_too_small_or_too_large_a_sigma_shows_in_the_coverage() -> None:
     assert (rows["coverage"].mean(dim=0) < levels - 0.1).all()
 
 
+def test_a_background_that_is_certain_is_within_an_interval_as_often_as_it_says() -> None:
+    """Black frames, of which the prediction is sure: where in level 0 a value lies is drawn at random."""
+    torch.manual_seed(0)
+    black = torch.zeros(2, 3, 32, 32)
+    rows = calibration(black[None], black, torch.full_like(black, 2e-4))
+    torch.testing.assert_close(rows["coverage"], torch.tensor(LEVELS).expand(2, -1), rtol=0, atol=0.03)
+
+
 def test_answers_that_tie_share_the_choice() -> None:
     found = shares(torch.tensor([[0.0, 1, 2], [1, 0, 0], [3, 3, 3]]))
     torch.testing.assert_close(found, torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]).double())
