@@ -16,7 +16,7 @@ from gqn.models.generator import Generator
 from gqn.models.losses import Gaussian, gaussian_kl, promote
 
 LEVELS = 255  # steps between the darkest and the brightest 8-bit value
-BEYOND = 10.0  # values of pixels, far from 0 to 1
+BEYOND = 100.0  # values of pixels, far from 0 to 1
 
 
 @dataclass(frozen=True)

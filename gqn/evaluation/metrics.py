@@ -145,8 +145,8 @@ def calibration(samples: Tensor, truth: Tensor, sigma: Tensor) -> dict[str, Tens
     within (b,): Spearman's correlation of the two over the values of one image.
     coverage (b, levels): share of the values within the central intervals of LEVELS; coverage_uncertain: the same among
     the quarter of the values with the largest spread, so that a plain background does not count. Where in its 8-bit
-    level a value lies is drawn at random, evenly by the prediction (Czado et al. 2009): else a level that is
-    likelier than an interval's tails would always lie within.
+    level a value lies is drawn at random (the randomised probability integral transform): else a level that is likelier
+    than an interval's tails would always lie within.
     quarter_variance, quarter_error (b, 4): predicted variance, the noise and the mean's own variance included, and
     squared error in each quarter of the values by their spread: equal where the prediction is calibrated.
     """
@@ -155,10 +155,8 @@ def calibration(samples: Tensor, truth: Tensor, sigma: Tensor) -> dict[str, Tens
     error = (mean - truth.flatten(1)).square()
     noise = sigma.to(samples).reshape(len(truth), -1)
     predicted = variance * (1 + 1 / count) + noise**2
-    low, high = (
-        torch.zeros_like(mean),
-        torch.zeros_like(mean),
-    )  # the mixture's distribution function at the level's edges
+    # The mixture's distribution function at the edges of the truth's level.
+    low = high = torch.zeros_like(mean)
     edges = level_edges(truth)
     for sample in samples:
         below, above = (torch.special.ndtr((edge - sample).flatten(1) / noise) / count for edge in edges)

@@ -325,9 +325,11 @@ def scaled_by_pixel(subject: Subject, rows: dict[str, Tensor], sigmas: Tensor) -
         name: -log_probability_of_level(truth, middle, around).mean(dim=(1, 2, 3)) / math.log(2)
         for name, (middle, around) in scales.items()
     }
+    torch.manual_seed(seed)  # all processes do the same
+    calibrated = calibration(mean[None], truth, scale)
     return {
         **{name: mean_with_interval(values.double(), seed) for name, values in bits.items()},
-        **calibration_in_figures(calibration(mean[None], truth, scale), seed),
+        **calibration_in_figures(calibrated, seed),
     }
 
 
