@@ -42,8 +42,8 @@ class PixelScale(nn.Module):
         return LEAST + self.layers(torch.cat([mean - 0.5, 10 * deviation], dim=1)).sigmoid()
 
 
-def scale_by_others(mean: Tensor, deviation: Tensor, truth: Tensor, seed: int, folds: int = 2) -> Tensor:
-    """Return the scale of each value (n, c, h, w): scenes are dealt to `folds`, none is in the fit of its own.
+def scale_by_others(mean: Tensor, deviation: Tensor, truth: Tensor, seed: int) -> Tensor:
+    """Return the scale of each value (n, c, h, w): scenes are dealt to two halves, each fits the other.
 
     One scene alone is fitted to itself.
 
@@ -53,13 +53,13 @@ def scale_by_others(mean: Tensor, deviation: Tensor, truth: Tensor, seed: int, f
         truth: the same.
         seed: of the weights and of the order of frames.
     """
-    fold = torch.arange(len(mean), device=mean.device) % folds
+    half = torch.arange(len(mean), device=mean.device) % 2
     scale = torch.empty_like(truth)
-    for number in range(min(folds, len(mean))):
-        others = fold != number if len(mean) > 1 else fold == number
+    for number in range(min(2, len(mean))):
+        others = half != number if len(mean) > 1 else half == number
         network = fitted(mean[others], deviation[others], truth[others], seed)
         with torch.no_grad():
-            for part in torch.where(fold == number)[0].split(BATCH):
+            for part in torch.where(half == number)[0].split(BATCH):
                 scale[part] = network(mean[part], deviation[part])
     return scale
 

@@ -20,6 +20,7 @@ from gqn.core.errors import Error
 from gqn.core.extras import extra
 from gqn.core.figure import save_png
 from gqn.core.files import whole_file, write_json
+from gqn.core.noise import seed_noise
 from gqn.core.progress import Progress
 from gqn.core.provenance import provenance, public
 from gqn.core.views import Batch, Views
@@ -325,7 +326,7 @@ def scaled_by_pixel(subject: Subject, rows: dict[str, Tensor], sigmas: Tensor) -
         name: -log_probability_of_level(truth, middle, around).mean(dim=(1, 2, 3)) / math.log(2)
         for name, (middle, around) in scales.items()
     }
-    torch.manual_seed(seed)  # all processes do the same
+    seed_noise(seed, 0)  # all processes do the same
     calibrated = calibration(mean[None], truth, scale)
     return {
         **{name: mean_with_interval(values.double(), seed) for name, values in bits.items()},

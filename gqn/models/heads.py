@@ -19,7 +19,7 @@ from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
 from gqn.models.readers import reader
-from gqn.models.volume import ConvSpace, cell_axis, in_world
+from gqn.models.volume import ConvSpace, cell_places, in_world
 
 
 @dataclass(frozen=True)
@@ -323,9 +323,8 @@ class Place(Head):
         found = self.near(cells.transpose(1, 2)).permute(0, 1, 3, 4, 2)
         found = found + self.cell(found).relu()
         score, way = promote(self.last(found)).flatten(1, 3).split([1, 3], dim=2)  # (b, s^3, 1 or 3)
-        along = cell_axis(self.volume.side, way)
         # In the cube's coordinates, by which all cells are alike: those beyond the world are larger.
-        places = torch.cartesian_prod(along, along, along) + way * (2 / self.volume.side)
+        places = cell_places(self.volume.side, way).flatten(0, 2) + way * (2 / self.volume.side)
         places = (in_world(self.volume, places) - self.origin) / self.unit
         likeliest = places[torch.arange(len(places), device=places.device), score[..., 0].argmax(dim=1)]
         asked = query.shape[1]

@@ -1,10 +1,12 @@
 """Readers: networks that make a few numbers of a whole representation, for heads and for representations above it."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from gqn.models.outputs import Grid, Output, Volume
-from gqn.models.volume import ConvSpace, HalveSpace, cell_axis
+from gqn.models.volume import ConvSpace, HalveSpace, cell_places
 
 FEW = 4  # cells along an edge of a volume, at most, that one layer reads together
 WIDTH = 32  # channels of the first convolutions in space
@@ -22,7 +24,7 @@ class GridReader(nn.Linear):
     """Numbers of a whole grid by one layer: maps r (b, c, h, w) to (b, numbers)."""
 
     def __init__(self, inputs: Grid, numbers: int) -> None:
-        super().__init__(inputs.channels * inputs.height * inputs.width, numbers)
+        super().__init__(math.prod(inputs.shape), numbers)
 
     def forward(self, r: Tensor) -> Tensor:
         return super().forward(r.flatten(1))
@@ -50,9 +52,8 @@ class CellsReader(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         # Each channel standardised over a scene's cells: most are empty, where all are near zero, and are to stay so.
         cells = nn.functional.instance_norm(self.inputs.coarse(r))
-        along = cell_axis(cells.shape[-1], cells)
-        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij")).expand(len(cells), -1, -1, -1, -1)
-        slices = self.first(torch.cat([cells, place], dim=1).transpose(1, 2))
+        places = cell_places(cells.shape[-1], cells).movedim(-1, 0).expand(len(cells), -1, -1, -1, -1)
+        slices = self.first(torch.cat([cells, places], dim=1).transpose(1, 2))
         for halve, conv in zip(self.halve, self.convs, strict=True):
             slices = halve(slices)
             slices = slices + conv(slices)

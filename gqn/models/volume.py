@@ -186,8 +186,7 @@ class Surfaces(nn.Module):
         # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
         cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
         cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
-        along = cell_axis(blocks, read)
-        place = torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1).expand(b, -1, -1, -1, -1)
+        place = cell_places(blocks, read).expand(b, -1, -1, -1, -1)
         gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
         found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
         said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(read.dtype)
@@ -461,6 +460,12 @@ def expand(place: Tensor) -> Tensor:
 def cell_axis(count: int, like: Tensor) -> Tensor:
     """Return the centres of `count` equal parts of -1 to 1, (count,)."""
     return ((torch.arange(count, device=like.device) + 0.5) * (2 / count) - 1).to(like.dtype)
+
+
+def cell_places(side: int, like: Tensor) -> Tensor:
+    """Return the middles of a cube's cells, whose edges run from -1 to 1, (side, side, side, 3)."""
+    along = cell_axis(side, like)
+    return torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1)
 
 
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from gqn.studies.transfer.workbench import STATE, VISION, Draw, Standard, Traine
 from gqn.training import checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/transfer.py"
-# Conditions that a volume may have.
+# Conditions that a volume may have, without a second layer.
 PLACED = ("layer-1", "fine-tuned", "random", "pixels", "tower", "state", "shuffled-scenes")
 EXPERIMENT = Experiment(
     conditions={name: [1e-3] for name in CONDITIONS},
