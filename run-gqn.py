@@ -4,7 +4,7 @@
 python run-gqn.py                                   quick start: make scenes, train, draw what was learned
 python run-gqn.py --data DATA_DIR/DATASET --preset small
 python run-gqn.py --resume runs/quick-1 --steps 20000
-python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start runs/layer-1 --data DATA_DIR/jaco
+python run-gqn.py --graph diagrams/graphs/layer-2.yaml --start jaco-small --data DATA_DIR/jaco
 """
 
 from gqn.core.command import command, quiet_imports
