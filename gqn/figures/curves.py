@@ -107,11 +107,12 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
     """Draw errors against what `across` names, a panel a task: points (x, error, low, high) by condition."""
     figure, places = panels(len(curves))
     every = list(dict.fromkeys(name for conditions in curves.values() for name in conditions))
+    lines = {}
     for place, (task, conditions) in zip(places, curves.items(), strict=True):
         for name, points in conditions.items():
             x, errors, low, high = zip(*points, strict=True)
             colour = f"C{every.index(name)}"  # the same in all panels
-            place.plot(x, errors, "o-", markersize=2, linewidth=1, label=name, color=colour)
+            (lines[name],) = place.plot(x, errors, "o-", markersize=2, linewidth=1, label=name, color=colour)
             place.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         place.axhline(1, color="k", linestyle=":", linewidth=1)
         place.set_title(task, fontsize=9)
@@ -119,7 +120,7 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[float, float, float, 
         place.set_xlim(left=0)
         label(place, across, "error, of a constant answer's" if place is places[0] else "")
         place.set_ylim(0, 1.3)
-    places[0].legend(fontsize=6)
+    places[0].legend(handles=[lines[name] for name in every], fontsize=6)  # a condition may lack the first task
     return figure
 
 
