@@ -7,10 +7,13 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pytest
 import torch
+from front_door import run_script, run_together
+from torch.distributed.run import parse_args
 
 from gqn.data import dataset
 from gqn.scenes import jaco
@@ -133,9 +136,23 @@ def test_data_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert report["provenance"]["command"][:2] == ["benchmark.py", "data"]
 
 
+def forked(command: list[str], **_: object) -> CompletedProcess[str]:
+    """Run the command of a measurement as Python and torchrun do, in processes that do not import PyTorch again."""
+    python, module, name, *words = command
+    assert (python, module) == (sys.executable, "-m")
+    if name != "torch.distributed.run":
+        assert name == scaling.__name__
+        return run_script(Path(scaling.__file__), *words)
+    asked = parse_args(words)
+    assert (asked.module, asked.training_script, asked.standalone) == (True, scaling.__name__, True)
+    together = run_together(int(asked.nproc_per_node), Path(scaling.__file__), *asked.training_script_args)
+    return max(together, key=lambda done: abs(done.returncode))  # one that failed, if any did
+
+
 def test_scaling_computes_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With networks of few channels in the place of `paper` and `best`; one process and two measure once each."""
     few_channels(monkeypatch, "paper", "best")
+    monkeypatch.setattr(scaling, "subprocess", SimpleNamespace(run=forked))
     for module in (dataset, scaling):
         monkeypatch.setattr(module, "OPEN_SHARDS", 8)
     measured = scaling.measured
