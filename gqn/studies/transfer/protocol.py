@@ -217,6 +217,11 @@ class Transfer(Study[Cell]):
         return checkpoint.found(self.layer_1 or self.file.with_name("layer-1.pt"))
 
     @cached_property
+    def checksum(self) -> str:
+        """The checksum of layer 1, of which every line of results is asked again before each run."""
+        return sha256(self.trained.read_bytes()).hexdigest()
+
+    @cached_property
     def laboratory(self) -> Laboratory:
         """The laboratory, opened before the first run, and not for a report alone."""
         if self.data is None:
@@ -233,7 +238,7 @@ class Transfer(Study[Cell]):
         """Return the numbers that all runs share and, unless only a report is asked for, the checksum of layer 1."""
         if self.data is None and self.layer_1 is None:
             return self.plan.shared()
-        return {**self.plan.shared(), "layer_1_sha256": sha256(self.trained.read_bytes()).hexdigest()}
+        return {**self.plan.shared(), "layer_1_sha256": self.checksum}
 
     def open(self) -> None:
         _ = self.laboratory
