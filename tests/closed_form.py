@@ -8,35 +8,53 @@ from torch.distributions import MultivariateNormal
 
 from gqn.core.views import Batch, Views
 from gqn.models.generator import Generator, Prediction, Step
-from gqn.models.losses import Gaussian
+from gqn.models.losses import Gaussian, Latent
 
 
 class LinearGenerator(Generator):
     """x = r + W z + sigma e with orthogonal columns of W, of norm `scale`, so that the true posterior is diagonal.
 
-    Its own posterior is the true one moved by `shift` and with `widen` times its variance.
+    Its own posterior is the true one moved by `shift` and with `widen` times its variance. With `scene` the first
+    step's latents are the scene's.
     """
 
-    def __init__(self, *, pixels: int, latents: int, scale: float, sigma: float, shift: float, widen: float) -> None:
+    def __init__(
+        self, *, pixels: int, latents: int, scale: float, sigma: float, shift: float, widen: float, scene: bool
+    ) -> None:
         nn.Module.__init__(self)
+        self.scene = nn.Identity() if scene else None  # type: ignore[assignment]
         self.pixels, self.scale, self.sigma, self.shift, self.widen = pixels, scale, sigma, shift, widen
         values = 3 * pixels**2
         basis = torch.linalg.qr(torch.randn(values, latents, generator=torch.Generator().manual_seed(0)).double())[0]
         self.weight = scale * basis  # (values, latents)
 
+    def imagined(
+        self, r: Tensor, target: Tensor | None = None, informed: Tensor | None = None
+    ) -> tuple[Tensor, list[Latent]]:
+        if self.scene is None:
+            return r, []
+        latent, change = self.drawn(r, target, self.weight.chunk(2, dim=1)[0])
+        return r + change, [latent]
+
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
-        q, zero = cameras.shape[1], torch.zeros(len(r) * cameras.shape[1], 1, 1, 1, dtype=torch.float64)
-        offset = r.double().repeat_interleave(q, 0)
+        # Columns are orthogonal, so what a scene's latents have added does not matter to the others.
+        offset = r.double().repeat_interleave(cameras.shape[1], 0)
         canvas = offset.expand(-1, 3, self.pixels, self.pixels)
-        for weight in self.weight.chunk(2, dim=1):
-            prior = Gaussian(*[zero.expand(-1, weight.shape[1], 1, 1)] * 2)
-            posterior = None
-            if target is not None:
-                true = self.true_posterior(target.flatten(0, 1).double() - offset, weight)
-                posterior = Gaussian(true.mean + self.shift, true.log_variance + torch.tensor(self.widen).log())
-            z = (posterior or prior).sample()
-            canvas = canvas + (z.flatten(1) @ weight.T).unflatten(1, canvas.shape[1:])
-            yield Step(prior, posterior, z, canvas, None)
+        for weight in self.weight.chunk(2, dim=1)[self.scene is not None :]:
+            latent, change = self.drawn(offset, target, weight)
+            canvas = canvas + change
+            yield Step(latent, canvas, None)
+
+    def drawn(self, offset: Tensor, target: Tensor | None, weight: Tensor) -> tuple[Latent, Tensor]:
+        """Return a draw for each of the offsets (n, ...) and what it adds to the frame, (n, 3, h, w)."""
+        prior = Gaussian(*[offset.new_zeros(len(offset), weight.shape[1], 1, 1).double()] * 2)
+        posterior = None
+        if target is not None:
+            true = self.true_posterior(target.flatten(0, 1).double() - offset, weight)
+            posterior = Gaussian(true.mean + self.shift, true.log_variance + torch.tensor(self.widen).log())
+        latent = Latent.drawn(prior, posterior)
+        change = (latent.value.flatten(1) @ weight.T).unflatten(1, (3, self.pixels, self.pixels))
+        return latent, change
 
     def paint(self, step: Step) -> Tensor:
         return step.canvas
@@ -59,10 +77,11 @@ class LinearGaussian(nn.Module):
         sigma: float = 0.3,
         shift: float = 0.0,
         widen: float = 1.0,
+        scene: bool = False,
     ) -> None:
         super().__init__()
         self.generator = LinearGenerator(
-            pixels=pixels, latents=latents, scale=scale, sigma=sigma, shift=shift, widen=widen
+            pixels=pixels, latents=latents, scale=scale, sigma=sigma, shift=shift, widen=widen, scene=scene
         )
 
     def encode(self, context: Views) -> Tensor:

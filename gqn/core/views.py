@@ -63,6 +63,16 @@ class Views:
         """Return some of the views of every scene, by an index of the second axis."""
         return self._each(lambda tensor: tensor[:, some])
 
+    def and_views(self, others: "Views") -> "Views":
+        """Return these views and others of the same scenes, in this order."""
+        parts = self, others
+        frames, cameras = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("frames", "cameras"))
+        if self.present is None and others.present is None:
+            return Views(frames, cameras)
+        every = [torch.ones(part.cameras.shape[:2], dtype=torch.bool, device=cameras.device) for part in parts]
+        there = [one if part.present is None else part.present for part, one in zip(parts, every, strict=True)]
+        return Views(frames, cameras, torch.cat(there, dim=1))
+
     def known(self) -> Tensor:
         """Return the frames, with zeros for those that are not there, whatever stood in their place."""
         if self.present is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.generator import Generator
-from gqn.models.losses import Gaussian, gaussian_kl, promote
+from gqn.models.losses import Gaussian, Latent, promote
 
 LEVELS = 255  # steps between the darkest and the brightest 8-bit value
 BEYOND = 100.0  # values of pixels, far from 0 to 1
@@ -25,14 +25,17 @@ class Draws:
 
     squares: Tensor  # (n, K) squared error of the frame that the latents give, summed over its values
     ratio: Tensor  # (n, K) log q(z|x) - log p(z) of the latents as they were drawn
-    kl: Tensor  # (n, L) KL of posterior to prior at each step, mean over the draws
+    kl: Tensor  # (n, L) KL of posterior to prior of each latent, mean over the draws
     values: int  # numbers of a frame, c h w
 
 
 @torch.no_grad()
-def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *, rows: int = 512) -> Draws:
+def posterior_draws(
+    generator: Generator, r: Tensor, query: Views, count: int, *, informed: Tensor | None = None, rows: int = 512
+) -> Draws:
     """Return `count` draws for the one query view of each of n scenes with representations r (n, c, h', w').
 
+    informed: r of context and query view together, for a generator with a latent of the scene.
     rows: most frames that are drawn at a time, for want of memory.
     """
     n = len(r)
@@ -42,17 +45,27 @@ def posterior_draws(generator: Generator, r: Tensor, query: Views, count: int, *
         k = min(step, count - first)
         # As many queries for the same frame: r is placed once for all of them.
         cameras, frames = query.cameras.repeat(1, k, 1), query.frames.repeat(1, k, 1, 1, 1)
-        ratio, kl = [], []
-        for drawn in generator.steps(cameras, r, frames):
-            assert drawn.posterior is not None
-            ratio.append(log_density(drawn.latent, drawn.posterior) - log_density(drawn.latent, drawn.prior))
-            kl.append(gaussian_kl(drawn.posterior, drawn.prior).sum(dim=(1, 2, 3)))
-        error = generator.paint(drawn).unflatten(0, (n, k)) - frames
+        drawn = r
+        latents: list[Latent] = []
+        if generator.scene is not None:  # each draw has a scene of its own
+            drawn, latents = generator.imagined(
+                r.repeat_interleave(k, 0), frames, None if informed is None else informed.repeat_interleave(k, 0)
+            )
+            cameras, frames = cameras.flatten(0, 1)[:, None], frames.flatten(0, 1)[:, None]
+        for taken in generator.steps(cameras, drawn, frames):
+            latents.append(taken.latent)
+        error = (generator.paint(taken) - frames.flatten(0, 1)).unflatten(0, (n, k))
         squares.append(error.square().sum(dim=(2, 3, 4)))
-        ratios.append(torch.stack(ratio).sum(dim=0).unflatten(0, (n, k)))
-        kls.append(torch.stack(kl, dim=-1).unflatten(0, (n, k)).sum(dim=1))
+        ratios.append(torch.stack([log_ratio(latent) for latent in latents]).sum(dim=0).unflatten(0, (n, k)))
+        kls.append(torch.stack([latent.kl for latent in latents], dim=-1).unflatten(0, (n, k)).sum(dim=1))
     values = math.prod(query.frames.shape[-3:])
     return Draws(torch.cat(squares, dim=1), torch.cat(ratios, dim=1), torch.stack(kls).sum(dim=0) / count, values)
+
+
+def log_ratio(latent: Latent) -> Tensor:
+    """Return log q(z|x) - log p(z) of a latent that was drawn from a posterior, (n,)."""
+    assert latent.posterior is not None
+    return log_density(latent.value, latent.posterior) - log_density(latent.value, latent.prior)
 
 
 def log_density(value: Tensor, gaussian: Gaussian) -> Tensor:

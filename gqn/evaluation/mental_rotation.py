@@ -21,9 +21,9 @@ WAYS = 10  # scenes among which the one behind a view is sought
 PLACES_SHOWN = 3
 
 
-def log_likelihoods(subject: Subject, r: Tensor, query: Views) -> Tensor:
-    """Return a bound on log p of the one query view of each of n scenes, of representations r, at training's sigma."""
-    draws = posterior_draws(subject.generator, r, query, IMPORTANCE)
+def log_likelihoods(subject: Subject, r: Tensor, context: Views, query: Views) -> Tensor:
+    """Return a bound on log p of the one query view of each of n scenes, of contexts' r, at training's sigma."""
+    draws = posterior_draws(subject.generator, r, query, IMPORTANCE, informed=subject.informed(context, query))
     return importance_bound(draws, subject.sigma, IMPORTANCE)
 
 
@@ -51,7 +51,8 @@ def mental_rotation(subject: Subject) -> Findings:
         found: dict[str, list[Tensor]] = {"likelihood": [], "representation": [], "pixels": []}
         for frames in (trial.same, trial.mirror):
             views = Views(frames[:, None], trial.cameras[:, None]).to(device)
-            found["likelihood"].append(log_likelihoods(subject, r.expand(len(frames), -1, -1, -1), views))
+            again = context[torch.zeros(len(frames), dtype=torch.long)]
+            found["likelihood"].append(log_likelihoods(subject, r.expand(len(frames), -1, -1, -1), again, views))
             found["representation"].append(-distance(subject.network.encode(views), r))
             found["pixels"].append(-distance(views.frames[:, 0], context.frames[:, 0]))
         return {name: torch.stack(values, dim=-1)[None] for name, values in found.items()}  # (1, angles, 2)
@@ -94,10 +95,11 @@ def scene_behind_a_view(subject: Subject) -> Findings:
         ]
         r = torch.cat([subject.network.encode(context) for context in others])
         alone = subject.network.encode(query)
-        frames = torch.cat([context.frames for context in others])
+        frames, cameras = (torch.cat([getattr(context, name) for context in others]) for name in ("frames", "cameras"))
         found: dict[str, list[Tensor]] = {"likelihood": [], "representation": [], "pixels": []}
         for way in range(ways):
-            found["likelihood"].append(log_likelihoods(subject, r[way : way + size], query))
+            some = Views(frames[way : way + size], cameras[way : way + size])
+            found["likelihood"].append(log_likelihoods(subject, r[way : way + size], some, query))
             found["representation"].append(-distance(alone, r[way : way + size]))
             squares = (frames[way : way + size] - query.frames).square().mean(dim=(2, 3, 4))
             found["pixels"].append(-squares.min(dim=1).values)

@@ -250,7 +250,9 @@ def drawn(subject: Subject, context: int) -> Draws:
     def work(numbers: range) -> dict[str, Tensor]:
         batch = subject.batch(numbers).batch.shown(context)
         r = subject.network.encode(batch.context)
-        draws = posterior_draws(subject.generator, r, batch.query, count)
+        draws = posterior_draws(
+            subject.generator, r, batch.query, count, informed=subject.informed(batch.context, batch.query)
+        )
         return {"squares": draws.squares, "ratio": draws.ratio, "kl": draws.kl}
 
     with torch.no_grad():

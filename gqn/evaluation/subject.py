@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gqn.core.checked import fits
 from gqn.core.distributed import Processes
+from gqn.core.views import Views
 from gqn.data.batches import Asked, EvaluationBatch, evaluation_batch, pieces
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.models.generator import Generator
@@ -100,6 +101,11 @@ class Subject:
         """The generator of the task that renders."""
         (task,) = self.asked.tasks
         return cast(Render, self.network.nodes[task]).generator
+
+    def informed(self, context: Views, query: Views) -> Tensor | None:
+        """Return r of context and query together, for a generator whose posterior takes it; else None."""
+        ((sense,), (task,)) = self.asked.senses, self.asked.tasks
+        return self.network.informed(task, {sense: context}, query)
 
     @property
     def objects(self) -> ShepardMetzler | None:

@@ -15,8 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from gqn.core.camera import CAMERA_NUMBERS
 from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
-from gqn.models.losses import Gaussian, gaussian_kl, promote
+from gqn.models.losses import Gaussian, Latent, promote
 from gqn.models.outputs import Grid, Output, Volume
+from gqn.models.scene_latent import SceneLatent
 from gqn.models.volume import LookThrough, Painter
 
 MOST_STEPS = 256  # with many thousands, trying a network before it is built would take hours
@@ -28,16 +29,14 @@ class Prediction:
     """A prediction of q query views of b scenes."""
 
     mean: Tensor  # (b, q, c, h, w) mean of the frames' normal distribution, in pixel values of 0 to 1
-    kl: Tensor  # (b, q, L) KL of posterior to prior at each step, in nats; zero where no target was given
+    kl: Tensor  # (b, q, L) KL of posterior to prior of each latent, in nats; zero where no target was given
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of the recurrence, for n = b * q frames."""
 
-    prior: Gaussian  # of z, (n, latent, h', w')
-    posterior: Gaussian | None  # the same; None where no target was given
-    latent: Tensor  # z as it was drawn, (n, latent, h', w')
+    latent: Latent  # z, (n, latent, h', w')
     canvas: Tensor  # after this step, (n, hidden, h', w'); `Generator.paint` makes frames of it
     seen: Tensor | None  # what the query's camera sees of a volume, (n, c, h, w); None for other representations
 
@@ -65,6 +64,8 @@ class Generator(nn.Module):
         cameras: numbers k of a camera.
         frame_channels: channels of a frame.
         seen_channels: channels of the view of a volume, on the cores' grid.
+        scene_latent: channels, in each of its cells, of a latent of the scene that all its queries share
+            (`gqn.models.scene_latent`); 0 for none. For a volume.
         activation_checkpointing: compute the cores' activations again for the gradient instead of keeping them: less
             memory, more time.
 
@@ -88,6 +89,7 @@ class Generator(nn.Module):
         cameras: int = CAMERA_NUMBERS,
         frame_channels: int = 3,
         seen_channels: int = 128,
+        scene_latent: int = 0,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -98,8 +100,13 @@ class Generator(nn.Module):
         grid = pixels // self.SCALE
         self.look: LookThrough | None = None
         self.painter: Painter | None = None
+        self.scene: SceneLatent | None = None
+        if scene_latent and not isinstance(inputs, Volume):
+            raise Error(f"scene_latent {scene_latent}: it lies in the cells of a volume, and there is none")
         if isinstance(inputs, Volume):
             self.look = LookThrough(inputs, pixels=pixels, out_channels=seen_channels, grid=grid, cameras=cameras)
+            if scene_latent:
+                self.scene = SceneLatent(inputs, channels=scene_latent)
             self.painter = Painter(canvas=hidden, seen=inputs.channels, frame_channels=frame_channels)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
             raise Error(
@@ -152,22 +159,36 @@ class Generator(nn.Module):
         # DistributedDataParallel stops at a weight that no loss reaches.
         self.observe = nn.Conv2d(canvas, frame_channels, 1) if self.painter is None else nn.Identity()
 
-    def forward(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Prediction:
+    def forward(
+        self, cameras: Tensor, r: Tensor, target: Tensor | None = None, informed: Tensor | None = None
+    ) -> Prediction:
         """Return a prediction of the frames at query cameras.
+
+        A latent of the scene counts for each of its q queries by a q-th of its KL.
 
         Args:
             cameras: (b, q, k).
             r: (b, c, h', w').
-            target: (b, q, 3, h, w), the frames that the posterior sees; None for latents from the prior.
+            target: (b, q, 3, h, w), the frames that the posteriors see; None for latents from the prior.
+            informed: r of context and targets together, which a latent of the scene takes; None for r itself.
         """
-        divergences = []
-        for step in self.steps(cameras, r, target):
-            if step.posterior is None:
-                divergences.append(step.latent.new_zeros(len(step.latent)))
-            else:
-                divergences.append(gaussian_kl(step.posterior, step.prior).sum(dim=(1, 2, 3)))
         shape = cameras.shape[:2]
-        return Prediction(self.paint(step).unflatten(0, shape), torch.stack(divergences, dim=1).unflatten(0, shape))
+        r, scene = self.imagined(r, target, informed)
+        divergences = [(latent.kl / shape[1])[:, None].expand(shape) for latent in scene]
+        for step in self.steps(cameras, r, target):
+            divergences.append(step.latent.kl.unflatten(0, shape))
+        return Prediction(self.paint(step).unflatten(0, shape), torch.stack(divergences, dim=2))
+
+    def imagined(
+        self, r: Tensor, target: Tensor | None = None, informed: Tensor | None = None
+    ) -> tuple[Tensor, list[Latent]]:
+        """Return r as a draw of the scene's latents has it, and these; r as it is where the generator has none.
+
+        Arguments are those of `forward`.
+        """
+        if self.scene is None:
+            return r, []
+        return self.scene(r, None if target is None else r if informed is None else informed)
 
     def paint(self, step: Step) -> Tensor:
         """Return the means of the frames that the canvas after a step stands for, (n, 3, h, w)."""
@@ -176,7 +197,7 @@ class Generator(nn.Module):
         return promote(self.observe(self.grow_canvas(step.canvas)))
 
     def steps(self, cameras: Tensor, r: Tensor, target: Tensor | None = None) -> Iterator[Step]:
-        """Yield the steps of `forward`, with the latents and the canvas of each."""
+        """Yield the steps of `forward`, with the latents and the canvas of each, from r that `imagined` gives."""
         b, q = cameras.shape[:2]
         looked = (self.place_representation(r), None) if self.look is None else self.look(r, cameras)
         placed, pictures = cast(tuple[Tensor, Tensor | None], looked)
@@ -207,10 +228,10 @@ class Generator(nn.Module):
                     seen = [generated.hidden, nn.functional.conv2d(total, rewrite)]
                 inferred = self._advance(self.inference[core], seen, inferred, inference_static[core])
                 posterior = self._gaussian(self.posterior(inferred.hidden))
-            z = (posterior or prior).sample()
-            generated = self._advance(self.generation[core], [z], generated, generation_static[core])
+            latent = Latent.drawn(prior, posterior)
+            generated = self._advance(self.generation[core], [latent.value], generated, generation_static[core])
             total = generated.hidden if total is None else total + generated.hidden
-            yield Step(prior, posterior, z, total, pictures)
+            yield Step(latent, total, pictures)
 
     def _advance(self, core: nn.Module, inputs: list[Tensor], state: LSTMState | None, static: Tensor) -> LSTMState:
         if self.activation_checkpointing and torch.is_grad_enabled():

@@ -37,6 +37,7 @@ from gqn.models.nodes import (
     check_limits,
     check_sizes,
     check_views,
+    data_of,
     from_plain,
     listed,
     node_from_plain,
@@ -390,9 +391,39 @@ class RecursiveGQN(nn.Module):
         for name, views in batch.tasks.items():
             check_views(name, self._node(name), "task", self.trials[name].shape, views)
             r = self._read(name, batch.senses, views.cameras, memory)
+            informed = self.informed(name, batch.senses, views)
             with self._autograd(name):
-                answers[name] = self.nodes[name](views.cameras, r, views.known())
+                more = () if informed is None else (informed,)
+                answers[name] = self.nodes[name](views.cameras, r, views.known(), *more)
         return answers
+
+    @torch.no_grad()
+    def informed(self, task: str, senses: Mapping[str, Views], answers: Views) -> Tensor | None:
+        """Return what a task's head would read if the answers were among the observations, (b, c, h, w).
+
+        The senses learn nothing by it. None for a head without a posterior that takes it.
+
+        Args:
+            task: its name.
+            senses: observations by sense.
+            answers: queries and answers of the task, which are views of the senses that observe the same data.
+
+        Raises:
+            GraphError: where no sense observes what the task answers, or one is encoded already.
+        """
+        if not cast(Head, self.nodes[task]).informed:
+            return None
+        observing = [
+            key
+            for key in below(self.spec, task)
+            if self.spec[key].kind == "sense" and data_of(key, self.spec[key]) == data_of(task, self.spec[task])
+        ]
+        if not observing:
+            raise GraphError(f"'{task}' has a latent of the scene, and reads no sense that observes what it answers")
+        if encoded := [key for key in observing if isinstance(senses.get(key), EncodedViews)]:
+            raise GraphError(f"'{task}' joins its answers to the views of {listed(encoded)}: give them unencoded")
+        more = {key: senses[key].and_views(answers) if key in senses else answers for key in observing}
+        return self._read(task, {**senses, **more}, answers.cameras, {})
 
     @checked
     @torch.no_grad()

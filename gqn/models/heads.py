@@ -53,7 +53,8 @@ def mean_known(values: Tensor, present: Tensor | None) -> Tensor:
 class Head(nn.Module):
     """Base of all heads; `forward` is the one method to write.
 
-    A class attribute `measure` names the error that `error` gives beside the nats.
+    A class attribute `measure` names the error that `error` gives beside the nats. Where `informed` is true, `forward`
+    takes one more argument, `informed`: r as it would be with the answers among the observations, for a posterior.
 
     Args:
         inputs: the kind of representation that it reads (`gqn.models.outputs`).
@@ -63,6 +64,7 @@ class Head(nn.Module):
     """
 
     measure = "squared_error"
+    informed = False
 
     def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
         """Return answers to queries.
@@ -137,8 +139,10 @@ class Render(Head):
             **options,
         )
 
-    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None) -> Answer:
-        prediction = self.generator(query, r, target)
+        self.informed = self.generator.scene is not None
+
+    def forward(self, query: Tensor, r: Tensor, target: Tensor | None = None, informed: Tensor | None = None) -> Answer:
+        prediction = self.generator(query, r, target, informed)
         return Answer(prediction.mean, prediction.kl, PixelNormal(prediction.mean, self.sigma))
 
     @torch.no_grad()

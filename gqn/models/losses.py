@@ -18,6 +18,26 @@ class Gaussian(NamedTuple):
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
 
+class Latent(NamedTuple):
+    """A latent as it was drawn, (n, ...)."""
+
+    value: Tensor
+    prior: Gaussian
+    posterior: Gaussian | None  # None where it was drawn from the prior
+
+    @classmethod
+    def drawn(cls, prior: Gaussian, posterior: Gaussian | None) -> "Latent":
+        """Return a draw from the posterior, or from the prior where there is none."""
+        return cls((posterior or prior).sample(), prior, posterior)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL of posterior to prior in nats, (n,); zero for a draw from the prior."""
+        if self.posterior is None:
+            return self.value.new_zeros(len(self.value))
+        return gaussian_kl(self.posterior, self.prior).flatten(1).sum(dim=1)
+
+
 def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
     """Return KL(q || p) in nats of each element, in float32 or better; zero where q = p."""
     q_mean, q_log_variance, p_mean, p_log_variance = (promote(t) for t in (*q, *p))

@@ -182,21 +182,15 @@ class Surfaces(nn.Module):
 
     def forward(self, read: Tensor) -> Tensor:
         b, blocks = len(read), self.side // BLOCK
-        cells = readings(read.unflatten(1, (-1, self.side)), self.colours)
-        # To the cells of a block side by side, (b, x, y, z, BLOCK^3, c).
-        cells = cells.view(b, -1, blocks, BLOCK, blocks, BLOCK, blocks, BLOCK).permute(0, 2, 4, 6, 3, 5, 7, 1)
-        cells = cells.reshape(b, blocks, blocks, blocks, BLOCK**3, -1)
+        cells = as_blocks(readings(read.unflatten(1, (-1, self.side)), self.colours))
         place = cell_places(blocks, read).expand(b, -1, -1, -1, -1)
         gathered = self.gather(torch.cat([cells.flatten(-2), place], dim=-1))
         found = self.convs(gathered.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
         said = self.last((self.spread(found).unflatten(-1, (BLOCK**3, -1)) + self.read(cells)).relu()).to(read.dtype)
         colours = cells[..., : self.colours] / 2 + said[..., : self.colours]
         said = torch.cat([colours, said[..., self.colours :]], dim=-1)
-        said = said.unflatten(-2, (BLOCK,) * 3).permute(0, 7, 1, 4, 2, 5, 3, 6)
-        r = said.reshape(b, -1, self.side, self.side)
-        if not self.pooled:
-            return r
-        return averaged_by_opacity(r.unflatten(1, (-1, self.side)), self.pooled).flatten(1, 2)
+        found = as_cells(said)
+        return (averaged_by_opacity(found, self.pooled) if self.pooled else found).flatten(1, 2)
 
 
 class LookThrough(nn.Module):
@@ -369,9 +363,7 @@ class SpaceLevels(nn.Module):
         found = slices + self.conv(slices)
         if self.below is None:
             return found
-        coarse = self.below(self.down(slices))
-        up = self.up(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
-        return found + up.unflatten(2, (2, -1)).flatten(1, 2)
+        return found + doubled(self.up, self.below(self.down(slices)))
 
 
 class Painter(nn.Module):
@@ -428,6 +420,25 @@ def with_neighbours(slices: Tensor) -> Tensor:
     padded = F.pad(slices, (0, 0, 0, 0, 0, 0, 1, 1))
     beside = torch.cat([padded[:, :-2], slices, padded[:, 2:]], dim=2).flatten(0, 1)
     return beside.contiguous(memory_format=torch.channels_last)
+
+
+def doubled(up: nn.ConvTranspose2d, slices: Tensor) -> Tensor:
+    """Return slices (b, 2 x, c, 2 y, 2 z) by a layer that makes a pair of them of each of (b, x, in_channels, y, z)."""
+    pairs = up(slices.flatten(0, 1)).unflatten(0, slices.shape[:2])
+    return pairs.unflatten(2, (2, -1)).flatten(1, 2)
+
+
+def as_blocks(cells: Tensor) -> Tensor:
+    """Return cells (b, c, s, s, s) by block, those of a block side by side: (b, x, y, z, BLOCK^3, c)."""
+    blocks = cells.shape[-1] // BLOCK
+    cells = cells.view(*cells.shape[:2], *(blocks, BLOCK) * 3).permute(0, 2, 4, 6, 3, 5, 7, 1)
+    return cells.reshape(len(cells), blocks, blocks, blocks, BLOCK**3, -1)
+
+
+def as_cells(blocks: Tensor) -> Tensor:
+    """Return the inverse of `as_blocks`."""
+    b, side, c = len(blocks), BLOCK * blocks.shape[1], blocks.shape[-1]
+    return blocks.unflatten(-2, (BLOCK,) * 3).permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(b, c, side, side, side)
 
 
 def crossed(start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,8 +39,14 @@ def take_weights(graph: RecursiveGQN, run: str) -> set[str]:
 
 
 def resized(weights: dict[str, Tensor], node: nn.Module) -> dict[str, Tensor]:
-    """Return weights with a generator's patterns of the camera at a node's size; all else of a volume knows no size."""
+    """Return weights with a generator's patterns of the camera at a node's size; all else of a volume knows no size.
+
+    A latent of the scene that the weights are without begins untrained.
+    """
     found = dict(weights)
+    own_scene = {name: own for name, own in node.state_dict().items() if name.startswith("generator.scene.")}
+    if not own_scene.keys() & weights.keys():
+        found |= own_scene
     for name, own in node.state_dict().items():
         if name.endswith("place_camera.weight") and name in weights:
             found[name] = F.interpolate(weights[name], size=own.shape[2:], mode="nearest-exact")

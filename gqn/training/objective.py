@@ -5,21 +5,28 @@ from torch import Tensor, nn
 
 from gqn.core.views import Batch
 from gqn.models.graph import RecursiveGQN
-from gqn.models.heads import PixelNormal, mean_known, mean_loss
+from gqn.models.heads import PixelNormal, mean_known
 from gqn.models.losses import residual_weights
 
 
 class Objective(nn.Module):
-    """A network with the losses of its tasks."""
+    """A network with the losses of its tasks.
+
+    Attributes:
+        kl_weight: of the KL in what is learned by, a tensor, so that what is compiled stays.
+    """
+
+    kl_weight: Tensor
 
     def __init__(self, graph: RecursiveGQN, *, residual_weights: bool = False) -> None:
         super().__init__()
         self.graph, self.residual_weights = graph, residual_weights
+        self.register_buffer("kl_weight", torch.ones(()), persistent=False)
 
     def forward(self, batch: Batch) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor]], Tensor | None]:
         """Return what to learn by, the mean loss and the mean KL of the known answers, by task, and None.
 
-        What to learn by is the loss, or for frames under `residual_weights` the same with those weights.
+        What to learn by is the loss with `kl_weight`, and for frames under `residual_weights` with those weights.
 
         Where the batch asks nothing, return a zero loss that touches every weight in place of None, so that
         DistributedDataParallel does not hang.
@@ -27,12 +34,14 @@ class Objective(nn.Module):
         found = {}
         for name, answer in self.graph(batch).items():
             asked = batch.tasks[name]
-            learned = loss = mean_loss(answer, asked)
+            kl = answer.kl.sum(dim=-1)
+            likelihood = answer.distribution.log_prob(asked.known())
+            loss = mean_known(kl - likelihood, asked.present)
             if self.residual_weights and isinstance(answer.distribution, PixelNormal):
                 weights = residual_weights(asked.known(), answer.mean)
                 likelihood = answer.distribution.log_prob(asked.known(), weights)
-                learned = mean_known(answer.kl.sum(dim=-1) - likelihood, asked.present)
-            found[name] = learned, loss, mean_known(answer.kl.sum(dim=-1), asked.present)
+            learned = mean_known(self.kl_weight * kl - likelihood, asked.present)
+            found[name] = learned, loss, mean_known(kl, asked.present)
         if found:
             return found, None
         learning = (weight for weight in self.graph.parameters() if weight.requires_grad)

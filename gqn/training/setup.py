@@ -92,6 +92,8 @@ def build(
         network = flat_network(config.model, dataset.pixels, dataset.geometry, data=config.data)
     if config.graph.start and saved is None:
         started = take_weights(network, config.graph.start)
+    if config.graph.freeze and saved is None:
+        network.freeze(*config.graph.freeze)
     untrained = [name for name, node in network.spec.items() if node.frozen and name not in started]
     if untrained and warn:
         print(f"{listed(untrained)} keep random weights, being frozen: --start RUN has others", file=sys.stderr)

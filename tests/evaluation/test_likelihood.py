@@ -35,8 +35,9 @@ def frames() -> torch.Tensor:
     return LinearGaussian().frames(5, BRIGHTNESS)
 
 
-def test_with_the_true_posterior_every_bound_is_the_likelihood(frames: torch.Tensor) -> None:
-    network = LinearGaussian()
+@pytest.mark.parametrize("scene", [False, True])
+def test_with_the_true_posterior_every_bound_is_the_likelihood(frames: torch.Tensor, scene: bool) -> None:
+    network = LinearGaussian(scene=scene)
     evidence = network.log_evidence(frames, BRIGHTNESS)
     draws = drawn(network, frames, 2000)
     for k in (1, 10, 100):
@@ -46,8 +47,9 @@ def test_with_the_true_posterior_every_bound_is_the_likelihood(frames: torch.Ten
     assert ((-negative_elbo(draws, 0.3) - evidence).abs() < 4 * error).all()
 
 
-def test_elbo_and_importance_bounds_of_another_posterior(frames: torch.Tensor) -> None:
-    network = LinearGaussian(shift=0.3, widen=1.5)
+@pytest.mark.parametrize("scene", [False, True])
+def test_elbo_and_importance_bounds_of_another_posterior(frames: torch.Tensor, scene: bool) -> None:
+    network = LinearGaussian(shift=0.3, widen=1.5, scene=scene)
     g = network.generator
     evidence = network.log_evidence(frames, BRIGHTNESS)
     true = g.true_posterior(frames - BRIGHTNESS, g.weight)
