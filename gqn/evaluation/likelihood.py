@@ -48,10 +48,9 @@ def posterior_draws(
         drawn = r
         latents: list[Latent] = []
         if generator.scene is not None:  # each draw has a scene of its own
-            drawn, latents = generator.imagined(
-                r.repeat_interleave(k, 0), frames, None if informed is None else informed.repeat_interleave(k, 0)
-            )
             cameras, frames = cameras.flatten(0, 1)[:, None], frames.flatten(0, 1)[:, None]
+            known = None if informed is None else informed.repeat_interleave(k, 0)
+            drawn, latents = generator.imagined(r.repeat_interleave(k, 0), frames, known)
         for taken in generator.steps(cameras, drawn, frames):
             latents.append(taken.latent)
         error = (generator.paint(taken) - frames.flatten(0, 1)).unflatten(0, (n, k))

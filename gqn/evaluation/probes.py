@@ -277,8 +277,8 @@ def scene_algebra(subject: Subject) -> Findings:
         rows = {"truth": truth}
         for name, values in sums.items():
             chosen = values[numbers.start : numbers.stop].to(device)
-            drawn = subject.generator(cameras.repeat(1, options.samples, 1), chosen).mean
-            rows[name] = drawn.unflatten(1, (options.samples, 1)).mean(dim=1)[:, 0]
+            drawn = [subject.generator(cameras, chosen).mean[:, 0] for _ in range(options.samples)]
+            rows[name] = torch.stack(drawn).mean(dim=0)
         return rows
 
     groups = pieces(len(trials), max(1, options.batch // 4))

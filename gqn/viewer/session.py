@@ -225,9 +225,10 @@ class Session:
         count = 1 if shown == "sample" else FEWER if moving else SAMPLES
         with evaluating(self.network), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             r = self._reads()[self.drawing]
+            informed = self._informed(Views(truth, query)) if shown == "reconstruction" and truth is not None else None
             torch.manual_seed(self.draw)
             if shown == "reconstruction":
-                frame = head(query, r, truth).mean[0, 0]
+                frame = head(query, r, truth, *(() if informed is None else (informed,))).mean[0, 0]
             else:
                 frames = torch.stack([head.sample(query, r)[0, 0] for _ in range(count)])
                 frame = SPREAD * frames.std(dim=0) if shown == "spread" else frames.mean(dim=0)
@@ -266,6 +267,15 @@ class Session:
                     known = self._known.reads.get(task)
                     self._known.reads[task] = sign * r if known is None else known + sign * r
         return self._known.reads
+
+    def _informed(self, truth: Views) -> Tensor | None:
+        """Return what the head that draws would read if it were shown the truth too; None where it has no use of it."""
+        (_, scene), *others = self.what_if.terms(self.scene)
+        informed = self.network.informed(self.drawing, self._shown(scene), truth)
+        if informed is None:
+            return None
+        rest = (sign * self.network.read(self._shown(other))[self.drawing] for sign, other in others)
+        return sum(rest, start=informed)
 
     def _shown(self, scene: int) -> dict[str, Views]:
         """Return the context views of a scene, by sense; a sense that is off or observed nothing is left out."""
