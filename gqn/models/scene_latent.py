@@ -1,9 +1,9 @@
 """A latent of the scene: what the context leaves open is drawn once, in space, and all queries see the same draw.
 
-Consistent generative query networks (Kumar et al. 2018) have a vector for it. Here latents lie in the cells of a
-volume, coarse cells first and finer ones after them, and the prior of each knows those before (as in Child 2021). The
-posterior knows, beside the context's r, what r would be if the query views were among the context: the same senses say
-it.
+Consistent generative query networks (Kumar et al. 2018) have a vector for it. Here latents lie in large cells of a
+volume's cube, so that what a draw says of a part of the scene is of one piece, and the prior of each knows those drawn
+before it. The posterior knows, beside the context's r, what r would be if the query views were among the context: the
+same senses say it.
 
 What it draws is a change of r, so that a scene which its context shows whole stays as it is.
 """
@@ -17,9 +17,9 @@ from gqn.models.losses import Gaussian, Latent, promote
 from gqn.models.outputs import Volume, averaged_by_opacity
 from gqn.models.volume import BLOCK, ConvSpace, HalveSpace, as_blocks, as_cells, cell_places, doubled
 
-CELLS = 4  # of the volume, along an edge of a cell of the finest latents
-DRAWS = 2  # latents of each size, one after the other
-WIDTH = 32  # channels at the latents' sizes
+CELLS = 4  # of the volume, along an edge of what the latents read; they lie in cells of twice the edge
+DRAWS = 3  # latents, one after the other
+WIDTH = 32  # channels at these two sizes
 FINE = 16  # channels of a block
 SCALE = 4.0  # of what the query views add to r, whose values are small
 
@@ -32,7 +32,7 @@ class SceneLatent(nn.Module):
     Args:
         volume: what r is, with densities.
         channels: of the latent in each of its cells.
-        width: channels of the convolutions at the latents' sizes.
+        width: channels of the convolutions at the latents' size, and at that which they read.
         fine: channels of a block of cells.
     """
 
@@ -43,9 +43,9 @@ class SceneLatent(nn.Module):
         self.added = ConvSpace(volume.channels + width, width, normalise=False)
         self.halve_known = HalveSpace(width, width, normalise=False)
         self.halve_added = HalveSpace(width, width, normalise=False)
-        self.large_cells = nn.ModuleList(LatentStep(width, channels) for _ in range(DRAWS))
-        self.to_small = nn.ConvTranspose2d(width, 2 * width, 2, stride=2)
-        self.small_cells = nn.ModuleList(LatentStep(width, channels) for _ in range(DRAWS))
+        self.steps = nn.ModuleList(LatentStep(width, channels) for _ in range(DRAWS))
+        self.back = nn.ConvTranspose2d(width, 2 * width, 2, stride=2)
+        self.drawn = ConvSpace(width, width, normalise=False)
         self.to_blocks = nn.ConvTranspose2d(width, 2 * fine, 2, stride=2)
         self.convs = nn.Sequential(
             ConvSpace(volume.channels + fine, fine, normalise=False), ConvSpace(fine, fine, normalise=False)
@@ -66,21 +66,19 @@ class SceneLatent(nn.Module):
         known = self._coarse(r)
         place = cell_places(self.coarse.side, r).permute(0, 3, 1, 2).expand(len(r), -1, -1, -1, -1)
         context = self.known(torch.cat([known, place], dim=2))
-        seen = seen_in_large = None
+        seen = None
         if informed is not None:
-            seen = self.added(torch.cat([SCALE * (self._coarse(informed) - known), context], dim=2))
-            seen_in_large = self.halve_added(seen)
+            added = torch.cat([SCALE * (self._coarse(informed) - known), context], dim=2)
+            seen = self.halve_added(self.added(added))
         latents: list[Latent] = []
         state = self.halve_known(context)
-        for step in self.large_cells:
-            state = step(state, seen_in_large, latents)
-        state = context + doubled(self.to_small, state)
-        for step in self.small_cells:
+        for step in self.steps:
             state = step(state, seen, latents)
-        return self._changed(r, state), latents
+        state = context + doubled(self.back, state)
+        return self._changed(r, state + self.drawn(state)), latents
 
     def _coarse(self, r: Tensor) -> Tensor:
-        """Return the means of r by opacity over the latents' finest cells, in slices (b, x, c, y, z)."""
+        """Return the means of r by opacity over blocks of CELLS an edge, in slices (b, x, c, y, z)."""
         return averaged_by_opacity(self.volume.cells(r), self.coarse.side).transpose(1, 2)
 
     def _changed(self, r: Tensor, state: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gqn.core.views import Batch
 from gqn.models.graph import RecursiveGQN
-from gqn.models.heads import PixelNormal, mean_known
+from gqn.models.heads import PixelNormal, mean_known, mean_loss
 from gqn.models.losses import residual_weights
 
 
@@ -36,12 +36,11 @@ class Objective(nn.Module):
             asked = batch.tasks[name]
             kl = answer.kl.sum(dim=-1)
             likelihood = answer.distribution.log_prob(asked.known())
-            loss = mean_known(kl - likelihood, asked.present)
             if self.residual_weights and isinstance(answer.distribution, PixelNormal):
                 weights = residual_weights(asked.known(), answer.mean)
                 likelihood = answer.distribution.log_prob(asked.known(), weights)
             learned = mean_known(self.kl_weight * kl - likelihood, asked.present)
-            found[name] = learned, loss, mean_known(kl, asked.present)
+            found[name] = learned, mean_loss(answer, asked), mean_known(kl, asked.present)
         if found:
             return found, None
         learning = (weight for weight in self.graph.parameters() if weight.requires_grad)

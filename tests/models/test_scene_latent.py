@@ -62,27 +62,27 @@ def test_where_it_changes_nothing_the_network_is_the_one_without() -> None:
     r = net.encode(views(3))
     drawn, latents = net.generator.imagined(r)
     torch.testing.assert_close(drawn, r)
-    assert len(latents) == 4
+    assert len(latents) == 3
     assert plain.generator.imagined(r) == (r, [])
 
 
 def test_a_posterior_that_is_its_prior_costs_nothing() -> None:
     net = network()
     scene = scene_of(net)
-    for step in (*scene.large_cells, *scene.small_cells):
+    for step in scene.steps:
         nn.init.zeros_(step.posterior.weight)
         nn.init.zeros_(step.posterior.bias)
     answer = net(Batch.of(views(3), views(2, seed=2)))["render"]
-    assert answer.kl.shape == (2, 2, 4 + 2)
-    assert (answer.kl[..., :4] == 0).all()
-    assert (answer.kl[..., 4:] > 0).all()
+    assert answer.kl.shape == (2, 2, 3 + 2)
+    assert (answer.kl[..., :3] == 0).all()
+    assert (answer.kl[..., 3:] > 0).all()
 
 
 def test_a_scene_pays_once_for_all_its_queries() -> None:
     net = network()
     batch = Batch.of(views(3), views(3, seed=2))
     torch.manual_seed(3)
-    paid = net(batch)["render"].kl[..., :4].sum(dim=1)
+    paid = net(batch)["render"].kl[..., :3].sum(dim=1)
     torch.manual_seed(3)
     informed = net.informed("render", batch.senses, batch.query)
     _, latents = net.generator.imagined(net.encode(batch.context), batch.query.frames, informed)
