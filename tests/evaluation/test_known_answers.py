@@ -20,7 +20,7 @@ from gqn.evaluation.probes import neighbours, representations, scene_algebra
 from gqn.evaluation.stimuli import ExchangeTrial, HiddenTrial, MirrorTrial
 from gqn.evaluation.subject import Options, Subject
 from gqn.models.graph import RecursiveGQN
-from gqn.models.losses import Gaussian
+from gqn.models.losses import Gaussian, Latent
 from gqn.models.outputs import Grid
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
@@ -34,11 +34,15 @@ class Stub:
     def __init__(self, *channels: int) -> None:
         self.channels = list(channels)
         self.generator = self
+        self.scene = None
         self.nodes = {"render": self}
         self.trials = {"vision": SimpleNamespace(output=Grid(len(channels), 2, 2))}
 
     def encode(self, context: Views) -> Tensor:
         return context.frames[:, :, self.channels, :2, :2].mean(dim=1)
+
+    def informed(self, task: str, senses: Any, answers: Views) -> None:
+        """It has no posterior that would take it."""
 
     def paint(self, step: Any) -> Tensor:
         return step.canvas
@@ -55,7 +59,7 @@ class Stub:
         canvas[:, :, self.channels] = r[:, None, :, :1, :1]
         zero = torch.zeros(canvas.shape[0] * canvas.shape[1], 1, 1, 1)
         same = Gaussian(zero, zero)
-        yield SimpleNamespace(latent=zero, posterior=same, prior=same, canvas=canvas.flatten(0, 1))
+        yield SimpleNamespace(latent=Latent(zero, same, same), canvas=canvas.flatten(0, 1))
 
 
 class Scenes:
