@@ -51,8 +51,8 @@ class Learner:
             if self.settings.optimizer == "muon"
             else torch.optim.AdamW(learning, weight_decay=decay, fused=True)
         )
-        plain = Objective(network, residual_weights=self.settings.residual_weights).to(group.device)
-        self.kl_weight, objective = plain.kl_weight, cast(nn.Module, plain)
+        self.losses = Objective(network, residual_weights=self.settings.residual_weights).to(group.device)
+        objective: nn.Module = self.losses
         if config.compile:
             if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))):
                 raise TrainingError("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
@@ -79,7 +79,7 @@ class Learner:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self.settings.learning_rate_at(number, position)
         self.set_sigma(self.settings.sigma_at(position))
-        self.kl_weight.fill_(self.settings.kl_weight_at(position))
+        self.losses.kl_weight.fill_(self.settings.kl_weight_at(position))
 
         # Accumulate gradients.
         self.optimizer.zero_grad()

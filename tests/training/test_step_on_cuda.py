@@ -36,7 +36,7 @@ def tiny(preset: str, folder: Path, data: str = "", **training: object) -> Confi
 def moved(run: Trainer) -> None:
     """Bring what a run learns to the fake device, as it would be there from its start."""
     learner = run.learner
-    for network in (learner.network, learner.ema):
+    for network in (learner.losses, learner.ema):  # the losses hold the network
         to_cuda(network)
     learner.group = replace(learner.group, device=CUDA)
     (parameters,) = learner.optimizer.param_groups
