@@ -16,6 +16,7 @@ from gqn.models.generator import Generator
 from gqn.models.losses import Gaussian, Latent, promote
 
 LEVELS = 255  # steps between the darkest and the brightest 8-bit value
+SCENES = 64  # most volumes that are drawn at a time, for want of memory, where each draw has its own
 BEYOND = 100.0  # values of pixels, far from 0 to 1
 
 
@@ -40,7 +41,7 @@ def posterior_draws(
     """
     n = len(r)
     squares, ratios, kls = [], [], []
-    step = max(1, rows // n)
+    step = max(1, (rows if generator.scene is None else min(rows, SCENES)) // n)
     for first in range(0, count, step):
         k = min(step, count - first)
         # As many queries for the same frame: r is placed once for all of them.

@@ -120,7 +120,8 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
         generator = cast(Render, network.nodes[task]).generator
         groups = [[Column("truth", query.frames[:, 0])]]
         for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):
-            drawn, _ = generator.imagined(r, target, network.informed(task, batch.senses, query.part(slice(1))))
+            informed = None if target is None else network.informed(task, batch.senses, query.part(slice(1)))
+            drawn, _ = generator.imagined(r, target, informed)
             steps = generator.steps(query.cameras[:, :1], drawn, target)
             groups.append(
                 [Column(f"{kind}\nstep {number}", generator.paint(step)) for number, step in enumerate(steps, 1)]

@@ -34,13 +34,13 @@ class Objective(nn.Module):
         found = {}
         for name, answer in self.graph(batch).items():
             asked = batch.tasks[name]
-            kl = answer.kl.sum(dim=-1)
-            likelihood = answer.distribution.log_prob(asked.known())
+            learned = loss = mean_loss(answer, asked)
+            kl = mean_known(answer.kl.sum(dim=-1), asked.present)
             if self.residual_weights and isinstance(answer.distribution, PixelNormal):
                 weights = residual_weights(asked.known(), answer.mean)
                 likelihood = answer.distribution.log_prob(asked.known(), weights)
-            learned = mean_known(self.kl_weight * kl - likelihood, asked.present)
-            found[name] = learned, mean_loss(answer, asked), mean_known(kl, asked.present)
+                learned = kl - mean_known(likelihood, asked.present)
+            found[name] = learned - (1 - self.kl_weight) * kl, loss, kl
         if found:
             return found, None
         learning = (weight for weight in self.graph.parameters() if weight.requires_grad)
