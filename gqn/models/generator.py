@@ -17,8 +17,8 @@ from gqn.core.errors import Error
 from gqn.models.layers import CameraConv2d, ConvLSTMCell, LSTMState, initialise_part
 from gqn.models.losses import Gaussian, Latent, promote
 from gqn.models.outputs import Grid, Output, Volume
+from gqn.models.rays import LookThrough, Painter
 from gqn.models.scene_latent import SceneLatent
-from gqn.models.volume import LookThrough, Painter
 
 MOST_STEPS = 256  # with many thousands, trying a network before it is built would take hours
 CELL = Grid(256)  # what a pool or a pyramid gives at the published size

@@ -25,7 +25,8 @@ class GenerativeQueryNetwork(RecursiveGQN):
         representation_channels: width of r; of a volume that of each cell.
         aggregate: "sum" over context views as published, or their "mean".
         normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
-        volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, centre, radius, height, side.
+        volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, centre, radius, height, side,
+            passes.
         generator: other arguments, those of `gqn.models.generator.Generator`.
 
     Raises:

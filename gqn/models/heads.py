@@ -15,11 +15,12 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 
 from gqn.core.errors import Error
 from gqn.core.views import Views
+from gqn.models.cube import cell_places, in_world
 from gqn.models.generator import Generator, Prediction
 from gqn.models.losses import likelihood_floor, log_likelihood, promote
 from gqn.models.outputs import Output, Shape, Volume
 from gqn.models.readers import reader
-from gqn.models.volume import ConvSpace, cell_places, in_world
+from gqn.models.space import ConvSpace
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Volume:
 
 
 def optical_depth(density: Tensor) -> Tensor:
-    """Return the optical depth of a block's edge (`gqn.models.volume.BLOCK`) for a density, any real number."""
+    """Return the optical depth of a block's edge (`gqn.models.space.BLOCK`) for a density, any real number."""
     return F.softplus(5 * density - 2)
 
 

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gqn.models.cube import cell_places
 from gqn.models.outputs import Grid, Output, Volume
-from gqn.models.volume import ConvSpace, HalveSpace, cell_places
+from gqn.models.space import ConvSpace, HalveSpace
 
 FEW = 4  # cells along an edge of a volume, at most, that one layer reads together
 WIDTH = 32  # channels of the first convolutions in space

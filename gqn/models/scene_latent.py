@@ -13,9 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from gqn.models.cube import cell_places
 from gqn.models.losses import Gaussian, Latent, promote
 from gqn.models.outputs import Volume, averaged_by_opacity
-from gqn.models.volume import BLOCK, ConvSpace, HalveSpace, as_blocks, as_cells, cell_places, doubled
+from gqn.models.space import BLOCK, ConvSpace, HalveSpace, as_blocks, as_cells, doubled
 
 CELLS = 4  # of the volume, along an edge of what the latents read; they lie in cells of twice the edge
 DRAWS = 3  # latents, one after the other

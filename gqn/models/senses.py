@@ -85,9 +85,9 @@ SENSES: dict[str, Callable[..., nn.Module]] = {
 class Sense(nn.Module):
     """An encoder of views and what becomes of them: the first layer of a graph.
 
-    Where the encoder has a module `join`, r is what that makes of the aggregate.
+    Where the encoder has a module `join`, r is what that makes of the views' features and the views.
 
-    aggregate, normalise: see `aggregate_views`.
+    aggregate, normalise: see `aggregate_views`; not for an encoder that joins.
     """
 
     def __init__(self, encoder: nn.Module, *, aggregate: Aggregate = "sum", normalise: bool = False) -> None:
@@ -105,7 +105,7 @@ class Sense(nn.Module):
 
     @property
     def join(self) -> nn.Module | None:
-        """The encoder's module from the aggregate of a scene's views to r; None where the aggregate is r."""
+        """The encoder's module from features of the views, and the views, to r; None where r is the aggregate."""
         return cast(nn.Module | None, getattr(self.encoder, "join", None))
 
     def forward(self, views: Views) -> Tensor:
@@ -116,8 +116,8 @@ class Sense(nn.Module):
         alone = self.join and len(views.cameras) > 1 and views.cameras.device.type == "cpu"
         if alone and not torch.compiler.is_compiling():
             return torch.cat([self(views[scene : scene + 1]) for scene in range(len(views.cameras))])
-        r = self._aggregated(encode_views(self.encoder, views), views.present)
-        return self.join(r) if self.join else r
+        features = encode_views(self.encoder, views)
+        return self.join(features, views) if self.join else self._aggregated(features, views.present)
 
     def encoded(self, views: Views) -> EncodedViews:
         """Return views that `forward` takes in place of these: the features of each, or r as the one that there is."""

@@ -49,6 +49,8 @@ class ModelConfig:
     """Height of that cube in its edges, less than 1 for a flat world. Not given: what the description says."""
     side: int = 32
     """Cells of a volume along an edge, a multiple of 8."""
+    passes: int = 1
+    """Times that a volume finds surfaces; from the second on, what those found before hide from a view counts less."""
     activation_checkpointing: bool = False
     """Compute the cores' activations again for the gradient instead of keeping them: less memory, more time."""
 
@@ -245,6 +247,7 @@ class Config:
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
             ("height", m.height is None or 0 < m.height <= 1, "more than 0 and at most 1"),
+            ("passes", m.passes > 0, "at least 1"),
             ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
             ("ema_decay", 0 <= t.ema_decay < 1, "from 0 to less than 1"),

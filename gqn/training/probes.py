@@ -28,10 +28,10 @@ from gqn.data.dataset import DatasetError
 from gqn.data.labelled_scenes import LabelledScenes
 from gqn.data.labels import scene_labels
 from gqn.data.truth import Array, Figure, Labels, Question, questions
+from gqn.models.cube import centre_of, contract, half_edges
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import below
 from gqn.models.outputs import FINEST, Output, Volume
-from gqn.models.volume import centre_of, contract, half_edges
 from gqn.training.validation import shared_out
 
 BLOCKS = 8  # along an edge of a volume, over which a probe of the whole averages

@@ -146,7 +146,7 @@ def flat_network(
     """
     options = asdict(model.with_channels())
     lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius", "height")}
-    side = options.pop("side")
+    cells = {name: options.pop(name) for name in ("side", "passes")}
     if model.representation == "volume":
         known: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
         if geometry:
@@ -162,7 +162,7 @@ def flat_network(
                 f"{data}: its description says neither the cameras' field of view nor where its world lies: give "
                 "--field-of-view and --radius, or take --representation tower"
             )
-        options["volume"] = volume | {"side": side}
+        options["volume"] = volume | cells
     return GenerativeQueryNetwork(pixels=pixels, **options)
 
 

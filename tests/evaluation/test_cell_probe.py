@@ -5,8 +5,8 @@ import torch
 
 from gqn.data.truth import Array, Question, questions
 from gqn.evaluation.cell_probe import read_by_network
+from gqn.models.cube import cell_coordinates
 from gqn.models.outputs import Volume
-from gqn.models.volume import cell_coordinates
 from gqn.training.probes import Sums, near, ridge
 
 VOLUME = Volume(3, 8, 45.0, (0.0, 0.0, 0.0), 0.5)

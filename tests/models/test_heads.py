@@ -11,6 +11,7 @@ from torch.distributions import Categorical, MultivariateNormal
 import gqn
 from gqn.core.errors import Error
 from gqn.core.views import Views
+from gqn.models.cube import cell_axis, in_world
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import (
     HEADS,
@@ -24,7 +25,6 @@ from gqn.models.heads import (
     negative_elbo,
 )
 from gqn.models.outputs import Grid, Volume
-from gqn.models.volume import cell_axis, in_world
 
 INPUTS = Grid(4, 2, 2)
 PAGE = Path(__file__).resolve().parents[2] / "docs/own-heads-and-senses.md"

@@ -14,8 +14,8 @@ from gqn.models.fusion import ENCODERS
 from gqn.models.graph import RecursiveGQN
 from gqn.models.heads import HEADS, Head, mean_loss
 from gqn.models.losses import residual_weights
+from gqn.models.rays import WeightedSum
 from gqn.models.senses import SENSES
-from gqn.models.volume import WeightedSum
 
 FRAMES = (3, 16, 16)
 VECTOR = {"target": (3,), "hidden": 8}

@@ -6,35 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
+from gqn.models.cube import FARTHEST, NEAR, WORLD, cell_axis, cell_coordinates, contract, crossed, expand, in_world
 from gqn.models.outputs import FINEST, Volume, optical_depth
-from gqn.models.senses import Aggregate, Sense, aggregate_views, encode_views
-from gqn.models.volume import (
-    BLOCK,
-    FARTHEST,
-    FIELD_OF_VIEW,
-    NEAR,
-    OPAQUE,
-    OUTER,
-    WORLD,
-    LookThrough,
-    SpaceLevels,
-    Surfaces,
-    VolumeEncoder,
-    WeightedSum,
-    cell_axis,
-    cell_coordinates,
-    contract,
-    crossed,
-    expand,
-    in_world,
-    statistics,
-    with_neighbours,
-)
+from gqn.models.rays import OPAQUE, OUTER, LookThrough, WeightedSum, transmittance
+from gqn.models.senses import Sense, encode_views
+from gqn.models.space import BLOCK, SpaceLevels, with_neighbours
+from gqn.models.volume import FIELD_OF_VIEW, Surfaces, VolumeEncoder, WeightedViews, statistics
 from gqn.scenes.render import render
 from gqn.scenes.shepard_metzler import ShepardMetzler
 
@@ -55,13 +38,12 @@ def look(volume: Volume = VOLUME) -> LookThrough:
 
 def surfaces(channels_read: int = 7) -> Surfaces:
     torch.manual_seed(0)
-    return Surfaces(channels_read, SIDE).double()
+    return Surfaces(channels_read, replace(VOLUME, channels=12)).double()
 
 
-def aggregated(network: VolumeEncoder, views: Views, aggregate: Aggregate = "mean") -> torch.Tensor:
-    """Return what views say of each cell, summed or averaged, before they are joined, (b, c, x, y, z)."""
-    features = aggregate_views(encode_views(network, views), None, aggregate, normalise=False)
-    return features.unflatten(1, (-1, network.side))
+def read_by_views(network: VolumeEncoder, views: Views) -> torch.Tensor:
+    """Return what each view says of each cell, (b, m, c, x, y, z)."""
+    return encode_views(network, views).unflatten(2, (-1, network.volume.side))
 
 
 def encoder(**options: object) -> VolumeEncoder:
@@ -129,7 +111,7 @@ def test_what_is_behind_the_camera_or_beside_its_view_is_not_seen(height: float)
 def test_the_aggregate_holds_mean_and_deviation_of_what_the_views_that_show_a_cell_say() -> None:
     views, network = random_views(4), encoder(field_of_view=14.0)
     views = Views(views.frames.mean(dim=(-2, -1), keepdim=True).expand_as(views.frames), views.cameras)  # no borders
-    mean, deviation, share = statistics(aggregated(network, views))
+    mean, deviation, share = statistics(read_by_views(network, views).mean(dim=1))
     places = network.places(views.cameras.flatten(0, 1)).view(2, 4, SIDE, SIDE, SIDE, 2).abs().amax(dim=-1)
     inside, outside = places < 1 - 1 / PIXELS, places > 1 + 1 / PIXELS  # by more than half a pixel
     colours = views.frames[..., 0, 0] - 0.5
@@ -152,13 +134,10 @@ def test_the_aggregate_holds_mean_and_deviation_of_what_the_views_that_show_a_ce
     assert not mean.masked_select(unseen).any()
 
 
-def test_the_views_order_does_not_matter_and_a_sum_says_what_a_mean_does() -> None:
-    views, network = random_views(3), encoder()
-    sense = Sense(network, aggregate="mean")
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_views_order_does_not_matter(passes: int) -> None:
+    views, sense = random_views(3), Sense(encoder(passes=passes))
     torch.testing.assert_close(sense(Views(views.frames.flip(1), views.cameras.flip(1))), sense(views))
-    mean, total = (statistics(aggregated(network, views, how))[:2] for how in ("mean", "sum"))
-    for one, other in zip(mean, total, strict=True):
-        torch.testing.assert_close(one, other)
 
 
 def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> None:
@@ -269,7 +248,7 @@ def test_an_object_that_the_views_agree_on_is_drawn_in_its_colours_where_it_is()
     frames = torch.from_numpy(render(setting.world, setting.cameras, 32)).double().permute(0, 3, 1, 2) / 255
     cameras = vectors(setting.cameras)
     network = VolumeEncoder(pixels=32, side=32).double()
-    read = aggregated(network, Views(frames[None, :8], cameras[None, :8]))
+    read = read_by_views(network, Views(frames[None, :8], cameras[None, :8])).mean(dim=1)
     through = LookThrough(network.output, pixels=32, out_channels=4, grid=8).double().eval()
     mean, deviation, share = (part[0].flatten(1) for part in statistics(read))
     solid = (mean[:3].amax(dim=0) > -0.2) & (deviation[0] < 0.25 * 3**0.5) & (share[0] > 0.9)
@@ -279,6 +258,83 @@ def test_an_object_that_the_views_agree_on_is_drawn_in_its_colours_where_it_is()
     picture = through.gathered(cells.double(), index, lengths)[0, :3] + 0.5
     truth, blank = frames[8], torch.zeros_like(frames[8])
     assert (picture - truth).square().mean() < 0.5 * (blank - truth).square().mean()
+
+
+def test_the_light_that_comes_to_a_camera_is_what_all_before_a_cell_lets_through() -> None:
+    """In a fog that is even, it falls with the distance, but for a block's own; in empty space all comes."""
+    fog, side = 0.05, 32
+    volume = replace(VOLUME, side=side, centre=(0.0, 0.0, 0.0))
+    cells = torch.zeros(1, 7, side, side, side, dtype=torch.float64)
+    cells[:, -1] = (math.log(math.expm1(fog)) + 2) / 5
+    cameras = vectors(look_at([[0.35, -0.1, 0.2], [3.0, 1.0, 1.0]], [0, 0, 0]))[None]
+    light = transmittance(volume, cells, cameras)[0]
+    places = torch.stack(torch.meshgrid(*cell_coordinates(replace(volume, side=side // 2), vectors()), indexing="ij"))
+    block = 2 * volume.radius / (WORLD * side / 2)
+    inside = places.abs().amax(dim=0) < volume.radius
+    near, far = cameras[0, :, :3, None, None, None].unbind()
+    distance = (places - near).norm(dim=0) / block
+    blocks = light[:, ::2, ::2, ::2]
+    assert torch.equal(blocks.repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3), light)
+    torch.testing.assert_close(blocks[0][inside], (-fog * (distance - 1).clamp(min=0)).exp()[inside])
+    # A camera far away: from the block to where its way leaves the world.
+    way = far - places
+    leave = ((way.sign() * volume.radius - places) / way).amin(dim=0).clamp(max=1) * way.norm(dim=0) / block
+    torch.testing.assert_close(blocks[1][inside], (-fog * (leave - 1).clamp(min=0)).exp()[inside])
+    cells[:, -1] = -20
+    assert (transmittance(volume, cells, cameras) > 1 - 1e-9).all()
+
+
+def test_a_wall_hides_what_is_behind_it_and_not_itself() -> None:
+    cells = torch.full((2, 7, SIDE, SIDE, SIDE), -20.0, dtype=torch.float64)
+    wall = SIDE // 2
+    cells[1, -1, wall : wall + BLOCK] = 20  # of the second scene alone
+    cameras = vectors(look_at([[3.0, 0.1, 0.1], [0.1, 3.0, 0.1]], [0, 0, 0])).expand(2, -1, -1)
+    for volume in (VOLUME, FLAT):
+        light = transmittance(volume, cells, cameras)
+        assert (light[0] > 0.99).all()
+        front, side = light[1, :, :, 4:-4, 4:-4].unbind()
+        assert (front[wall:-2] > 0.99).all()
+        assert (front[2 : wall - BLOCK] < 0.01).all()
+        assert (side[: wall - BLOCK] > 0.99).all()
+
+
+def test_views_count_for_a_cell_as_far_as_they_see_it() -> None:
+    """Cells of a drawn object's faces: views that see them agree on a colour, and all views together do not."""
+    family = ShepardMetzler(size=32, views=9)
+    setting = family.setting(np.random.default_rng(1))
+    frames = torch.from_numpy(render(setting.world, setting.cameras, 32)).double().permute(0, 3, 1, 2)[None] / 255
+    cameras = vectors(setting.cameras)[None]
+    network = VolumeEncoder(pixels=32, side=32).double()
+    centres = cell_centres(network.volume)
+    distance = np.abs(centres[:, None] - np.array([o["position"] for o in setting.labels["objects"]])).max(-1).min(-1)
+    solid = torch.from_numpy(distance < 1 / 12).view(32, 32, 32)
+    cells = torch.where(solid, 4.0, -4.0).double().expand(1, network.volume.channels, -1, -1, -1)
+    light = transmittance(network.volume, cells, cameras)
+    features = read_by_views(network, Views(frames, cameras))
+    weighed = WeightedViews.apply(features, 0.01 + light) / 9
+    seen = solid & (light[0].amax(dim=0) > 0.9)
+    assert seen.sum() > 100
+    plain, ours = (statistics(read)[1][0, 0][seen].mean() for read in (features.mean(dim=1), weighed))
+    assert ours < 0.7 * plain
+
+
+def test_a_second_pass_over_empty_space_changes_nothing_and_one_over_surfaces_does() -> None:
+    views, (once, twice) = random_views(3), (encoder(passes=passes) for passes in (1, 2))
+    r, again = (Sense(network)(views) for network in (once, twice))
+    assert (again - r).abs().max() > 1e-3
+    for network in (once, twice):
+        nn.init.constant_(network.join.last.bias[-1:], -20)
+    r, again = (Sense(network)(views) for network in (once, twice))
+    torch.testing.assert_close(again, r)
+
+
+def test_sums_over_views_by_cell_and_their_gradients_are_those_of_the_plain_product() -> None:
+    features, weights = torch.rand(2, 3, 4, 2, 2, 2).double(), torch.rand(2, 3, 2, 2, 2).double()
+    given = [features.requires_grad_(), weights.requires_grad_()]
+    ours, plain = WeightedViews.apply(*given), (features * weights[:, :, None]).sum(dim=1)
+    torch.testing.assert_close(ours, plain)
+    slopes = torch.rand_like(ours)
+    torch.testing.assert_close(*(torch.autograd.grad((x * slopes).sum(), given) for x in (ours, plain)))
 
 
 def test_slices_beside_their_neighbours_make_a_convolution_in_space() -> None:
@@ -292,8 +348,8 @@ def test_slices_beside_their_neighbours_make_a_convolution_in_space() -> None:
 def test_what_is_said_of_cells_is_what_the_layers_say_one_after_another() -> None:
     """The fast path equals convolutions over three axes and layers of whole blocks, and so do its gradients."""
     network = surfaces()
-    read = torch.rand(2, 7 * SIDE, SIDE, SIDE, dtype=torch.float64, requires_grad=True)
-    found, expected = network(read), plain_surfaces(network, read)
+    read = torch.rand(2, 7, SIDE, SIDE, SIDE, dtype=torch.float64, requires_grad=True)
+    found, expected = network.found(read), plain_surfaces(network, read)
     torch.testing.assert_close(found, expected)
     weights = torch.rand_like(found)
     ours, plain = (torch.autograd.grad((x * weights).sum(), [read, *network.parameters()]) for x in (found, expected))
@@ -301,7 +357,7 @@ def test_what_is_said_of_cells_is_what_the_layers_say_one_after_another() -> Non
 
 
 def plain_surfaces(network: Surfaces, r: torch.Tensor) -> torch.Tensor:
-    mean, deviation, share = statistics(r.unflatten(1, (-1, SIDE)))
+    mean, deviation, share = statistics(r)
     cells = torch.cat([2 * mean, 6 * deviation - 1, share], dim=1)
     # (b, c, s, s, s) to (b, x, y, z, 8, c) and back: blocks of two cells an edge.
     blocks = cells.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).permute(0, 2, 3, 4, 5, 6, 7, 1).flatten(4, 6)
@@ -312,7 +368,7 @@ def plain_surfaces(network: Surfaces, r: torch.Tensor) -> torch.Tensor:
     said = network.last((spread.unflatten(-1, (8, -1)) + network.read(blocks)).relu())
     said = said + F.pad(blocks[..., :3] / 2, (0, said.shape[-1] - 3))
     said = said.unflatten(-2, (2, 2, 2)).permute(0, 1, 4, 2, 5, 3, 6, 7)
-    return said.flatten(1, 2).flatten(2, 3).flatten(3, 4).movedim(-1, 1).flatten(1, 2)
+    return said.flatten(1, 2).flatten(2, 3).flatten(3, 4).movedim(-1, 1)
 
 
 def plain_levels(levels: SpaceLevels, x: torch.Tensor) -> torch.Tensor:
@@ -350,17 +406,18 @@ def test_each_query_sees_the_volume_of_its_own_scene_from_its_own_camera() -> No
 def test_cells_of_a_block_are_told_apart_by_what_they_have_read() -> None:
     """A change of what one cell has read changes that cell most, and its surface is where the cell is."""
     network = surfaces()
-    read = torch.rand(1, 7 * SIDE, SIDE, SIDE, dtype=torch.float64)
-    changed = read.clone().unflatten(1, (-1, SIDE))
+    read = torch.rand(1, 7, SIDE, SIDE, SIDE, dtype=torch.float64)
+    changed = read.clone()
     changed[0, 0, 5, 8, 3] += 1
-    before, after = (network(given).view(-1, SIDE, SIDE, SIDE) for given in (read, changed.flatten(1, 2)))
+    before, after = (network.found(given)[0] for given in (read, changed))
     change = (after - before).abs().sum(dim=0)
     assert (change == change.max()).nonzero().tolist() == [[5, 8, 3]]
     assert change[5 // BLOCK * BLOCK, 8, 2] > 0  # of its block
 
 
-def test_r_is_of_the_views_that_are_there_whether_encoded_beforehand_or_not() -> None:
-    sense, views = Sense(encoder(), aggregate="mean"), random_views(3)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_r_is_of_the_views_that_are_there_whether_encoded_beforehand_or_not(passes: int) -> None:
+    sense, views = Sense(encoder(passes=passes)), random_views(3)
     some = replace(views, present=torch.tensor([[True, True, False], [False, False, False]]))
     r = sense(some)
     torch.testing.assert_close(r[:1], sense(views[:1].part(slice(2))))
@@ -386,14 +443,16 @@ def test_what_can_be_no_volume_is_refused() -> None:
         VolumeEncoder(pixels=32, field_of_view=180.0)
     with pytest.raises(Error, match="a multiple of 8 cells"):
         VolumeEncoder(pixels=32, side=15)
+    with pytest.raises(Error, match="0 passes: surfaces are found once or more"):
+        VolumeEncoder(pixels=32, passes=0)
     with pytest.raises(Error, match="normalise: a volume"):
         Sense(VolumeEncoder(pixels=32), normalise=True)
 
 
 def test_scenes_one_after_another_are_what_they_are_together() -> None:
-    sense, views = Sense(encoder(), aggregate="mean"), random_views(3)
+    sense, views = Sense(encoder(passes=2)), random_views(3)
     r, learned = sense(views), list(sense.parameters())
-    together = sense.encoder.join(aggregated(sense.encoder, views).flatten(1, 2))
+    together = sense.encoder.join(encode_views(sense.encoder, views), views)
     torch.testing.assert_close(r, together)
     weights = torch.rand_like(r)
     ours, plain = (torch.autograd.grad((x * weights).sum(), learned) for x in (r, together))
@@ -410,7 +469,7 @@ def by_opacity(r: torch.Tensor, volume: Volume, side: int) -> torch.Tensor:
 
 
 def test_a_pooled_volume_is_what_layers_read_of_a_fine_one() -> None:
-    views, (fine, pooled) = random_views(3), (Sense(encoder(pooled=pooled), aggregate="mean") for pooled in (0, 4))
+    views, (fine, pooled) = random_views(3), (Sense(encoder(pooled=pooled, passes=2)) for pooled in (0, 4))
     pooled.load_state_dict(fine.state_dict())
     assert isinstance(fine.output, Volume)
     assert pooled.output == replace(fine.output, side=4, weighted=True)

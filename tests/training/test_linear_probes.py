@@ -13,9 +13,9 @@ from torch import Tensor
 from gqn.core.distributed import Processes
 from gqn.core.views import Views
 from gqn.data.truth import questions
+from gqn.models.cube import cell_coordinates
 from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.models.outputs import Grid, Volume
-from gqn.models.volume import cell_coordinates
 from gqn.training.config import PRESETS
 from gqn.training.probes import Probed, answers, by_figure, components, near, read_by_ridge, whole
 from gqn.training.trainer import train

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from gqn.core.distributed import processes
 from gqn.core.views import Views
 from gqn.models.outputs import Volume
+from gqn.models.rays import LookThrough
 from gqn.models.senses import Sense
-from gqn.models.volume import LookThrough, VolumeEncoder
+from gqn.models.volume import VolumeEncoder
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config
 from gqn.training.history import read_history
