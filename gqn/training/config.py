@@ -291,6 +291,7 @@ SMALL = replace(
         shared_cores=True,
         kernel=3,
         side=48,
+        passes=2,
     ),
     training=replace(
         PAPER.training,
