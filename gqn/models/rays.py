@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
 from gqn.models.cube import (
+    NEAR,
     WORLD,
     cell_axis,
     cell_places,
@@ -27,7 +28,6 @@ from gqn.models.space import BLOCK, normed
 OUTER = 4  # places of a ray beyond the world
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
-STEPS = 16  # places between a block of cells and a camera
 
 
 class LookThrough(nn.Module):
@@ -170,7 +170,7 @@ class Painter(nn.Module):
 def transmittance(volume: Volume, cells: Tensor, cameras: Tensor) -> Tensor:
     """Return the share of a cell's light that what stands before it lets through to cameras, (b, m, s, s, s).
 
-    That of its block, whose own density does not count.
+    That of its block, whose own density does not count, nor that of what lies beyond the world.
 
     Args:
         volume: what r is, with densities.
@@ -188,20 +188,23 @@ def transmittance(volume: Volume, cells: Tensor, cameras: Tensor) -> Tensor:
 
 @torch.no_grad()
 def between(volume: Volume, cameras: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the blocks between each block and cameras (b, m, 7), (b, m, blocks, STEPS), and the length of a step.
+    """Return the blocks between each block and cameras (b, m, 7), (b, m, blocks, steps), and the length of a step.
 
-    Blocks are numbered over all scenes; lengths (b, m, blocks) are in edges of a block. A step begins an edge away from
-    the block, and the last ends at the camera or where the world does.
+    Blocks are numbered over all scenes; lengths (b, m, blocks) are in edges of a block. The first step begins an edge
+    away from the block, or where the world does; the last ends at the camera, or where the world does. There are as
+    many as blocks along the cube's edge, so that none passes over a block.
     """
     side = volume.side // BLOCK
     edges = half_edges(volume, cameras)
     start = expand(cell_places(side, cameras)).flatten(0, 2)  # (blocks, 3)
     ways = ((camera_axes(cameras)[0] - centre_of(volume, cameras)) / edges)[:, :, None] - start
     length = (ways * (edges / volume.radius)).norm(dim=-1, keepdim=True) * (WORLD * side / 2)
-    end = crossed(start, ways)[1].clamp(max=1)
-    begin = torch.minimum(1 / length, end)
-    step = (end - begin) / STEPS
-    along = begin + step * (torch.arange(STEPS, device=cameras.device) + 0.5)
+    enter, leave = crossed(start, ways)
+    end = leave.clamp(max=1)
+    edge = 2 / (WORLD * side * ways.norm(dim=-1, keepdim=True))  # along z too, however flat the blocks
+    begin = torch.where(enter > NEAR, enter, edge).minimum(end)
+    step = (end - begin) / side
+    along = begin + step * (torch.arange(side, device=cameras.device) + 0.5)
     block = torch.arange(len(cameras), dtype=torch.int32, device=cameras.device)[:, None, None, None]
     for axis in range(3):
         place = contract(start[:, axis, None] + along * ways[..., axis, None])

@@ -152,7 +152,7 @@ class Surfaces(nn.Module):
         width: channels of the convolutions in space.
         frame_channels: colours.
         pooled: cells along an edge of r, see `VolumeEncoder`.
-        passes: the same.
+        passes: times that surfaces are found, see `VolumeEncoder`.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Surfaces(nn.Module):
     ) -> None:
         super().__init__()
         self.volume, self.colours, self.pooled, self.passes = volume, frame_channels, pooled, passes
-        # Of a cell: colours, features and their deviation, and the share of views that show it.
+        # Of a cell: colours, features and their deviation, and the share of views that show it, by their weights.
         self.gather = nn.Linear(BLOCK**3 * channels_read + 3, width)
         self.convs = SpaceLevels(width, LEVELS)
         self.spread = nn.Linear(width, BLOCK**3 * width)
@@ -178,13 +178,15 @@ class Surfaces(nn.Module):
 
     def forward(self, features: Tensor, views: Views) -> Tensor:
         features = features.unflatten(2, (-1, self.volume.side))  # (b, m, c, s, s, s)
-        count: Tensor | int = max(1, features.shape[1])
+        cameras = views.cameras
+        count: Tensor | int = max(1, cameras.shape[1])
         if views.present is not None:
             there = views.present[:, :, None, None, None, None]
             features, count = torch.where(there, features, 0), there.sum(dim=1).clamp(min=1)
+            cameras = torch.where(views.present[..., None], cameras, 0)  # anything may stand in their place
         found = self.found(features.sum(dim=1) / count)
         for _ in range(1, self.passes):
-            weights = HIDDEN + (1 - HIDDEN) * transmittance(self.volume, found, views.cameras)
+            weights = HIDDEN + (1 - HIDDEN) * transmittance(self.volume, found, cameras)
             found = self.found(WeightedViews.apply(features, weights) / count)
         return (averaged_by_opacity(found, self.pooled) if self.pooled else found).flatten(1, 2)
 
@@ -220,15 +222,15 @@ class WeightedViews(torch.autograd.Function):
         features, weights = ctx.saved_tensors
         of_weights = torch.empty_like(weights)
         for view in range(features.shape[1]):
-            torch.sum(features[:, view] * gradient, dim=1, out=of_weights[:, view])
+            of_weights[:, view] = (features[:, view] * gradient).sum(dim=1)
         return weights[:, :, None] * gradient[:, None], of_weights
 
 
 def statistics(r: Tensor, colours: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean over the views that show a cell, standard deviation of its colours, and the share of views that do.
 
-    r: (b, c + 2, x, y, z), means over views, maybe weighted, of what `VolumeEncoder` gives. Returns (b, c, x, y, z) and
-    (b, 1, x, y, z) twice; zeros, with a deviation of 0.01, for a cell that no view shows.
+    r: (b, c + 2, x, y, z), means over views of what `VolumeEncoder` gives; weights of the views count in all three.
+    Returns (b, c, x, y, z) and (b, 1, x, y, z) twice; zeros, with a deviation of 0.01, for a cell that no view shows.
     """
     values, squares, share = r.split([r.shape[1] - 2, 1, 1], dim=1)
     count = share.clamp(min=1e-3)
