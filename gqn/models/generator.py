@@ -54,7 +54,7 @@ class Generator(nn.Module):
     Args:
         pixels: height and width of the frames, a multiple of 4; the cores work on a grid of a quarter of it.
         inputs: the kind of r. One cell is placed on the cores' grid by a learned transposed convolution, as the camera
-            is. Each query's camera looks through a volume (`gqn.models.volume`).
+            is. Each query's camera looks through a volume (`gqn.models.rays`).
         hidden: channels of the cores' states.
         canvas: channels of the canvas.
         latent: channels of z.

@@ -23,7 +23,7 @@ class GenerativeQueryNetwork(RecursiveGQN):
         pixels: height and width of the frames, a multiple of 4.
         representation: "pyramid", "tower", "pool" or "volume".
         representation_channels: width of r; of a volume that of each cell.
-        aggregate: "sum" over context views as published, or their "mean".
+        aggregate: "sum" over context views as published, or their "mean"; a volume takes the mean, whatever this says.
         normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
         volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, centre, radius, height, side,
             passes.

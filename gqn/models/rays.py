@@ -182,8 +182,8 @@ def transmittance(volume: Volume, cells: Tensor, cameras: Tensor) -> Tensor:
     depths = F.avg_pool3d(optical_depth(cells[:, -1:]), BLOCK).flatten()
     index, length = between(volume, cameras)
     passed = depths.index_select(0, index.flatten()).view_as(index).sum(dim=-1) * length
-    blocks = (-passed).exp().view(b * m, 1, side, side, side)
-    return F.interpolate(blocks, scale_factor=float(BLOCK)).view(b, m, *cells.shape[2:])
+    blocks = (-passed).exp().view(b, m, side, 1, side, 1, side, 1)
+    return blocks.expand(-1, -1, *(side, BLOCK) * 3).reshape(b, m, *cells.shape[2:])
 
 
 @torch.no_grad()

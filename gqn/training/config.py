@@ -22,7 +22,7 @@ class ModelConfig:
     representation_channels: int | None = None
     """Channels of the representation r; of a volume, of each cell. Not given: 256; of volume 8."""
     aggregate: Literal["sum", "mean"] = "sum"
-    """Way in which the context views' representations become one; the paper sums."""
+    """Way in which the context views' representations become one; the paper sums. A volume takes the mean anyway."""
     normalise: bool = False
     """Layer-normalise the aggregated representation (not in the paper)."""
     hidden: int = 128

@@ -16,6 +16,7 @@ from gqn.models.heads import HEADS, Head, mean_loss
 from gqn.models.losses import residual_weights
 from gqn.models.rays import WeightedSum
 from gqn.models.senses import SENSES
+from gqn.models.volume import WeightedViews
 
 FRAMES = (3, 16, 16)
 VECTOR = {"target": (3,), "hidden": 8}
@@ -64,6 +65,7 @@ CASES: dict[str, Callable[[], RecursiveGQN]] = {
     **{f"encoder {name}": lambda name=name: of_encoder(name) for name in ENCODERS},
     "mean of views, normalised": lambda: of_sense("pool", aggregate="mean", normalise=True),
     "a fixed deviation": lambda: of_head("vector", sigma=0.1),
+    "a volume in two passes": lambda: of_sense("volume", passes=2),
     "the generator in a volume": lambda: of_head("render", "volume"),
     "the generator of one cell": lambda: of_head("render", "pyramid", shared_cores=False),
     "activations computed again": lambda: of_head("render", "volume", activation_checkpointing=True),
@@ -115,8 +117,7 @@ def test_all_that_a_network_computes_stays_on_the_device(monkeypatch: pytest.Mon
     assert devices(*found) == {CUDA}
 
 
-def test_the_gradient_of_what_rays_gather_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one backward pass that is written by hand."""
+def test_gradients_that_are_written_by_hand_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_cuda(monkeypatch):
         columns, weights = torch.rand(4, 50, device=CUDA), torch.rand(5000, 6, device=CUDA)
         index = torch.randint(50, (5000, 6), device=CUDA)
@@ -124,6 +125,11 @@ def test_the_gradient_of_what_rays_gather_waits_for_nothing(monkeypatch: pytest.
         of_columns, of_weights, _ = WeightedSum.backward(context, torch.rand(5000, 4, device=CUDA))
         assert (of_columns.shape, of_weights.shape) == (columns.shape, weights.shape)
         assert devices(of_columns, of_weights) == {CUDA}
+        features, light = torch.rand(2, 3, 4, 2, 2, 2, device=CUDA), torch.rand(2, 3, 2, 2, 2, device=CUDA)
+        context = SimpleNamespace(saved_tensors=(features, light))
+        of_features, of_light = WeightedViews.backward(context, torch.rand(2, 4, 2, 2, 2, device=CUDA))
+        assert (of_features.shape, of_light.shape) == (features.shape, light.shape)
+        assert devices(of_features, of_light) == {CUDA}
 
 
 @pytest.mark.parametrize(

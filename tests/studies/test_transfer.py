@@ -111,7 +111,7 @@ def test_features_are_what_the_frozen_encoder_makes_of_the_frames(laboratory: La
 
 def test_a_volume_is_read_cell_by_cell(laboratory: Laboratory) -> None:
     volume = RecursiveGQN()
-    volume.add_sense(VISION, "volume", frame=[3, 16, 16], side=24, aggregate="mean", centre=[0.0, 0.0, 0.42])
+    volume.add_sense(VISION, "volume", frame=[3, 16, 16], side=24, centre=[0.0, 0.0, 0.42])
     volume.add_task("render", "vector", [VISION], target=[3])  # which the study has no use for
     plan = dataclasses.replace(EXPERIMENT, conditions={name: [1e-3] for name in PLACED})
 

@@ -141,7 +141,7 @@ def test_what_probes_read_does_not_depend_on_the_order_of_views() -> None:
     volume = {"field_of_view": 45.0, "radius": 0.5, "side": 8}
     sizes = {"hidden": 4, "canvas": 4, "latent": 2, "generation_steps": 2}
     network = GenerativeQueryNetwork(
-        pixels=16, representation="volume", aggregate="mean", representation_channels=4, volume=volume, **sizes
+        pixels=16, representation="volume", representation_channels=4, volume=volume, **sizes
     ).eval()
     views = Views(torch.rand(2, 3, 3, 16, 16), torch.nn.functional.normalize(torch.randn(2, 3, 7), dim=-1))
     turned = Views(views.frames.flip(1), views.cameras.flip(1))

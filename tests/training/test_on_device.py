@@ -89,7 +89,7 @@ def test_a_step_with_its_backward_pass_waits_for_nothing(
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_volume_and_its_gradients_are_those_of_the_cpu(exact: None, device: str) -> None:
     torch.manual_seed(0)
-    sense = Sense(VolumeEncoder(pixels=16, side=8), aggregate="mean")
+    sense = Sense(VolumeEncoder(pixels=16, side=8, passes=2))
     assert isinstance(sense.output, Volume)
     look = LookThrough(sense.output, pixels=16, out_channels=8, grid=4).eval()
     views = Views(torch.rand(3, 2, 3, 16, 16), torch.randn(3, 2, 7))

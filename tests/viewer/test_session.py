@@ -22,7 +22,7 @@ def network() -> gqn.RecursiveGQN:
     volume = {"field_of_view": 20.0, "radius": 0.6, "side": 8}
     sizes = {"hidden": 8, "canvas": 8, "latent": 2, "generation_steps": 2, "shared_cores": True, "kernel": 3}
     network = gqn.GenerativeQueryNetwork(
-        pixels=16, representation="volume", representation_channels=4, aggregate="mean", volume=volume, **sizes
+        pixels=16, representation="volume", representation_channels=4, volume=volume, **sizes
     ).eval()
     # Zeros at the beginning, under which latents change nothing.
     torch.nn.init.normal_(network.generator.painter.last.weight)
