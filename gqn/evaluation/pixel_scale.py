@@ -58,7 +58,7 @@ def scale_by_others(mean: Tensor, deviation: Tensor, truth: Tensor, seed: int) -
     for number in range(min(2, len(mean))):
         others = half != number if len(mean) > 1 else half == number
         network = fitted(mean[others], deviation[others], truth[others], seed)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(mean.device.type, enabled=False):
             for part in torch.where(half == number)[0].split(BATCH):
                 scale[part] = network(mean[part], deviation[part])
     return scale
