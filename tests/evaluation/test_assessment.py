@@ -45,7 +45,7 @@ def saved_run(folder: Path, **changes: Any) -> Path:
     options = asdict(model)
     del options["centre"], options["height"]
     volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
-    volume["side"] = options.pop("side")
+    volume |= {name: options.pop(name) for name in ("side", "passes")}
     network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
