@@ -41,6 +41,11 @@ def cell_places(side: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1)
 
 
+def cell_number(place: Tensor, side: int) -> Tensor:
+    """Return the number, from 0, of the cell along an axis in which a cube's coordinate lies; `place` is used up."""
+    return place.add_(1).mul_(side / 2).clamp_(0, side - 1).int()
+
+
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
     """Return the world coordinates of the cells' centres along x, y and z, (3, s)."""
     return expand(cell_axis(volume.side, like)) * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]

@@ -1,4 +1,4 @@
-"""What cameras see of a volume: rays gather the cells that they pass, the nearer hiding the farther."""
+"""Views of a volume by cameras: rays gather the cells that they pass, the nearer hiding the farther."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from gqn.models.cube import (
     NEAR,
     WORLD,
     cell_axis,
+    cell_number,
     cell_places,
     centre_of,
     check_cameras,
@@ -92,8 +93,7 @@ class LookThrough(nn.Module):
         for axis in range(3):  # not all at once, which would take three times the memory
             first, slope = start[..., axis, None], rays[..., axis, None]
             place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
-            along = place.add_(1).mul_(volume.side / 2).clamp_(0, volume.side - 1).int()
-            cell = cell * volume.side + along
+            cell = cell * volume.side + cell_number(place, volume.side)
         length = (rays * (edges / volume.radius)).norm(dim=-1, keepdim=True)  # of the world, however flat the cube
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
         return cell, lengths * (WORLD * volume.side / (2 * BLOCK))
@@ -202,11 +202,11 @@ def between(volume: Volume, cameras: Tensor) -> tuple[Tensor, Tensor]:
     enter, leave = crossed(start, ways)
     end = leave.clamp(max=1)
     edge = 2 / (WORLD * side * ways.norm(dim=-1, keepdim=True))  # along z too, however flat the blocks
-    begin = torch.where(enter > NEAR, enter, edge).minimum(end)
+    begin = torch.where(enter > NEAR, enter, edge).minimum(end)  # no more than NEAR: the block is in the world
     step = (end - begin) / side
     along = begin + step * (torch.arange(side, device=cameras.device) + 0.5)
     block = torch.arange(len(cameras), dtype=torch.int32, device=cameras.device)[:, None, None, None]
     for axis in range(3):
         place = contract(start[:, axis, None] + along * ways[..., axis, None])
-        block = block * side + place.add_(1).mul_(side / 2).clamp_(0, side - 1).int()
+        block = block * side + cell_number(place, side)
     return block, (step * length).squeeze(-1)

@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from gqn.evaluation.probes import probes
 from gqn.evaluation.report import RESULTS, assess, prepare
 from gqn.evaluation.stimuli import NoTrial
 from gqn.evaluation.subject import Options
-from gqn.models.gqn import GenerativeQueryNetwork
 from gqn.training import checkpoint
 from gqn.training.config import QUICK
+from gqn.training.setup import flat_network
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
 SMALL = Options(
@@ -42,11 +42,7 @@ def saved_run(folder: Path, **changes: Any) -> Path:
     config = replace(QUICK, model=model, precision="float32", **changes)
     pixels = config.size or 16
     torch.manual_seed(0)
-    options = asdict(model)
-    del options["centre"], options["height"]
-    volume = {"field_of_view": options.pop("field_of_view") or 20.0, "radius": options.pop("radius") or 0.6}
-    volume |= {name: options.pop(name) for name in ("side", "passes")}
-    network = GenerativeQueryNetwork(pixels=pixels, volume=volume, **options)
+    network = flat_network(replace(model, field_of_view=20.0, radius=0.6), pixels)
     optimizer = torch.optim.AdamW(network.parameters())
     checkpoint.save(
         folder / checkpoint.FILE,
