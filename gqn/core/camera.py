@@ -19,6 +19,7 @@ from gqn.core.errors import Error
 
 CAMERA_RECORDED = 5  # x, y, z, yaw, pitch
 CAMERA_NUMBERS = 7
+BEYOND = 0.2  # so that walls far away have cells too
 
 Array = NDArray[np.float64]
 
@@ -36,6 +37,7 @@ class Geometry:
     cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
     cube_height: float = 1.0  # of what can be seen, in edges of that cube: less for a world that is flat
     cameras_inside: bool = False  # of that cube
+    beyond: float = BEYOND  # share of a volume's cells for space beyond that cube: less where nothing lies there
     yaw_sign: int = -1  # of sin y in the direction in which a camera looks, as the records have it: -1 or 1
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Geometry:
             raise Error(f"cube_radius is {self.cube_radius}, must be more than 0")
         if not 0 < self.cube_height <= 1:
             raise Error(f"cube_height is {self.cube_height}, must be more than 0 and at most 1")
+        if not 0 < self.beyond < 1:
+            raise Error(f"beyond is {self.beyond}, must be more than 0 and less than 1")
         if self.yaw_sign not in (-1, 1):
             raise Error(f"yaw_sign is {self.yaw_sign}, must be -1 or 1")
 

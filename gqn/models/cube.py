@@ -13,21 +13,20 @@ from gqn.core.camera import CAMERA_NUMBERS
 from gqn.core.errors import Error
 from gqn.models.outputs import Volume
 
-WORLD = 0.8  # of the cube's half edge, which the world takes; the rest is for what lies beyond
 FARTHEST = 2.0  # half edges of the world, at which a cell lies that reaches to infinity
 NEAR = 0.02  # where a ray begins at the earliest, in lengths of its direction
 
 
-def contract(place: Tensor) -> Tensor:
-    """Return the cube's coordinate, -1 to 1, of one in units of the world's radius: even up to 1, which is at WORLD."""
-    far = place.sign() * (1 - (1 - WORLD) / place.abs().clamp(min=1))
-    return torch.where(place.abs() <= 1, WORLD * place, far)
+def contract(volume: Volume, place: Tensor) -> Tensor:
+    """Return the cube's coordinate, -1 to 1, of one in units of the world's radius: even up to 1, the world's edge."""
+    far = place.sign() * (1 - volume.beyond / place.abs().clamp(min=1))
+    return torch.where(place.abs() <= 1, volume.world * place, far)
 
 
-def expand(place: Tensor) -> Tensor:
+def expand(volume: Volume, place: Tensor) -> Tensor:
     """Return the inverse of `contract`."""
-    far = place.sign() * (1 - WORLD) / (1 - place.abs()).clamp(min=1e-4)
-    return torch.where(place.abs() <= WORLD, place / WORLD, far)
+    far = place.sign() * volume.beyond / (1 - place.abs()).clamp(min=1e-4)
+    return torch.where(place.abs() <= volume.world, place / volume.world, far)
 
 
 def cell_axis(count: int, like: Tensor) -> Tensor:
@@ -48,7 +47,8 @@ def cell_number(place: Tensor, side: int) -> Tensor:
 
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:
     """Return the world coordinates of the cells' centres along x, y and z, (3, s)."""
-    return expand(cell_axis(volume.side, like)) * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]
+    along = expand(volume, cell_axis(volume.side, like))
+    return along * half_edges(volume, like)[:, None] + centre_of(volume, like)[:, None]
 
 
 def in_world(volume: Volume, places: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def in_world(volume: Volume, places: Tensor) -> Tensor:
 
     What lies beyond the world counts as not farther than FARTHEST.
     """
-    return expand(places).clamp(-FARTHEST, FARTHEST) * half_edges(volume, places) + centre_of(volume, places)
+    return expand(volume, places).clamp(-FARTHEST, FARTHEST) * half_edges(volume, places) + centre_of(volume, places)
 
 
 def centre_of(volume: Volume, like: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ class GenerativeQueryNetwork(RecursiveGQN):
         representation_channels: width of r; of a volume that of each cell.
         aggregate: "sum" over context views as published, or their "mean"; a volume takes the mean, whatever this says.
         normalise: layer normalisation of the aggregated representation, without learned scale (not in the paper).
-        volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, centre, radius, height, side,
-            passes.
+        volume: arguments of `gqn.models.volume.VolumeEncoder` alone: field_of_view, centre, radius, height, beyond,
+            side, passes.
         generator: other arguments, those of `gqn.models.generator.Generator`.
 
     Raises:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gqn.core.camera import BEYOND
+
 FINEST = 16  # cells along an edge of a volume, at most, that heads and second layers read
 
 Shape = tuple[int, ...]
@@ -39,6 +41,7 @@ class Volume:
         centre: centre (x, y, z) of the cube, world units.
         radius: half an edge of the cube, world units.
         height: of the cube along z, in its edges.
+        beyond: share of the cells along each half of an edge for space beyond the cube, contracted into them.
         weighted: whether r is such as `coarse` gives it.
     """
 
@@ -48,7 +51,13 @@ class Volume:
     centre: tuple[float, float, float]
     radius: float
     height: float = 1.0
+    beyond: float = BEYOND
     weighted: bool = False
+
+    @property
+    def world(self) -> float:
+        """Share of the cells along an edge that the cube itself takes."""
+        return 1 - self.beyond
 
     @property
     def shape(self) -> Shape:

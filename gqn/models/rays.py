@@ -11,7 +11,6 @@ from gqn.core.camera import CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
 from gqn.models.cube import (
     NEAR,
-    WORLD,
     cell_axis,
     cell_number,
     cell_places,
@@ -26,6 +25,7 @@ from gqn.models.cube import (
 from gqn.models.outputs import Volume, optical_depth
 from gqn.models.space import BLOCK, normed
 
+PLACES = 1.0625  # of a ray in the world, for each cell along its edge
 OUTER = 4  # places of a ray beyond the world
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
 OPAQUE = 20.0  # optical depth of the last place of a ray
@@ -57,7 +57,7 @@ class LookThrough(nn.Module):
         if volume.weighted:
             raise Error(f"a volume of {volume.side} pooled cells a side has no densities to look through")
         self.volume, self.pixels = volume, pixels
-        self.inner = round(0.85 * volume.side)  # places of a ray in the world
+        self.inner = round(PLACES * volume.world * volume.side)
         stride = pixels // grid
         self.fold = nn.Conv2d(volume.channels, out_channels, stride, stride=stride)
         self.mix = nn.Conv2d(out_channels, out_channels, 1)
@@ -92,11 +92,12 @@ class LookThrough(nn.Module):
         cell = torch.zeros(1, dtype=torch.int32, device=cameras.device)
         for axis in range(3):  # not all at once, which would take three times the memory
             first, slope = start[..., axis, None], rays[..., axis, None]
-            place = torch.cat([WORLD * first + inner * (WORLD * slope), contract(first + outer * slope)], dim=-1)
+            within = volume.world * first + inner * (volume.world * slope)
+            place = torch.cat([within, contract(volume, first + outer * slope)], dim=-1)
             cell = cell * volume.side + cell_number(place, volume.side)
         length = (rays * (edges / volume.radius)).norm(dim=-1, keepdim=True)  # of the world, however flat the cube
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
-        return cell, lengths * (WORLD * volume.side / (2 * BLOCK))
+        return cell, lengths * (volume.world * volume.side / (2 * BLOCK))
 
     def gathered(self, cells: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
         """Return the pictures of `forward` from cells (b, c, s^3), z fastest, by the places that `passed` gives."""
@@ -196,17 +197,17 @@ def between(volume: Volume, cameras: Tensor) -> tuple[Tensor, Tensor]:
     """
     side = volume.side // BLOCK
     edges = half_edges(volume, cameras)
-    start = expand(cell_places(side, cameras)).flatten(0, 2)  # (blocks, 3)
+    start = expand(volume, cell_places(side, cameras)).flatten(0, 2)  # (blocks, 3)
     ways = ((camera_axes(cameras)[0] - centre_of(volume, cameras)) / edges)[:, :, None] - start
-    length = (ways * (edges / volume.radius)).norm(dim=-1, keepdim=True) * (WORLD * side / 2)
+    length = (ways * (edges / volume.radius)).norm(dim=-1, keepdim=True) * (volume.world * side / 2)
     enter, leave = crossed(start, ways)
     end = leave.clamp(max=1)
-    edge = 2 / (WORLD * side * ways.norm(dim=-1, keepdim=True))  # along z too, however flat the blocks
+    edge = 2 / (volume.world * side * ways.norm(dim=-1, keepdim=True))  # along z too, however flat the blocks
     begin = torch.where(enter > NEAR, enter, edge).minimum(end)  # no more than NEAR: the block is in the world
     step = (end - begin) / side
     along = begin + step * (torch.arange(side, device=cameras.device) + 0.5)
     block = torch.arange(len(cameras), dtype=torch.int32, device=cameras.device)[:, None, None, None]
     for axis in range(3):
-        place = contract(start[:, axis, None] + along * ways[..., axis, None])
+        place = contract(volume, start[:, axis, None] + along * ways[..., axis, None])
         block = block * side + cell_number(place, side)
     return block, (step * length).squeeze(-1)

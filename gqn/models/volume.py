@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
-from gqn.core.camera import CAMERA_NUMBERS, camera_axes
+from gqn.core.camera import BEYOND, CAMERA_NUMBERS, camera_axes
 from gqn.core.errors import Error
 from gqn.core.views import Views
 from gqn.models.cube import cell_coordinates, cell_places, check_cameras, half_width
@@ -53,6 +53,7 @@ class VolumeEncoder(nn.Module):
         centre: centre (x, y, z) of the world, world units.
         radius: half an edge of the world along x and y, world units.
         height: of the world along z, in such edges: cells are as flat as the world.
+        beyond: share of the cells along each half of an edge that is for what lies beyond the world.
         hidden: channels of the convolutions over the frame.
         pooled: cells along an edge of r, each the mean over a block of cells as `Volume.coarse` has it, which no camera
             looks through; 0 for all cells as they are. Without it r may be too large to keep of thousands of scenes.
@@ -74,6 +75,7 @@ class VolumeEncoder(nn.Module):
         centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
         radius: float = RADIUS,
         height: float = 1.0,
+        beyond: float = BEYOND,
         hidden: int = 32,
         pooled: int = 0,
         passes: int = 1,
@@ -92,7 +94,7 @@ class VolumeEncoder(nn.Module):
         learned = channels - frame_channels
         x, y, z = centre
         self.pinhole = half_width(field_of_view)
-        self.volume = Volume(frame_channels + FEATURES + 1, side, field_of_view, (x, y, z), radius, height)
+        self.volume = Volume(frame_channels + FEATURES + 1, side, field_of_view, (x, y, z), radius, height, beyond)
         self.join = Surfaces(channels + 2, self.volume, frame_channels=frame_channels, pooled=pooled, passes=passes)
         self.output = replace(self.volume, side=pooled or side, weighted=bool(pooled))
         self.near = nn.Sequential(

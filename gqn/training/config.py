@@ -47,6 +47,8 @@ class ModelConfig:
     """Half an edge, in world units, of the cube that a volume covers. Not given: what the description says."""
     height: float | None = None
     """Height of that cube in its edges, less than 1 for a flat world. Not given: what the description says."""
+    beyond: float | None = None
+    """Share of the cells for space beyond that cube. Not given: what the description says."""
     side: int = 32
     """Cells of a volume along an edge, a multiple of 8."""
     passes: int = 1
@@ -247,6 +249,7 @@ class Config:
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
             ("height", m.height is None or 0 < m.height <= 1, "more than 0 and at most 1"),
+            ("beyond", m.beyond is None or 0 < m.beyond < 1, "more than 0 and less than 1"),
             ("passes", m.passes > 0, "at least 1"),
             ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),

@@ -121,7 +121,7 @@ def cells_near(volume: Volume, places: Tensor) -> Tensor:
     """Return the numbers of the 27 cells of `Volume.coarse` round each of places (n, 3), (n, 27), z fastest."""
     side = min(FINEST, volume.side)
     places = (places - centre_of(volume, places)) / half_edges(volume, places)
-    cell = ((contract(places) + 1) * (side / 2)).floor().long()
+    cell = ((contract(volume, places) + 1) * (side / 2)).floor().long()
     steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=places.device)
     x, y, z = (cell[:, None] + steps).clamp(0, side - 1).unbind(dim=-1)  # (n, 27) each
     return (x * side + y) * side + z

@@ -145,7 +145,7 @@ def flat_network(
         TrainingError: where neither the options nor the geometry say what a volume must know.
     """
     options = asdict(model.with_channels())
-    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius", "height")}
+    lens = {name: options.pop(name) for name in ("field_of_view", "centre", "radius", "height", "beyond")}
     cells = {name: options.pop(name) for name in ("side", "passes")}
     if model.representation == "volume":
         known: dict[str, Any] = {"centre": (0.0, 0.0, 0.0)}
@@ -155,6 +155,7 @@ def flat_network(
                 "centre": geometry.cube_centre,
                 "radius": geometry.cube_radius,
                 "height": geometry.cube_height,
+                "beyond": geometry.beyond,
             }
         volume = known | {name: value for name, value in lens.items() if value is not None}
         if not volume.keys() >= {"field_of_view", "radius"}:

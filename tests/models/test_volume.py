@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
-from gqn.models.cube import FARTHEST, NEAR, WORLD, cell_axis, cell_coordinates, contract, crossed, expand, in_world
+from gqn.models.cube import FARTHEST, NEAR, cell_axis, cell_coordinates, contract, crossed, expand, in_world
 from gqn.models.outputs import FINEST, Volume, optical_depth
 from gqn.models.rays import OPAQUE, OUTER, LookThrough, WeightedSum, transmittance
 from gqn.models.senses import Sense, encode_views
@@ -25,6 +25,7 @@ CAMERAS = look_at([[3, 1, 1], [0.1, -3, 2], [-2, 2, -2.5]], [0, 0, 0])
 SIDE, PIXELS = 16, 16
 VOLUME = Volume(7, SIDE, FIELD_OF_VIEW, (0.1, -0.05, 0.2), 0.6)
 FLAT = replace(VOLUME, height=0.3)
+CLOSED = replace(VOLUME, beyond=0.05)  # nothing lies beyond it
 
 
 def vectors(recorded: np.ndarray = CAMERAS) -> torch.Tensor:
@@ -74,13 +75,15 @@ def test_axes_of_the_seven_numbers_are_those_of_the_recorded_five() -> None:
     np.testing.assert_allclose(torch.stack(directions), np.stack(axes(recorded)), atol=1e-12)
 
 
-def test_the_world_is_even_in_the_cube_and_all_space_beyond_it_is_contracted_into_the_rest() -> None:
+@pytest.mark.parametrize("beyond", [0.2, 0.05])
+def test_the_world_is_even_in_the_cube_and_all_space_beyond_it_is_contracted_into_the_rest(beyond: float) -> None:
+    volume = replace(VOLUME, beyond=beyond)
     place = torch.linspace(-40, 40, 4001, dtype=torch.float64)
-    inside = contract(place)
+    inside = contract(volume, place)
     assert (inside.diff() > 0).all()
     assert inside.abs().max() < 1
-    torch.testing.assert_close(inside[place.abs() <= 1], WORLD * place[place.abs() <= 1])
-    torch.testing.assert_close(expand(inside), place)
+    torch.testing.assert_close(inside[place.abs() <= 1], (1 - beyond) * place[place.abs() <= 1])
+    torch.testing.assert_close(expand(volume, inside), place)
 
 
 def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_the_background() -> None:
@@ -153,7 +156,7 @@ def test_a_ray_runs_from_where_it_enters_the_cube_to_where_it_leaves_it() -> Non
     assert ((start + leave * rays)[2] @ rays[2]).abs() < 1e-12 or leave[2] == NEAR
 
 
-@pytest.mark.parametrize("volume", [VOLUME, FLAT])
+@pytest.mark.parametrize("volume", [VOLUME, FLAT, CLOSED])
 def test_rays_pass_the_cells_that_lie_on_them(volume: Volume) -> None:
     network = look(volume)
     index, lengths = network.passed(vectors()[None])
@@ -162,7 +165,7 @@ def test_rays_pass_the_cells_that_lie_on_them(volume: Volume) -> None:
     centres = cell_centres(volume)
     half = np.tan(np.deg2rad(FIELD_OF_VIEW / 2))
     edges = volume.radius * np.array([1, 1, volume.height])
-    cell = 2 * edges / (WORLD * SIDE)
+    cell = 2 * edges / (volume.world * SIDE)
     for camera, (forward, right, up) in enumerate(zip(*axes(CAMERAS), strict=True)):
         for row, column in ((0, 0), (PIXELS // 2, PIXELS // 3), (PIXELS - 1, 1)):
             x, y = 2 * (column + 0.5) / PIXELS - 1, 1 - 2 * (row + 0.5) / PIXELS
@@ -180,9 +183,10 @@ def test_rays_pass_the_cells_that_lie_on_them(volume: Volume) -> None:
 
 
 def test_lengths_along_a_ray_are_those_of_the_world_however_flat() -> None:
-    for volume in (VOLUME, FLAT):
+    for volume in (VOLUME, FLAT, CLOSED):
         network = look(volume)
-        lengths = network.passed(vectors()[None])[1][..., : network.inner].sum(dim=-1) * (2 * BLOCK / (WORLD * SIDE))
+        lengths = network.passed(vectors()[None])[1][..., : network.inner].sum(dim=-1)
+        lengths = lengths * (2 * BLOCK / (volume.world * SIDE))
         position, forward, right, up = (axis[:, None, None] for axis in camera_axes(vectors()))
         across = math.tan(math.radians(FIELD_OF_VIEW / 2)) * ((torch.arange(PIXELS) + 0.5) * 2 / PIXELS - 1).double()
         rays = forward + across[:, None] * right - across[:, None, None] * up
@@ -269,7 +273,7 @@ def test_the_light_that_comes_to_a_camera_is_what_all_before_a_cell_lets_through
     cameras = vectors(look_at([[0.35, -0.1, 0.2], [3.0, 1.0, 1.0]], [0, 0, 0]))[None]
     light = transmittance(volume, cells, cameras)[0]
     places = torch.stack(torch.meshgrid(*cell_coordinates(replace(volume, side=side // 2), vectors()), indexing="ij"))
-    block = 2 * volume.radius / (WORLD * side / 2)
+    block = 2 * volume.radius / (volume.world * side / 2)
     inside = places.abs().amax(dim=0) < volume.radius
     near, far = cameras[0, :, :3, None, None, None].unbind()
     distance = (places - near).norm(dim=0) / block
@@ -284,7 +288,7 @@ def test_the_light_that_comes_to_a_camera_is_what_all_before_a_cell_lets_through
     assert (transmittance(volume, cells, cameras) > 1 - 1e-9).all()
 
 
-@pytest.mark.parametrize("volume", [VOLUME, FLAT, replace(VOLUME, side=64)])
+@pytest.mark.parametrize("volume", [VOLUME, FLAT, CLOSED, replace(VOLUME, side=64)])
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_wall_hides_what_is_behind_it_and_not_itself(volume: Volume, axis: int) -> None:
     """A wall one block thick, of the second scene alone, however flat the blocks are and fine the cells."""
