@@ -64,8 +64,7 @@ class Generator(nn.Module):
         cameras: numbers k of a camera.
         frame_channels: channels of a frame.
         seen_channels: channels of the view of a volume, on the cores' grid.
-        scene_latent: channels, in each of its cells, of a latent of the scene that all its queries share
-            (`gqn.models.scene_latent`); 0 for none. For a volume.
+        scene_latent: add a latent of the scene that all its queries share (`gqn.models.scene_latent`), for a volume.
         activation_checkpointing: compute the cores' activations again for the gradient instead of keeping them: less
             memory, more time.
 
@@ -89,7 +88,7 @@ class Generator(nn.Module):
         cameras: int = CAMERA_NUMBERS,
         frame_channels: int = 3,
         seen_channels: int = 128,
-        scene_latent: int = 0,
+        scene_latent: bool = False,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -102,11 +101,11 @@ class Generator(nn.Module):
         self.painter: Painter | None = None
         self.scene: SceneLatent | None = None
         if scene_latent and not isinstance(inputs, Volume):
-            raise Error(f"scene_latent {scene_latent}: it lies in the cells of a volume, and there is none")
+            raise Error("scene_latent: it lies in the cells of a volume, and there is none")
         if isinstance(inputs, Volume):
             self.look = LookThrough(inputs, pixels=pixels, out_channels=seen_channels, grid=grid, cameras=cameras)
             if scene_latent:
-                self.scene = SceneLatent(inputs, channels=scene_latent)
+                self.scene = SceneLatent(inputs)
             self.painter = Painter(canvas=hidden, seen=inputs.channels, frame_channels=frame_channels)
         elif inputs.shape[1:] not in ((1, 1), (grid, grid)):
             raise Error(

@@ -1,13 +1,15 @@
 """A latent of the scene: what the context leaves open is drawn once, in space, and all queries see the same draw.
 
-Consistent generative query networks (Kumar et al. 2018) have a vector for it. Here latents lie in large cells of a
-volume's cube, so that what a draw says of a part of the scene is of one piece, and the prior of each knows those drawn
-before it. The posterior knows, beside the context's r, what r would be if the query views were among the context: the
-same senses say it.
+Consistent generative query networks (Kumar et al. 2018) have a vector for it. Here it is what large cells of a volume's
+cube hold: mean colours, weighted by opacity, and the mean opacity. Its posterior is not learned: it is what the senses
+say of these cells when the query views are among the context, and noise, which is. The prior knows the context's r
+alone. It draws an eighth of the cells at a time, so that a cell knows those beside it that were drawn before (as in
+Reed et al. 2017), and what a draw says of a part of the scene is of one piece.
 
-What it draws is a change of r, so that a scene which its context shows whole stays as it is.
+What is drawn changes r, so that a scene which its context shows whole stays as it is.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,11 +20,14 @@ from gqn.models.losses import Gaussian, Latent, promote
 from gqn.models.outputs import Volume, averaged_by_opacity
 from gqn.models.space import BLOCK, ConvSpace, HalveSpace, as_blocks, as_cells, doubled
 
-CELLS = 4  # of the volume, along an edge of what the latents read; they lie in cells of twice the edge
-DRAWS = 3  # latents, one after the other
-WIDTH = 32  # channels at these two sizes
-FINE = 16  # channels of a block
-SCALE = 4.0  # of what the query views add to r, whose values are small
+CELLS = 4  # of the volume, along an edge of a latent's cell
+# Which of each eight cells are drawn, one after the other: first those that have no neighbours among themselves.
+ORDER = ((0, 0, 0), (1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0))
+COLOURS = 3
+COLOUR_SCALE, OPACITY_SCALE = 16.0, 10.0  # of means over cells, which are small
+NOISE = 0.8  # deviation of the posterior at first, of numbers so scaled
+WIDTH = 32  # channels at the size of the latent
+FINE = 32  # channels of a block
 
 
 class SceneLatent(nn.Module):
@@ -32,20 +37,24 @@ class SceneLatent(nn.Module):
 
     Args:
         volume: what r is, with densities.
-        channels: of the latent in each of its cells.
-        width: channels of the convolutions at the latents' size, and at that which they read.
+        width: channels of the convolutions at the latent's size.
         fine: channels of a block of cells.
     """
 
-    def __init__(self, volume: Volume, *, channels: int, width: int = WIDTH, fine: int = FINE) -> None:
+    def __init__(self, volume: Volume, *, width: int = WIDTH, fine: int = FINE) -> None:
         super().__init__()
         self.volume, self.coarse = volume, replace(volume, side=volume.side // CELLS)
+        channels = COLOURS + 1
         self.known = ConvSpace(volume.channels + 3, width, normalise=False)
-        self.added = ConvSpace(volume.channels + width, width, normalise=False)
-        self.halve_known = HalveSpace(width, width, normalise=False)
-        self.halve_added = HalveSpace(width, width, normalise=False)
-        self.steps = nn.ModuleList(LatentStep(width, channels) for _ in range(DRAWS))
+        self.halve = HalveSpace(width, width, normalise=False)
+        self.around = ConvSpace(width, width, normalise=False)
         self.back = nn.ConvTranspose2d(width, 2 * width, 2, stride=2)
+        # Of the context, what has been drawn, where, and which cells are next.
+        self.first = ConvSpace(width + channels + 2, width, normalise=False)
+        self.second = ConvSpace(width, width, normalise=False)
+        self.prior = nn.Conv2d(width, 2 * channels, 1)
+        self.log_noise = nn.Parameter(torch.full((channels, 1, 1), 2 * math.log(NOISE)))  # of the variance
+        self.take = ConvSpace(width + channels, width, normalise=False)
         self.drawn = ConvSpace(width, width, normalise=False)
         self.to_blocks = nn.ConvTranspose2d(width, 2 * fine, 2, stride=2)
         self.convs = nn.Sequential(
@@ -56,9 +65,12 @@ class SceneLatent(nn.Module):
         self.last = nn.Linear(fine, volume.channels)
         nn.init.normal_(self.last.weight, std=0.03)  # r nearly as it is, at first
         nn.init.zeros_(self.last.bias)
+        nn.init.normal_(self.prior.weight, std=0.02)
+        assert self.prior.bias is not None
+        nn.init.zeros_(self.prior.bias)
 
     def forward(self, r: Tensor, informed: Tensor | None = None) -> tuple[Tensor, list[Latent]]:
-        """Return r as one draw has it, and the latents in their order.
+        """Return r as one draw has it, and the latent's eighths in their order.
 
         Args:
             r: of the context, (b, c * s, s, s).
@@ -67,16 +79,31 @@ class SceneLatent(nn.Module):
         known = self._coarse(r)
         place = cell_places(self.coarse.side, r).permute(0, 3, 1, 2).expand(len(r), -1, -1, -1, -1)
         context = self.known(torch.cat([known, place], dim=2))
-        seen = None
-        if informed is not None:
-            added = torch.cat([SCALE * (self._coarse(informed) - known), context], dim=2)
-            seen = self.halve_added(self.added(added))
+        context = context + doubled(self.back, self.around(self.halve(context)))
+        usual = held(known)
+        told = None if informed is None else held(self._coarse(informed))
         latents: list[Latent] = []
-        state = self.halve_known(context)
-        for step in self.steps:
-            state = step(state, seen, latents)
-        state = context + doubled(self.back, state)
+        changed, drawn = torch.zeros_like(usual), torch.zeros_like(usual[:, :, :1])
+        for x, y, z in ORDER:
+            now = torch.zeros_like(drawn)
+            now[:, x::2, :, y::2, z::2] = 1
+            latents.append(self._drawn(usual, told, self._prior(context, changed, drawn, now), now > 0))
+            changed, drawn = changed + now * (latents[-1].value - usual), drawn + now
+        state = self.take(torch.cat([context, changed], dim=2))
         return self._changed(r, state + self.drawn(state)), latents
+
+    def _prior(self, context: Tensor, changed: Tensor, drawn: Tensor, now: Tensor) -> Gaussian:
+        """Return the prior of each cell, its mean as a change of what r holds there."""
+        state = self.first(torch.cat([context, changed, drawn, now], dim=2))
+        return Gaussian(*promote(sliced(self.prior, state + self.second(state))).chunk(2, dim=2))
+
+    def _drawn(self, usual: Tensor, told: Tensor | None, prior: Gaussian, now: Tensor) -> Latent:
+        """Return a draw for all cells; of those that are not drawn now the prior is the posterior, at no cost."""
+        prior = Gaussian(usual + prior.mean, prior.log_variance)
+        if told is None:
+            return Latent.drawn(prior, None)
+        mean, log_variance = (torch.where(now, *pair) for pair in zip((told, self.log_noise), prior, strict=True))
+        return Latent.drawn(prior, Gaussian(mean, log_variance))
 
     def _coarse(self, r: Tensor) -> Tensor:
         """Return the means of r by opacity over blocks of CELLS an edge, in slices (b, x, c, y, z)."""
@@ -90,46 +117,10 @@ class SceneLatent(nn.Module):
         return (cells + as_cells(self.last(each.relu()).to(cells.dtype))).flatten(1, 2)
 
 
-class LatentStep(nn.Module):
-    """One latent: its prior from the state before it, its posterior from that and what is seen, the state after it.
-
-    A posterior is given by how far it is from its prior, so that it is the prior where it says zero.
-
-    Args:
-        width: channels of the state.
-        channels: of the latent.
-    """
-
-    def __init__(self, width: int, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.before = ConvSpace(width, width, normalise=False)
-        self.prior = nn.Conv2d(width, 2 * channels, 1)
-        self.compare = ConvSpace(2 * width, width, normalise=False)
-        self.posterior = nn.Conv2d(width, 2 * channels, 1)
-        self.take = nn.Conv2d(channels, width, 1)
-        self.after = ConvSpace(width, width, normalise=False)
-        # At first posteriors are narrow and say something: from noise nobody learns to listen.
-        nn.init.normal_(self.prior.weight, std=0.02)
-        nn.init.normal_(self.posterior.weight[:channels], std=0.3)
-        nn.init.normal_(self.posterior.weight[channels:], std=0.02)
-        for layer, log_variance in ((self.prior, 0.0), (self.posterior, -3.0)):
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias[:channels])
-            nn.init.constant_(layer.bias[channels:], log_variance)
-
-    def forward(self, state: Tensor, seen: Tensor | None, latents: list[Latent]) -> Tensor:
-        """Return the state (b, x, width, y, z) after the latent, which is added to `latents`."""
-        mean, log_variance = promote(sliced(self.prior, self.before(state))).chunk(2, dim=2)
-        prior, posterior = Gaussian(mean, log_variance), None
-        if seen is not None:
-            moved, scaled = promote(sliced(self.posterior, self.compare(torch.cat([state, seen], dim=2)))).chunk(
-                2, dim=2
-            )
-            posterior = Gaussian(mean + moved * (0.5 * log_variance).exp(), log_variance + scaled)
-        latents.append(Latent.drawn(prior, posterior))
-        state = state + sliced(self.take, latents[-1].value.to(state.dtype))
-        return state + self.after(state)
+def held(coarse: Tensor) -> Tensor:
+    """Return what the latent says of cells of r in slices (b, x, c, y, z): mean colours, opacity, (b, x, 4, y, z)."""
+    coarse = promote(coarse)
+    return torch.cat([COLOUR_SCALE * coarse[:, :, :COLOURS], OPACITY_SCALE * coarse[:, :, -1:]], dim=2)
 
 
 def sliced(layer: nn.Conv2d, slices: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class ModelConfig:
     """One pair of cores for all steps instead of a pair for each."""
     kernel: int = 5
     """Size of the cores' convolutions, odd."""
-    scene_latent: int = 0
-    """Channels of a latent of the scene that all its queries share, for a volume (not in the paper); 0 for none."""
+    scene_latent: bool = False
+    """Add a latent of the scene that all its queries share, for a volume (not in the paper)."""
     field_of_view: float | None = None
     """Degrees, vertical, of the cameras, for a volume. Not given: what the dataset's description says."""
     centre: tuple[float, float, float] | None = None
@@ -98,8 +98,6 @@ class TrainingConfig:
     """Adam as published, or Muon for matrices and kernels and Adam for the rest (not in the paper)."""
     residual_weights: bool = False
     """Weigh each pixel's squared error by its share of the frame's, for training alone (not in the paper)."""
-    kl_steps: int = 0
-    """Steps over which the weight of the KL rises from 0 to 1, as the square of their share (not in the paper)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is Adam."""
     max_grad_norm: float = 100.0
@@ -116,10 +114,6 @@ class TrainingConfig:
     def sigma_at(self, position: float) -> float:
         """Return the standard deviation of the pixels at a step."""
         return annealed(position, self.sigma, self.final_sigma, self.sigma_steps or self.steps)
-
-    def kl_weight_at(self, position: float) -> float:
-        """Return the weight of the KL at a step."""
-        return min(1.0, position / self.kl_steps) ** 2 if self.kl_steps else 1.0
 
     def with_schedules(self) -> "TrainingConfig":
         """Return the same with the lengths of its schedules spelled out, so that `steps` may be raised later."""
@@ -244,8 +238,6 @@ class Config:
             ("hidden", m.hidden > 0, "at least 1"),
             ("canvas", m.canvas > 0, "at least 1"),
             ("latent", m.latent > 0, "at least 1"),
-            ("scene_latent", m.scene_latent >= 0, "0 or more"),
-            ("kl_steps", t.kl_steps >= 0, "0 or more"),
             ("field_of_view", m.field_of_view is None or 0 < m.field_of_view < 180, "between 0 and 180"),
             ("radius", m.radius is None or m.radius > 0, "positive"),
             ("height", m.height is None or 0 < m.height <= 1, "more than 0 and at most 1"),

@@ -79,7 +79,6 @@ class Learner:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self.settings.learning_rate_at(number, position)
         self.set_sigma(self.settings.sigma_at(position))
-        self.losses.kl_weight.fill_(self.settings.kl_weight_at(position))
 
         # Accumulate gradients.
         self.optimizer.zero_grad()

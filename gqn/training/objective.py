@@ -10,23 +10,16 @@ from gqn.models.losses import residual_weights
 
 
 class Objective(nn.Module):
-    """A network with the losses of its tasks.
-
-    Attributes:
-        kl_weight: of the KL in what is learned by, a tensor, so that what is compiled stays.
-    """
-
-    kl_weight: Tensor
+    """A network with the losses of its tasks."""
 
     def __init__(self, graph: RecursiveGQN, *, residual_weights: bool = False) -> None:
         super().__init__()
         self.graph, self.residual_weights = graph, residual_weights
-        self.register_buffer("kl_weight", torch.ones(()), persistent=False)
 
     def forward(self, batch: Batch) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor]], Tensor | None]:
         """Return what to learn by, the mean loss and the mean KL of the known answers, by task, and None.
 
-        What to learn by is the loss with `kl_weight`, and for frames under `residual_weights` with those weights.
+        What to learn by is the loss, for frames under `residual_weights` with those weights.
 
         Where the batch asks nothing, return a zero loss that touches every weight in place of None, so that
         DistributedDataParallel does not hang.
@@ -40,7 +33,7 @@ class Objective(nn.Module):
                 weights = residual_weights(asked.known(), answer.mean)
                 likelihood = answer.distribution.log_prob(asked.known(), weights)
                 learned = kl - mean_known(likelihood, asked.present)
-            found[name] = learned - (1 - self.kl_weight) * kl, loss, kl
+            found[name] = learned, loss, kl
         if found:
             return found, None
         learning = (weight for weight in self.graph.parameters() if weight.requires_grad)
