@@ -25,7 +25,9 @@ CELLS = 4  # of the volume, along an edge of a latent's cell
 ORDER = ((0, 0, 0), (1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0))
 COLOURS = 3
 COLOUR_SCALE, OPACITY_SCALE = 16.0, 10.0  # of means over cells, which are small
-NOISE = 0.8  # deviation of the posterior at first, of numbers so scaled
+NOISE = 0.4  # deviation of the posterior at first, of numbers so scaled
+LOG_VARIANCES = (-6.0, 4.0)  # of the prior, least and most
+MOST = 10.0  # change of such a number that a draw makes: the next know it, and could run away
 WIDTH = 32  # channels at the size of the latent
 FINE = 32  # channels of a block
 
@@ -67,7 +69,8 @@ class SceneLatent(nn.Module):
         nn.init.zeros_(self.last.bias)
         nn.init.normal_(self.prior.weight, std=0.02)
         assert self.prior.bias is not None
-        nn.init.zeros_(self.prior.bias)
+        nn.init.zeros_(self.prior.bias[:channels])
+        nn.init.constant_(self.prior.bias[channels:], -1.0)
 
     def forward(self, r: Tensor, informed: Tensor | None = None) -> tuple[Tensor, list[Latent]]:
         """Return r as one draw has it, and the latent's eighths in their order.
@@ -88,7 +91,8 @@ class SceneLatent(nn.Module):
             now = torch.zeros_like(drawn)
             now[:, x::2, :, y::2, z::2] = 1
             latents.append(self._drawn(usual, told, self._prior(context, changed, drawn, now), now > 0))
-            changed, drawn = changed + now * (latents[-1].value - usual), drawn + now
+            changed = changed + now * (latents[-1].value - usual).clamp(-MOST, MOST)
+            drawn = drawn + now
         state = self.take(torch.cat([context, changed], dim=2))
         return self._changed(r, state + self.drawn(state)), latents
 
@@ -99,7 +103,7 @@ class SceneLatent(nn.Module):
 
     def _drawn(self, usual: Tensor, told: Tensor | None, prior: Gaussian, now: Tensor) -> Latent:
         """Return a draw for all cells; of those that are not drawn now the prior is the posterior, at no cost."""
-        prior = Gaussian(usual + prior.mean, prior.log_variance)
+        prior = Gaussian(usual + prior.mean, prior.log_variance.clamp(*LOG_VARIANCES))
         if told is None:
             return Latent.drawn(prior, None)
         mean, log_variance = (torch.where(now, *pair) for pair in zip((told, self.log_noise), prior, strict=True))
