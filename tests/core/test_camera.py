@@ -72,6 +72,7 @@ def test_orbit_is_a_circle_that_looks_at_the_origin() -> None:
         ({"field_of_view": 45.0, "optical_centre": (0.5, 1.5)}, "optical_centre"),
         ({"field_of_view": 45.0, "cube_centre": (0.0, 0.0)}, "cube_centre"),
         ({"field_of_view": 45.0, "cube_radius": 0.0}, "cube_radius"),
+        ({"field_of_view": 45.0, "beyond": 1.0}, "beyond"),
     ],
 )
 def test_refuses_a_geometry_that_cannot_be(fields: dict[str, object], name: str) -> None:

@@ -111,6 +111,15 @@ def test_a_cell_knows_what_was_drawn_beside_it_before_and_not_what_is_drawn_afte
     assert all((one != other).any() for one, other in zip(priors[0][1:], priors[1][1:], strict=True))
 
 
+def test_a_draw_from_the_prior_does_not_run_away() -> None:
+    """Each eighth knows those before it, and makes of a large change one that is larger still."""
+    scene = scene_of(network())
+    nn.init.normal_(scene.prior.weight, std=1e60)
+    r, latents = scene(0.3 * torch.randn(2, *scene.volume.shape, dtype=torch.float64))
+    assert r.isfinite().all()
+    assert all(latent.prior.log_variance.abs().max() <= 6 for latent in latents)
+
+
 def test_a_scene_pays_once_for_all_its_queries() -> None:
     net = network()
     batch = Batch.of(views(3), views(3, seed=2))
