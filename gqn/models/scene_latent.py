@@ -10,7 +10,6 @@ What is drawn changes r, so that a scene which its context shows whole stays as 
 """
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ class SceneLatent(nn.Module):
 
     def __init__(self, volume: Volume, *, width: int = WIDTH, fine: int = FINE) -> None:
         super().__init__()
-        self.volume, self.coarse = volume, replace(volume, side=volume.side // CELLS)
+        self.volume, self.side = volume, volume.side // CELLS
         channels = COLOURS + 1
         self.known = ConvSpace(volume.channels + 3, width, normalise=False)
         self.halve = HalveSpace(width, width, normalise=False)
@@ -80,7 +79,7 @@ class SceneLatent(nn.Module):
             informed: of context and queries together, for draws from the posterior; None for the prior's.
         """
         known = self._coarse(r)
-        place = cell_places(self.coarse.side, r).permute(0, 3, 1, 2).expand(len(r), -1, -1, -1, -1)
+        place = cell_places(self.side, r).permute(0, 3, 1, 2).expand(len(r), -1, -1, -1, -1)
         context = self.known(torch.cat([known, place], dim=2))
         context = context + doubled(self.back, self.around(self.halve(context)))
         usual = held(known)
@@ -90,20 +89,20 @@ class SceneLatent(nn.Module):
         for x, y, z in ORDER:
             now = torch.zeros_like(drawn)
             now[:, x::2, :, y::2, z::2] = 1
-            latents.append(self._drawn(usual, told, self._prior(context, changed, drawn, now), now > 0))
+            latents.append(self._drawn(self._prior(usual, context, changed, drawn, now), told, now > 0))
             changed = changed + now * (latents[-1].value - usual).clamp(-MOST, MOST)
             drawn = drawn + now
         state = self.take(torch.cat([context, changed], dim=2))
         return self._changed(r, state + self.drawn(state)), latents
 
-    def _prior(self, context: Tensor, changed: Tensor, drawn: Tensor, now: Tensor) -> Gaussian:
-        """Return the prior of each cell, its mean as a change of what r holds there."""
+    def _prior(self, usual: Tensor, context: Tensor, changed: Tensor, drawn: Tensor, now: Tensor) -> Gaussian:
+        """Return the prior of each cell, whose mean is a change of what r holds there."""
         state = self.first(torch.cat([context, changed, drawn, now], dim=2))
-        return Gaussian(*promote(sliced(self.prior, state + self.second(state))).chunk(2, dim=2))
+        change, log_variance = promote(sliced(self.prior, state + self.second(state))).chunk(2, dim=2)
+        return Gaussian(usual + change, log_variance.clamp(*LOG_VARIANCES))
 
-    def _drawn(self, usual: Tensor, told: Tensor | None, prior: Gaussian, now: Tensor) -> Latent:
+    def _drawn(self, prior: Gaussian, told: Tensor | None, now: Tensor) -> Latent:
         """Return a draw for all cells; of those that are not drawn now the prior is the posterior, at no cost."""
-        prior = Gaussian(usual + prior.mean, prior.log_variance.clamp(*LOG_VARIANCES))
         if told is None:
             return Latent.drawn(prior, None)
         mean, log_variance = (torch.where(now, *pair) for pair in zip((told, self.log_noise), prior, strict=True))
@@ -111,7 +110,7 @@ class SceneLatent(nn.Module):
 
     def _coarse(self, r: Tensor) -> Tensor:
         """Return the means of r by opacity over blocks of CELLS an edge, in slices (b, x, c, y, z)."""
-        return averaged_by_opacity(self.volume.cells(r), self.coarse.side).transpose(1, 2)
+        return averaged_by_opacity(self.volume.cells(r), self.side).transpose(1, 2)
 
     def _changed(self, r: Tensor, state: Tensor) -> Tensor:
         cells = self.volume.cells(r)

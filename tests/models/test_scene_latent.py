@@ -83,7 +83,7 @@ def test_a_posterior_that_is_its_prior_costs_nothing() -> None:
 def test_each_cell_is_drawn_once_and_told_what_the_views_say_of_it() -> None:
     scene = scene_of(network())
     r, informed = 0.3 * torch.randn(2, 2, *scene.volume.shape, dtype=torch.float64)
-    told = held(averaged_by_opacity(scene.volume.cells(informed), scene.coarse.side).transpose(1, 2))
+    told = held(averaged_by_opacity(scene.volume.cells(informed), scene.side).transpose(1, 2))
     _, latents = scene(r, informed)
     times = torch.zeros_like(told)
     for latent in latents:
