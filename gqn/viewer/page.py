@@ -291,12 +291,13 @@ class Visitor:
     def draw(self, *, moving: bool) -> None:
         """Draw what is imagined from the browser's camera, and what is answered."""
         session, camera = self.session, self.camera
-        picture = session.picture(camera, moving=moving)
+        picture, said = session.picture(camera, moving=moving), session.answers(camera)
+        if self.client.client_id not in self.page.server.get_clients():
+            return  # it left meanwhile
         if picture is not None:
             self.client.scene.set_background_image(
                 beside(enlarged(picture.frame), self.client.camera.aspect), format="jpeg", jpeg_quality=92
             )
-        said = session.answers(camera)
         shown = self.page.cameras.value
         with self.client.atomic():
             for view, frustum in self.frusta:

@@ -1,13 +1,15 @@
 """The page in a browser: it loads without an error, a drag changes the picture, controls change what is said."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from graphs import World, three_layers
-from viewer.conftest import Tab
+from viewer.conftest import SECONDS, Tab
 
 import gqn
 from gqn.core.camera import axes
@@ -96,6 +98,32 @@ def test_a_browser_flies(page: Page, tab: Tab) -> None:
     tab.page.get_by_text("against the truth").wait_for()
     assert np.abs(visitor.camera - camera).max() < 0.01
     assert tab.field("stand at").input_value() == stood
+
+
+def test_a_browser_that_leaves_while_its_picture_is_drawn_is_sent_none(
+    page: Page, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab.open(page.address)
+    tab.page.get_by_text("against the truth").wait_for()
+    (visitor,) = page.visitors.values()
+    drawing, left, sent = threading.Event(), threading.Event(), []
+    draw = page.session.picture
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        picture = draw(*args, **kwargs)
+        drawing.set()
+        left.wait(SECONDS)
+        return picture
+
+    monkeypatch.setattr(page.session, "picture", slow)
+    monkeypatch.setattr(visitor.client.scene, "set_background_image", lambda *_, **__: sent.append(1))
+    tab.press("another sample")
+    assert drawing.wait(SECONDS)
+    tab.page.goto("about:blank")
+    tab.until(lambda: not page.server.get_clients())
+    left.set()
+    tab.until(lambda: not page.visitors)
+    assert not sent
 
 
 @pytest.fixture
