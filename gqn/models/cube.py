@@ -5,6 +5,7 @@ far away have cells too (as in mip-NeRF 360, Barron et al. 2022). The cube's edg
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -40,9 +41,28 @@ def cell_places(side: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(along, along, along, indexing="ij"), dim=-1)
 
 
-def cell_number(place: Tensor, side: int) -> Tensor:
-    """Return the number, from 0, of the cell along an axis in which a cube's coordinate lies; `place` is used up."""
-    return place.add_(1).mul_(side / 2).clamp_(0, side - 1).int()
+def cell_number(places: Iterable[Tensor], side: int) -> Tensor:
+    """Return the numbers, from 0 and z fastest, of the cells in which places lie, given along x, y and z.
+
+    Along an axis they run from 0 to `side` over the cube, farther ones count as at its edge, and they are used up.
+    """
+    x, y, z = (place.clamp_(0, side - 1).trunc_() for place in places)
+    return x.mul_(side).add_(y).mul_(side).add_(z).int()  # single precision holds the numbers of 256 cells a side
+
+
+def cells_along(volume: Volume, start: Tensor, ways: Tensor, along: Tensor, side: int) -> Tensor:
+    """Return in which of `side` cells along an edge start + along * ways lies, within the world, (..., places).
+
+    Args:
+        volume: the cube.
+        start: (3, ...), in half edges of the world.
+        ways: (3, ...), likewise.
+        along: (..., places), in lengths of `ways`.
+        side: cells along an edge.
+    """
+    scale = volume.world * side / 2  # the world is even in the cube
+    first, slope = start * scale + side / 2, ways * scale
+    return cell_number(((along * slope[i, ..., None]).add_(first[i, ..., None]) for i in range(3)), side)
 
 
 def cell_coordinates(volume: Volume, like: Tensor) -> Tensor:

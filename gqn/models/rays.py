@@ -14,6 +14,7 @@ from gqn.models.cube import (
     cell_axis,
     cell_number,
     cell_places,
+    cells_along,
     centre_of,
     check_cameras,
     contract,
@@ -28,7 +29,6 @@ from gqn.models.space import BLOCK, normed
 PLACES = 1.0625  # of a ray in the world, for each cell along its edge
 OUTER = 4  # places of a ray beyond the world
 ROWS = 1 << 11  # rays of which `WeightedSum` takes the gradient at once
-OPAQUE = 20.0  # optical depth of the last place of a ray
 
 
 class LookThrough(nn.Module):
@@ -89,12 +89,10 @@ class LookThrough(nn.Module):
         inner = enter + spacing * (torch.arange(self.inner, device=cameras.device) + shift)
         beyond = 2.0 ** torch.arange(OUTER, device=cameras.device)
         outer = leave + (beyond - 0.6) / length
-        cell = torch.zeros(1, dtype=torch.int32, device=cameras.device)
-        for axis in range(3):  # not all at once, which would take three times the memory
-            first, slope = start[..., axis, None], rays[..., axis, None]
-            within = volume.world * first + inner * (volume.world * slope)
-            place = torch.cat([within, contract(volume, first + outer * slope)], dim=-1)
-            cell = cell * volume.side + cell_number(place, volume.side)
+        start, ways = (axes.movedim(-1, 0).contiguous() for axes in (start, rays))
+        far = contract(volume, start[..., None] + outer * ways[..., None])
+        outside = cell_number((far + 1) * (volume.side / 2), volume.side)
+        cell = torch.cat([cells_along(volume, start, ways, inner, volume.side), outside], dim=-1)
         length = (rays * (edges / volume.radius)).norm(dim=-1, keepdim=True)  # of the world, however flat the cube
         lengths = torch.cat([(spacing * length).expand_as(inner), beyond.to(length.dtype).expand_as(outer)], dim=-1)
         return cell, lengths * (volume.world * volume.side / (2 * BLOCK))
@@ -107,9 +105,9 @@ class LookThrough(nn.Module):
         index = (index.flatten(1) + scene[:, None]).view(-1, places)  # of all scenes' cells, a row a ray
         values = cells.transpose(0, 1).flatten(1)
         depths = optical_depth(values[-1]).index_select(0, index.flatten()).view_as(index)
-        thickness = depths * lengths.view_as(index)
-        thickness = torch.cat([thickness[:, :-1], torch.full_like(thickness[:, :1], OPAQUE)], dim=1)
-        light = (thickness - thickness.cumsum(dim=1)).exp() * (1 - (-thickness).exp())
+        left = (-depths * lengths.view_as(index))[:, :-1].cumsum(dim=1).exp()
+        end = left[:, :1]  # all of the light comes to the first place, and none goes beyond the last
+        light = -left.diff(dim=1, prepend=torch.ones_like(end), append=torch.zeros_like(end))
         depth = light @ torch.linspace(0, 1, places, device=light.device, dtype=light.dtype)
         # Densities are summed too, and dropped: rows without them would be a copy.
         pictures = torch.cat([WeightedSum.apply(values, light, index)[:, :-1], depth[:, None]], dim=1)
@@ -206,8 +204,6 @@ def between(volume: Volume, cameras: Tensor) -> tuple[Tensor, Tensor]:
     begin = torch.where(enter > NEAR, enter, edge).minimum(end)  # no more than NEAR: the block is in the world
     step = (end - begin) / side
     along = begin + step * (torch.arange(side, device=cameras.device) + 0.5)
-    block = torch.arange(len(cameras), dtype=torch.int32, device=cameras.device)[:, None, None, None]
-    for axis in range(3):
-        place = contract(volume, start[:, axis, None] + along * ways[..., axis, None])
-        block = block * side + cell_number(place, side)
-    return block, (step * length).squeeze(-1)
+    scene = side**3 * torch.arange(len(cameras), dtype=torch.int32, device=cameras.device)[:, None, None, None]
+    start, ways = (axes.movedim(-1, 0).contiguous() for axes in (start, ways))
+    return cells_along(volume, start, ways, along, side).add_(scene), (step * length).squeeze(-1)

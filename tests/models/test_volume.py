@@ -12,9 +12,19 @@ from torch.nn import functional as F
 from gqn.core.camera import axes, camera_axes, camera_vector, look_at
 from gqn.core.errors import Error
 from gqn.core.views import Views
-from gqn.models.cube import FARTHEST, NEAR, cell_axis, cell_coordinates, contract, crossed, expand, in_world
+from gqn.models.cube import (
+    FARTHEST,
+    NEAR,
+    cell_axis,
+    cell_coordinates,
+    cells_along,
+    contract,
+    crossed,
+    expand,
+    in_world,
+)
 from gqn.models.outputs import FINEST, Volume, optical_depth
-from gqn.models.rays import OPAQUE, OUTER, LookThrough, WeightedSum, transmittance
+from gqn.models.rays import OUTER, LookThrough, WeightedSum, transmittance
 from gqn.models.senses import Sense, encode_views
 from gqn.models.space import BLOCK, SpaceLevels, with_neighbours
 from gqn.models.volume import FIELD_OF_VIEW, HIDDEN, Surfaces, VolumeEncoder, WeightedViews, statistics
@@ -84,6 +94,17 @@ def test_the_world_is_even_in_the_cube_and_all_space_beyond_it_is_contracted_int
     assert inside.abs().max() < 1
     torch.testing.assert_close(inside[place.abs() <= 1], (1 - beyond) * place[place.abs() <= 1])
     torch.testing.assert_close(expand(volume, inside), place)
+
+
+@pytest.mark.parametrize("beyond", [0.2, 0.05])
+def test_cells_along_a_way_through_the_world_are_those_of_its_contracted_places(beyond: float) -> None:
+    volume, side = replace(VOLUME, beyond=beyond), 12
+    random = np.random.default_rng(0)
+    start, end = torch.from_numpy(random.uniform(-1, 1, (2, 3, 50)))
+    along = torch.from_numpy(random.uniform(0, 1, (50, 7)))
+    places = start[..., None] + along * (end - start)[..., None]
+    x, y, z = ((contract(volume, places) + 1) * (side / 2)).floor().int()
+    assert torch.equal(cells_along(volume, start, end - start, along, side), (x * side + y) * side + z)
 
 
 def test_cells_of_a_drawn_object_see_it_in_every_view_and_cells_beside_it_see_the_background() -> None:
@@ -219,7 +240,7 @@ def test_gathering_is_the_sum_of_what_each_place_lets_through() -> None:
             zip(index[scene, query, row, column], lengths[scene, query, row, column], strict=True)
         ):
             last = number == network.inner + OUTER - 1
-            kept = math.exp(-OPAQUE if last else -float(optical_depth(cells[scene, -1, cell]) * length))
+            kept = 0.0 if last else math.exp(-float(optical_depth(cells[scene, -1, cell]) * length))
             found += light * (1 - kept) * cells[scene, :-1, cell]
             depth += light * (1 - kept) * number / (network.inner + OUTER - 1)
             light *= kept
