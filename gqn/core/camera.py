@@ -36,7 +36,6 @@ class Geometry:
     cube_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cube_radius: float = 1.0  # half an edge of a cube along the axes in which all that can be seen lies
     cube_height: float = 1.0  # of what can be seen, in edges of that cube: less for a world that is flat
-    cameras_inside: bool = False  # of that cube
     beyond: float = BEYOND  # share of a volume's cells for space beyond that cube: less where nothing lies there
     yaw_sign: int = -1  # of sin y in the direction in which a camera looks, as the records have it: -1 or 1
 
@@ -59,21 +58,8 @@ class Geometry:
 
 # Of DeepMind's datasets, fitted on genuine scenes where there were any (results/worlds); jaco's is a guess.
 SHEPARD_METZLER = Geometry(field_of_view=20.0, cube_radius=0.6)
-ROOMS = Geometry(
-    field_of_view=53.1,
-    cube_centre=(0.0, 0.0, 0.094),
-    cube_radius=1.186,
-    cameras_inside=True,
-    yaw_sign=1,
-)
-MAZES = Geometry(
-    field_of_view=90.0,
-    cube_centre=(-0.05, -0.05, 0.0),
-    cube_radius=0.45,
-    cube_height=0.13,
-    cameras_inside=True,
-    yaw_sign=1,
-)
+ROOMS = Geometry(field_of_view=53.1, cube_centre=(0.0, 0.0, 0.094), cube_radius=1.186, yaw_sign=1)
+MAZES = Geometry(field_of_view=90.0, cube_centre=(-0.05, -0.05, 0.0), cube_radius=0.45, cube_height=0.13, yaw_sign=1)
 JACO = Geometry(field_of_view=45.0, cube_centre=(0.0, 0.0, 0.42), cube_radius=0.6)
 
 

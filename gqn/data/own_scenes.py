@@ -169,8 +169,7 @@ def write_scenes(
         )
     views = min(len(part) for s in posed for part in s.parts.values()) if views is None else int(views)
     placed = [_placed(scene, views, reach, centre, radius) for scene in posed]
-    inside = any((np.abs(place.cameras()[:, :3]).max(axis=1) < 1).any() for place in placed)
-    geometry = Geometry(float(np.rad2deg(2 * np.arctan(reach))), cameras_inside=inside)
+    geometry = Geometry(float(np.rad2deg(2 * np.arctan(reach))))
     made_of = _digest(placed, [asdict(geometry), size, views, *map(int, background)])
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         if _made_of(directory) == made_of:
