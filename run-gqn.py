@@ -69,8 +69,7 @@ def parse(arguments: list[str]) -> Options:
     base = PRESETS[known.preset]
     if known.resume:
         saved = from_dict(checkpoint.read(known.resume)["config"])
-        folder = known.resume.absolute()
-        folder = folder.parent if folder.suffix == ".pt" else folder
+        folder = checkpoint.folder_of(known.resume.absolute())
         base = replace(saved, runs=str(folder.parent), name=folder.name)
     options = tyro.cli(
         Options,
@@ -82,6 +81,8 @@ def parse(arguments: list[str]) -> Options:
     for name in ("preset", "name", "runs") if known.resume else ():
         if getattr(options.config, name) != getattr(base, name):
             raise Error(f"--{name} can't be given with --resume: the run has its own")
+    if options.config.graph.modules != base.graph.modules:
+        raise Error("--modules is what --import was given: name them there")
     for name in ("graph", "start", "tasks") if known.resume else ():
         if getattr(options.config.graph, name) != getattr(base.graph, name):
             raise Error(f"--{name} can't be given with --resume: the run has its own")

@@ -18,6 +18,7 @@ import tyro
 from gqn.core.extras import import_own
 from gqn.evaluation.report import assess
 from gqn.evaluation.subject import Options
+from gqn.training import checkpoint
 from gqn.training.hub import is_address
 
 
@@ -41,7 +42,7 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     import_own(arguments.import_)
-    run = arguments.checkpoint.parent if arguments.checkpoint.suffix == ".pt" else arguments.checkpoint
+    run = checkpoint.folder_of(arguments.checkpoint)
     if is_address(run):
         run = Path(run.name)
     output = arguments.output or run / "evaluation"

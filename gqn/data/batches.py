@@ -199,10 +199,10 @@ def evaluation_batch(
     return EvaluationBatch(numbers.start, own, Batch(other.senses, own.tasks))
 
 
-def context_views(scenes: Scenes, numbers: Sequence[int], count: int, *, seed: int, data: str = FRAMES) -> Views:
-    """Return `count` observations of each of some scenes, drawn as for an evaluation."""
+def context_views(scenes: Scenes, numbers: Sequence[int], count: int, *, seed: int) -> Views:
+    """Return `count` context views of each of some scenes, drawn as for an evaluation."""
     drawn = [(number, [seed, number]) for number in numbers]
-    return gather(scenes, Asked({data: data}, {}), drawn, {data: count}, 0, {}).context
+    return gather(scenes, Asked({FRAMES: FRAMES}, {}), drawn, {FRAMES: count}, 0, {}).context
 
 
 def pieces(total: int, size: int) -> list[range]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -20,7 +19,6 @@ from gqn.core.files import given_name, whole_file
 from gqn.core.progress import Progress, note
 from gqn.data.dataset import (
     FORMAT,
-    RECORD_FILE,
     SPLITS,
     TWINS,
     DatasetError,
@@ -141,23 +139,25 @@ def convert(
     place = (Path(output) / given_name(directory) if output is not None else directory) / "torch"
     report = Report(info.name, details=place / "conversion.json")
     found: dict[str, dict[str, int]] = {}
+    missing: list[str] = []
     remote: dict[Path, Remote] = {}
     for split in splits:
         sizes = _record_files(directory / split, info, report.notes)
         if fetch and store and split in SPLITS:
-            there = store.record_files(split, fetch.files)
+            there = store.record_files(split, fetch.files, info)
             sizes = dict(sorted({**sizes, **{name: file.size for name, file in there.items()}}.items()))
             remote |= {directory / split / name: file for name, file in there.items()}
         if sizes or indices(place / split):
             found[split] = sizes
         elif split in SPLITS:
             where = f"{store.address}/{split}" if store else directory / split
-            report.notes.append(f"{info.name}: no record files in {where}")
+            missing.append(f"{info.name}: no record files in {where}")
     if store and not remote:
         raise DatasetError(f"{store.address}: no record files there: check --source and the dataset's name")
     report.notes += _other_folders(directory)
     if not found:
-        raise DatasetError("\n".join([how_to_fetch(info.name, directory), *report.notes[len(splits) :]]))
+        raise DatasetError("\n".join([how_to_fetch(info.name, directory), *report.notes]))
+    report.notes += missing
     known: dict[str, Any] = {"tensors": info.further, "geometry": info.geometry, "display": info.display}
     fresh = Index(info.name, info.pixels, info.views, batch, files=(), format=FORMAT, **known)
     with claimed(place, share) as locks:
@@ -194,10 +194,9 @@ def _record_files(folder: Path, info: DatasetInfo, notes: list[str]) -> dict[str
     if not folder.is_dir():
         return {}
     there = sorted(file.name for file in folder.iterdir() if file.is_file())
-    pattern = info.record_files
-    names = [name for name in there if (fnmatch(name, pattern) if pattern else RECORD_FILE.fullmatch(name))]
+    names = [name for name in there if info.is_record_file(name)]
     if left := [name for name in there if RECORDS.search(name) and name not in names]:
-        wanted = pattern or "001-of-900.tfrecord"
+        wanted = info.record_files or "001-of-900.tfrecord"
         notes.append(
             f"{folder}: {len(left)} files ignored, such as {left[0]}, for their names: {wanted} is wanted; "
             'a dataset.json may say "record_files": "*.tfrecord"'

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
@@ -55,6 +56,11 @@ class DatasetInfo:
     geometry: Geometry | None = None  # of its cameras and its world, where it is known
     record_files: str = ""  # pattern of their names, such as *.tfrecord, where they are not DeepMind's
     display: tuple[Rectangle, ...] = ()  # where a head-up display covers its frames
+
+    def is_record_file(self, name: str) -> bool:
+        """Return whether a file of that name holds records."""
+        pattern = self.record_files
+        return fnmatch(name, pattern) if pattern else RECORD_FILE.fullmatch(name) is not None
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import google_crc32c
 
 from gqn.core.files import whole_file
-from gqn.data.dataset import BUCKET, DATASETS, RECORD_FILE, DatasetError, described, record_file_name
+from gqn.data.dataset import BUCKET, DATASETS, DatasetError, DatasetInfo, described, record_file_name
 from gqn.data.shards import check_stems
 
 BLOCK = 2**23  # bytes of one request
@@ -93,7 +93,7 @@ class Store:
                 file.write(description)
         directory.mkdir(parents=True, exist_ok=True)
 
-    def record_files(self, split: str, limit: int | None) -> dict[str, Remote]:
+    def record_files(self, split: str, limit: int | None, info: DatasetInfo) -> dict[str, Remote]:
         """Return the first `limit` record files of a split by name; none where the store has no such split."""
         folder = f"{self._root}/{split}"
         try:
@@ -101,7 +101,7 @@ class Store:
         except FileNotFoundError:
             listed = []  # or a web server that lists nothing
         entries = {entry["name"].rpartition("/")[2]: entry for entry in listed if entry["type"] == "file"}
-        names = [name for name in sorted(entries) if RECORD_FILE.fullmatch(name)]
+        names = [name for name in sorted(entries) if info.is_record_file(name)]
         check_stems(folder, names)
         if not names and self._root.startswith("http") and self.dataset in DATASETS:
             count = DATASETS[self.dataset].files[split]

@@ -112,17 +112,17 @@ def fitted_sigma(squares: Tensor, values: int) -> float:
     return math.sqrt(squares.mean().item() / values)
 
 
-def sigma_of_others(squares: Tensor, values: int, folds: int = 2) -> Tensor:
-    """Return for each scene the sigma that fits the others best, (n,): scenes are dealt to `folds`, none fits its own.
+def sigma_of_others(squares: Tensor, values: int) -> Tensor:
+    """Return for each scene the sigma that fits those of the other half best, (n,).
 
     So all scenes are evaluated, and none at a sigma that has seen it. One scene alone is fitted to itself.
     """
     n = len(squares)
     if n == 1:
         return torch.full((1,), fitted_sigma(squares, values), dtype=squares.dtype)
-    fold = torch.arange(n) % folds
-    sigmas = [fitted_sigma(squares[fold != number], values) for number in range(folds)]
-    return torch.tensor(sigmas, dtype=squares.dtype)[fold]
+    half = torch.arange(n) % 2
+    sigmas = [fitted_sigma(squares[half != number], values) for number in range(2)]
+    return torch.tensor(sigmas, dtype=squares.dtype)[half]
 
 
 def level_edges(frames: Tensor) -> tuple[Tensor, Tensor]:

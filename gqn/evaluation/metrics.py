@@ -12,7 +12,7 @@ from gqn.core.extras import extra
 from gqn.data.batches import EvaluationBatch
 from gqn.evaluation.likelihood import level_edges
 from gqn.models.graph import RecursiveGQN
-from gqn.training.validation import image_errors
+from gqn.training.validation import image_errors, image_predictions
 
 MEASURES = ("mse", "psnr_db", "mae", "ssim")
 PREDICTIONS = (
@@ -45,25 +45,15 @@ def predictions(
     item = item.shown(context)
     ((task, query),) = item.batch.tasks.items()
     own, truth = item.batch.context, query.frames[:, 0]
-    reconstruction = network(item.batch)[task].mean[:, 0]
-    imagined = network.sample(own, query.cameras, samples, task)[:, :, 0]
-    shuffled = network.sample(item.shuffled.senses, query.cameras, samples, task)[:, :, 0]
+    frames, imagined = image_predictions(network, task, item, network(item.batch)[task], baseline, samples)
+    predicted, imagined = {name: frame[:, 0] for name, frame in frames.items()}, imagined[:, :, 0]
     scenes = torch.arange(len(truth), device=truth.device)
     best = (imagined.clamp(0, 1) - truth).square().mean(dim=(2, 3, 4)).argmin(dim=0)
     nearest = torch.zeros_like(truth)
     if context:
         nearest = own.frames[scenes, (own.cameras - query.cameras).square().sum(dim=2).argmin(dim=1)]
-    predicted = {
-        "reconstruction": reconstruction,
-        "prior_sample": imagined[0],
-        "prior_mean": imagined.mean(dim=0),
-        "prior_best": imagined[best, scenes],
-        "nearest_context_view": nearest,
-        "shuffled_sample": shuffled[0],
-        "shuffled_mean": shuffled.mean(dim=0),
-        "mean_image": baseline.to(truth.device).expand_as(truth),
-    }
-    return predicted, imagined
+    predicted |= {"prior_best": imagined[best, scenes], "nearest_context_view": nearest}
+    return {name: predicted[name] for name in PREDICTIONS}, imagined
 
 
 def shares(distances: Tensor) -> Tensor:

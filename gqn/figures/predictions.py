@@ -116,7 +116,7 @@ def canvases(network: RecursiveGQN, batch: Batch, *, seed: int = 0) -> Figure:
     torch.manual_seed(seed % 2**63)
     ((task, query),) = batch.tasks.items()
     with evaluating(network):
-        r = network.encode(batch.senses, *network.spec[task].inputs)
+        r = network.read(batch.senses, [task])[task]
         generator = cast(Render, network.nodes[task]).generator
         groups = [[Column("truth", query.frames[:, 0])]]
         for kind, target in (("reconstruction", query.frames[:, :1]), ("prior sample", None)):

@@ -36,6 +36,16 @@ class Answer(Prediction):
     distribution: Distribution  # batch shape (b, q), event shape the target's
 
 
+def centre(answer: Answer) -> Tensor:
+    """Return the mean, (b, q, ...); of a mixture that of its likeliest component, since the whole's may lie between."""
+    mixture = answer.distribution
+    if not isinstance(mixture, MixtureSameFamily):
+        return answer.mean
+    likeliest = cast(Categorical, mixture.mixture_distribution).logits.argmax(dim=-1)[..., None, None]
+    means = mixture.component_distribution.mean
+    return means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
+
+
 def negative_elbo(answer: Answer, target: Tensor) -> Tensor:
     """Return KL - log p(target), in nats, (b, q); without latents it is the negative log-likelihood."""
     return answer.kl.sum(dim=-1) - answer.distribution.log_prob(target)
@@ -279,11 +289,7 @@ class Density(Head):
 
     def error(self, answer: Answer, target: Tensor) -> Tensor:
         """Return the squared error of the likeliest component's mean; the mixture's may lie between two answers."""
-        mixture = cast(MixtureSameFamily, answer.distribution)
-        likeliest = mixture.mixture_distribution.probs.argmax(dim=-1)[..., None, None]
-        means = mixture.component_distribution.mean
-        best = means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
-        return (best - target).square().mean(dim=-1)
+        return (centre(answer) - target).square().mean(dim=-1)
 
 
 class Place(Head):

@@ -104,10 +104,11 @@ def attempt(name: str, node: Node, inputs: Mapping[str, Output]) -> Trial:
     if node.network not in networks:
         word = WORDS[node.kind]
         raise GraphError(f"{node.kind} '{name}': no {word} '{node.network}'; there are {listed(networks)}")
-    numbers = {"weight": node.weight, **{key: value for key, value in node.options.items() if isinstance(value, float)}}
-    for option, value in numbers.items():
+    numbers = {key: value for key, value in node.options.items() if isinstance(value, int | float)}
+    for option, value in {"weight": node.weight, **numbers}.items():
         if not math.isfinite(value) or value < 0 or (option == "sigma" and not value):
-            raise GraphError(f"{node.kind} '{name}': {option} is {value}, must be a positive number")
+            wanted = "more than 0" if option == "sigma" else "0 or more"
+            raise GraphError(f"{node.kind} '{name}': {option} is {value}, must be {wanted}")
     reading = " and ".join(f"'{key}' {given.shape}" for key, given in inputs.items())
     if node.kind == "task":
         try:

@@ -104,12 +104,10 @@ def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[Array
     return Estimate(float(better(*samples)), *_interval(samples, better))
 
 
-def spread(
-    values: Sequence[float], form: str = ".2f", middle: Callable[[Sequence[float]], float] = fmean, never: str = "never"
-) -> str:
+def spread(values: Sequence[float], form: str = ".2f", middle: Callable[[Sequence[float]], float] = fmean) -> str:
     """Return the mean, or another middle, and the lowest and highest of values, as a table shows them."""
     shown, low, high = (
-        format(v, form) if np.isfinite(v) else never for v in (middle(values), min(values), max(values))
+        format(v, form) if np.isfinite(v) else "never" for v in (middle(values), min(values), max(values))
     )
     return shown if len(values) == 1 else f"{shown} ({low} to {high})"
 

@@ -176,8 +176,9 @@ class Recipes(Study[Cell]):
             raise StudyError(f"the steps of '{cell.recipe}' were never timed: run with --measure first")
         seconds = self.seconds[cell.recipe]
         config = self.planned(cell, seconds)
-        # Another configuration is another folder: nothing goes on with what was begun otherwise.
-        digest = sha256(json.dumps(to_dict(config)).encode()).hexdigest()[:8]
+        # Another configuration or dataset is another folder: nothing goes on with what was begun otherwise.
+        described = json.dumps([to_dict(config), str(Path(self.dataset).resolve())])
+        digest = sha256(described.encode()).hexdigest()[:8]
         name = f"{slug(cell.recipe)}-{cell.seed}-{digest}"
         config = replace(config, data=self.dataset, runs=str(self.work / self.file.stem), name=name)
         folder = Path(config.runs) / name
@@ -247,7 +248,7 @@ class Recipes(Study[Cell]):
 def point(report: dict[str, Any], seconds: float) -> dict[str, float]:
     """Return what a line keeps of one evaluation; of scenes with twins the object gain too."""
     found = report["tasks"]["render"]
-    objects = {"object_gain_db": found["objects"]["gain_db"]} if "objects" in found else {}
+    objects = {"object_gain_db": found["objects"]["gain_db"]} if found.get("objects") else {}
     return {
         "minutes": round(report["step"] * seconds / 60, 3),
         "step": report["step"],

@@ -26,6 +26,9 @@ from gqn.core.figure import save_png
 from gqn.core.files import append_json_line, read_json_lines, whole_file
 from gqn.core.progress import Progress
 from gqn.core.provenance import provenance
+from gqn.models.graph import RecursiveGQN
+from gqn.models.nodes import listed
+from gqn.training import checkpoint
 
 Line = dict[str, Any]
 Cell = TypeVar("Cell")
@@ -35,6 +38,15 @@ Asked = TypeVar("Asked", bound="Study[Any]")
 
 class StudyError(Error):
     """A study that can't be run or told as it is asked for; the message says what to change."""
+
+
+def load_layer_1(run: str | Path) -> RecursiveGQN:
+    """Return the graph of a run or checkpoint that has a sense `vision`. Raises Error where there is none."""
+    graph = checkpoint.load(run)
+    senses = graph.to_dict()["senses"]
+    if "vision" not in senses:
+        raise StudyError(f"{run} has no sense 'vision'; there are {listed(senses)}: name the run of a layer 1")
+    return graph
 
 
 class Study(ABC, Generic[Cell]):

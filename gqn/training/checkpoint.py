@@ -19,6 +19,7 @@ from gqn.training.saved import CheckpointError
 
 FORMAT = 2
 FILE = "checkpoint.pt"
+FILES = (".pt", ".safetensors")  # endings of weights
 EVALUATED = "evaluated.pt"  # the last that was evaluated well, where a loss may have exploded since
 SHIPPED = Path(__file__).parents[1] / "weights"
 # That come with the library, as gqn/weights/NAME.
@@ -52,7 +53,7 @@ def save(
 def found(path: str | Path) -> Path:
     """Return the file of weights by any name that `load` takes. Raises CheckpointError."""
     given = Path(hub.fetched(path)) if hub.is_address(path) else Path(path)
-    file = given if given.suffix in (".pt", ".safetensors") else given / FILE
+    file = given if given.suffix in FILES else given / FILE
     if file.is_file():
         return file
     if saved.is_saved(given):
@@ -62,6 +63,11 @@ def found(path: str | Path) -> Path:
         return SHIPPED / given / saved.FILE
     shipped_too = f"; {unknown('shipped weights', str(given), WEIGHTS)}" if given.name == str(given) else ""
     raise CheckpointError(f"no checkpoint at {file}: name the folder of a run that saved one{shipped_too}")
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of a run or of saved weights, of which `path` is the folder or the file in it."""
+    return path.parent if path.suffix in FILES else path
 
 
 def read(path: str | Path) -> dict[str, Any]:

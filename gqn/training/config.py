@@ -105,10 +105,9 @@ class TrainingConfig:
     ema_decay: float = 0.9995
     """Decay of the exponential moving average (EMA) of the weights, which evaluation and pictures use; 0 for none."""
 
-    def learning_rate_at(self, step: int, position: float | None = None) -> float:
-        """Return Adam's learning rate at a step."""
-        at = step if position is None else position
-        rate = annealed(at, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
+    def learning_rate_at(self, step: int, position: float) -> float:
+        """Return Adam's learning rate at a step, whose position in the schedules may be another."""
+        rate = annealed(position, self.learning_rate, self.final_learning_rate, self.learning_rate_steps or self.steps)
         return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def sigma_at(self, position: float) -> float:

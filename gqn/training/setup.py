@@ -77,8 +77,10 @@ def build(
     """Return the network of the checkpoint that the run goes on from, or that was given, or as configured."""
     started: set[str] = set()
     if saved is not None:
-        check_resumed(config, folder, saved, dataset)
+        check_resumed(config, folder, saved)
         network = checkpoint.network_of(saved)
+        if dataset is not None:
+            check_pixels(network, dataset, str(folder))
         checkpoint.fit(network, saved["network"])  # frozen senses encode with it
         started = set(network.spec)
     elif given is not None:
@@ -101,21 +103,11 @@ def build(
     return network
 
 
-def check_resumed(config: Config, folder: Path, saved: dict[str, Any], dataset: SceneDataset | None) -> None:
-    """Raise TrainingError where the options or the dataset are not those of the run that is resumed."""
+def check_resumed(config: Config, folder: Path, saved: dict[str, Any]) -> None:
+    """Raise TrainingError where the options are not those of the run that is resumed."""
     before, now = ModelConfig(**saved["config"]["model"]), config.model.with_channels()
     if replace(before, activation_checkpointing=now.activation_checkpointing) != now:
         raise TrainingError(f"{folder} holds a network of other sizes: leave the model's options as they were")
-    frames = [
-        tuple(node["frame"])
-        for name, node in saved["graph"].get("senses", {}).items()
-        if node.get("data", "frames" if len(node.get("frame", ())) == 3 else name) == FRAMES
-    ]
-    if dataset is not None and any(frame[1] != dataset.pixels for frame in frames):
-        raise TrainingError(
-            f"{folder} was trained on frames of {frames[0][1]} pixels, {config.data} has "
-            f"{dataset.pixels}: name the dataset that it was trained on"
-        )
 
 
 def chosen_tasks(graph: RecursiveGQN, wanted: tuple[str, ...]) -> list[str]:

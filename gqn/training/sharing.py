@@ -150,7 +150,7 @@ def _picture(given: Any) -> Path | Figure | None:
 
 def _known(run: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of a run: by its checkpoint, and by its folder where it has one."""
-    folder = run.parent if run.suffix in (".pt", ".safetensors") else run
+    folder = checkpoint.folder_of(run)
     told: dict[str, Any] = {}
     if history := read_history(folder):
         about = json.loads((folder / METRICS).read_text())

@@ -146,7 +146,7 @@ def evaluate(
             item = item.to(processes.device)
             answers = network(item.batch)
             predicted = {
-                name: image_predictions(network, name, item, answers[name], baseline, samples)
+                name: image_predictions(network, name, item, answers[name], baseline, samples)[0]
                 for name in images
                 if name in answers
             }
@@ -171,8 +171,8 @@ def evaluate(
 
 def image_predictions(
     network: RecursiveGQN, task: str, item: EvaluationBatch, answer: Answer, baseline: Tensor | None, samples: int
-) -> dict[str, Tensor]:
-    """Return the frames of `PREDICTED`, (b, q, c, h, w) each."""
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the frames of `PREDICTED`, (b, q, c, h, w) each, and all prior samples (samples, b, q, c, h, w)."""
     query = item.batch.tasks[task]
     imagined = network.sample(item.batch.senses, query.cameras, samples, task)
     shuffled = network.sample(item.shuffled.senses, query.cameras, samples, task)
@@ -185,7 +185,7 @@ def image_predictions(
         "shuffled_mean": shuffled.mean(dim=0),
         "mean_image": baseline.to(answer.mean).expand_as(answer.mean),
     }
-    return {name: frames[name] for name in PREDICTED}
+    return {name: frames[name] for name in PREDICTED}, imagined
 
 
 def task_report(head: Head, sums: Sequence[float], *, alone: bool, image: bool) -> dict[str, Any] | None:

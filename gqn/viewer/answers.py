@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily
+from torch.distributions import Categorical, Distribution, Independent
 
 from gqn.core.errors import Error
 from gqn.core.extras import MissingExtra
-from gqn.models.heads import Answer
+from gqn.models.heads import Answer, centre
 from gqn.scenes.kinova import JOINTS, Arm, arm_spec
 
 PLACES = ("position", "hand", "target")  # how data whose three numbers are a place in the world are called
@@ -66,16 +65,6 @@ def say(task: str, data: str, answer: Answer, truth: Tensor | None) -> Said:
 def base(distribution: Distribution) -> Distribution:
     """Return a distribution over each number of an answer apart."""
     return distribution.base_dist if isinstance(distribution, Independent) else distribution
-
-
-def centre(answer: Answer) -> Tensor:
-    """Return the mean, (b, q, ...); of a mixture that of its likeliest component, since the whole's may lie between."""
-    mixture = answer.distribution
-    if not isinstance(mixture, MixtureSameFamily):
-        return answer.mean
-    likeliest = cast(Categorical, mixture.mixture_distribution).logits.argmax(dim=-1)[..., None, None]
-    means = mixture.component_distribution.mean
-    return means.gather(-2, likeliest.expand(*likeliest.shape[:-1], means.shape[-1])).squeeze(-2)
 
 
 def spread(distribution: Distribution) -> Tensor | None:

@@ -5,7 +5,6 @@ A picture is drawn behind the scene of three dimensions, as large as its field o
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from math import radians, tan
 from typing import Any
@@ -132,12 +131,15 @@ class Page:
             try:
                 change()
             except Error as error:
-                self.words.content = f"**{error}**"
+                self._refuse(error)
                 return
             for visitor in self.visitors.values():
                 visitor.mark()
                 visitor.changed = True
         self._wake.set()
+
+    def _refuse(self, error: Error) -> None:
+        self.words.content = f"**{error}**"
 
     def _open(self) -> None:
         def change() -> None:
@@ -189,12 +191,20 @@ class Page:
             moved = self._wake.wait(None if rested else REST)
             self._wake.clear()
             for visitor in list(self.visitors.values()):
-                # A visitor who leaves while a picture is drawn for it takes it along.
-                with suppress(AssertionError, RuntimeError), self.lock:
+                with self.lock:
                     if visitor.changed or not moved:
                         visitor.changed = False
-                        visitor.draw(moving=moved)
+                        self._draw(visitor, moving=moved)
             rested = not moved
+
+    def _draw(self, visitor: "Visitor", *, moving: bool) -> None:
+        try:
+            visitor.draw(moving=moving)
+        except Error as error:  # as of a scene that cannot be read
+            self._refuse(error)
+        except (AssertionError, RuntimeError):  # viser's, of a browser that has left
+            if visitor.there:
+                raise
 
     def tell(self, row: int | None, picture: Picture | None, said: list[Said]) -> None:
         """Write at which recorded view the browser stands, and what the network says beside the picture."""
@@ -231,6 +241,11 @@ class Visitor:
         camera = self.client.camera
         right, _, forward = extra("viser.transforms", "view").SO3(camera.wxyz).as_matrix().T
         return levelled(camera.position, forward, right)[0]
+
+    @property
+    def there(self) -> bool:
+        """Whether the browser is still connected."""
+        return self.client.client_id in self.page.server.get_clients()
 
     def show(self) -> None:
         """Show the recorded cameras of the visited scene."""
@@ -292,7 +307,7 @@ class Visitor:
         """Draw what is imagined from the browser's camera, and what is answered."""
         session, camera = self.session, self.camera
         picture, said = session.picture(camera, moving=moving), session.answers(camera)
-        if self.client.client_id not in self.page.server.get_clients():
+        if not self.there:
             return  # it left meanwhile
         if picture is not None:
             self.client.scene.set_background_image(

@@ -130,8 +130,8 @@ class Session:
     def open(self, scene: int) -> None:
         """Visit another scene, under its own context. Raises NoSuchItem past the end."""
         self._check(scene)
-        self.scene, self.what_if, self._known = scene, WhatIf(), Known()
-        self._recorded = self._observe(self.frames, scene, self.views) if self.frames else None
+        recorded = self._observe(self.frames, scene, self.views) if self.frames else None
+        self.scene, self.what_if, self._known, self._recorded = scene, WhatIf(), Known(), recorded
 
     def toggle(self, view: int) -> None:
         """Take a recorded view into the context, or out of it."""

@@ -75,6 +75,18 @@ def test_record_files_of_other_names_are_told(small_dataset: RecordWriter) -> No
     assert convert(directory, 4, workers=1, progress=False).files_done_before == 3
 
 
+def test_without_record_files_it_is_told_why_those_that_are_there_are_none(tmp_path: Path) -> None:
+    for folder, name, told in (
+        ("train", "part-1.tfrecord", "1 files ignored, such as part-1.tfrecord, for their names"),
+        ("training", "0001-of-3600.tfrecord", "training: 1 record files ignored"),
+    ):
+        directory = tmp_path / folder / "jaco"
+        (directory / folder).mkdir(parents=True)
+        (directory / folder / name).write_bytes(b"records")
+        with pytest.raises(DatasetError, match="(?s)jaco.*" + told):
+            convert(directory, 4, workers=1, progress=False)
+
+
 def test_a_page_is_no_description(tmp_path: Path) -> None:
     for text in (b"<html>Log in to the network</html>", b"[" * 100_000, b"\xff\xfe", b'{"name": "x", "pixels": 1e9}'):
         with pytest.raises(DatasetError, match=r"there/dataset.json: damaged"):

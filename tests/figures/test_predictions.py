@@ -6,6 +6,7 @@ from base64 import b64encode
 import numpy as np
 import pytest
 import torch
+from graphs import CORES, flat, world
 from PIL import Image
 
 import gqn
@@ -28,6 +29,16 @@ def test_a_flight_along_an_orbit_is_a_picture_that_moves(network: gqn.RecursiveG
     with Image.open(io.BytesIO(gif)) as picture:
         assert (picture.n_frames, picture.size) == (5, (32, 32))
     assert b64encode(gif).decode() in gif._repr_html_()
+
+
+def test_canvases_are_of_all_that_a_task_reads() -> None:
+    graph = flat()
+    graph.add_sense("other", "tower", frame=(3, 8, 8), channels=8, aggregate="mean")
+    graph.add_task("both", "render", ["vision", "other"], target=(3, 8, 8), query=7, **CORES)
+    seen = world(2)
+    views = seen.senses["vision"]
+    batch = gqn.Batch({"vision": views, "other": views}, {"both": seen.tasks["render"]})
+    assert len(gqn.canvases(graph, batch).axes) > 4
 
 
 def test_frames_of_bytes_and_of_0_to_1_are_one_animation() -> None:

@@ -432,6 +432,10 @@ ERRORS: dict[str, tuple[Callable[[RecursiveGQN], object], str]] = {
         "the generator takes 1 x 1 or 16 x 16",
     ),
     "needed by others": (lambda g: g.remove("vision"), "'arm' needs 'vision': remove it too, or detach it first"),
+    "sigma": (
+        lambda g: g.add_task("x", "vector", ["arm"], target=(2,), sigma=-1),
+        "task 'x': sigma is -1, must be more than 0",
+    ),
     "limited to no sense": (
         lambda g: g.add_task("x", tied_to="name", inputs=["both"], senses=["arm"]),
         "can't be limited to 'arm': it reads the senses 'touch', 'vision'",

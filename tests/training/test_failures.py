@@ -312,6 +312,8 @@ def test_a_head_of_ones_own_is_reached_by_name_and_never_from_the_run(scenes: Pa
     assert "Traceback" not in again.stderr
     assert "no head 'plain'" in (line := again.stderr.splitlines()[-1])
     assert line.endswith("it was trained with --import mine: import that first")
+    named = run_script(SCRIPT, *options, "--modules=mine", "--dry-run", folder=tmp_path)
+    assert (named.returncode, named.stderr) == (1, "run-gqn: --modules is what --import was given: name them there\n")
     for script, modules, status in (
         (["visualise.py", "runs/run", "run.svg"], [], 1),
         (["visualise.py", "runs/run", "run.svg"], ["--import", "mine"], 0),

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn.core.camera import SHEPARD_METZLER
 from gqn.core.distributed import processes
+from gqn.core.errors import Error
 from gqn.core.progress import Progress
 from gqn.core.signals import Interrupted
 from gqn.core.views import Batch
@@ -340,6 +341,8 @@ def test_resuming_with_another_network_is_refused(scenes: Path, tmp_path: Path) 
         train(config, resume=True)
     with pytest.raises(TrainingError, match="other sizes"):
         train(replace(config, model=replace(config.model, hidden=4)), resume=True)
+    with pytest.raises(Error, match="was trained on frames of 16 pixels, .* has 8: name a dataset of that size"):
+        train(replace(config, size=8), resume=True)
 
 
 def test_a_dataset_that_says_nothing_of_its_lens_is_named() -> None:
@@ -363,9 +366,9 @@ def test_a_representation_has_channels_of_its_own(representation: str, channels:
 def test_a_run_whose_channels_were_spelled_out_is_resumed_by_a_preset_that_leaves_them_open() -> None:
     quick = PRESETS["quick"]
     saved = {"config": to_dict(replace(quick, model=replace(quick.model, representation_channels=8))), "graph": {}}
-    check_resumed(quick, Path("run"), saved, None)
+    check_resumed(quick, Path("run"), saved)
     with pytest.raises(TrainingError, match="a network of other sizes"):
-        check_resumed(replace(quick, model=replace(quick.model, representation="pool")), Path("run"), saved, None)
+        check_resumed(replace(quick, model=replace(quick.model, representation="pool")), Path("run"), saved)
 
 
 def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:

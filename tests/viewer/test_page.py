@@ -126,6 +126,23 @@ def test_a_browser_that_leaves_while_its_picture_is_drawn_is_sent_none(
     assert not sent
 
 
+def test_a_picture_that_cannot_be_drawn_is_said_and_the_next_is_drawn(
+    page: Page, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab.open(page.address)
+    tab.page.get_by_text("against the truth").wait_for()
+    with monkeypatch.context() as patch:
+
+        def damaged(*_: Any, **__: Any) -> None:
+            raise gqn.Error("scene 3 is damaged")
+
+        patch.setattr(page.session, "picture", damaged)
+        tab.press("another sample")
+        tab.page.get_by_text("scene 3 is damaged").wait_for()
+    tab.press("another sample")
+    tab.page.get_by_text("against the truth").wait_for()
+
+
 @pytest.fixture
 def graph_page() -> Iterator[Page]:
     pytest.importorskip("viser")

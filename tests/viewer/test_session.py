@@ -217,6 +217,23 @@ def test_what_there_is_not_is_refused_and_nothing_changes(session: Session, call
     assert np.array_equal(frame(session), before)
 
 
+def test_a_scene_that_cannot_be_read_leaves_the_one_that_is_shown(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, observe = frame(session), session.scenes.observe
+
+    def damaged(data: str, scene: int, numbers: list[int]) -> object:
+        if scene == 1:
+            raise gqn.Error("scene 1 is damaged")
+        return observe(data, scene, numbers)
+
+    monkeypatch.setattr(session.scenes, "observe", damaged)
+    with pytest.raises(gqn.Error, match="damaged"):
+        session.open(1)
+    assert session.scene == 0
+    assert np.array_equal(frame(session), before)
+
+
 def test_past_the_end_is_an_index_error(session: Session) -> None:
     with pytest.raises(NoSuchItem):
         session.open(5)

@@ -14,8 +14,7 @@ from gqn.models.graph import RecursiveGQN
 from gqn.scenes.reaching import FAMILY
 from gqn.studies.agent import REACH
 from gqn.studies.agent.environment import Camera, Features, encoded, evaluate, gymnasium, numbers_of
-from gqn.studies.runner import StudyError
-from gqn.training import checkpoint
+from gqn.studies.runner import StudyError, load_layer_1
 from gqn.training.setup import computes_in_bfloat16
 
 # A base class that is there only where the extra is.
@@ -85,7 +84,7 @@ def observer(
     if observation in ("layer-1", "layer-2") and not layer:
         raise StudyError(f"{observation} needs the run of a graph: name it by --{observation}")
     torch.manual_seed(seed)
-    graph = checkpoint.load(layer) if layer else untrained(VISION)
+    graph = load_layer_1(layer) if layer else untrained(VISION)
     sense = graph.to_dict()["senses"]["vision"]
     if list(sense["frame"]) != [3, FAMILY.size, FAMILY.size]:
         raise StudyError(f"{layer} sees frames of {sense['frame']}, the world has {FAMILY.size} pixels")

@@ -28,8 +28,8 @@ from gqn.training.config import PRESETS
 
 EXPECT = """\
 Nothing here was ever run on a GPU: this run is the first of its kind, and a failure is a finding.
-It takes about {minutes:.0f} minutes and sends nothing anywhere. On one core of a CPU a step of `small` takes 1.9 s;
-the weights `shepard-metzler-7-small`, trained for 76 minutes there, have a context gain of 9.0 dB.
+It takes about {minutes:.0f} minutes and sends nothing anywhere. What a step takes on a CPU stands in
+docs/training.md, what `small` learned there in gqn/weights/shepard-metzler-7-small/README.md.
 Send back {output} and {picture}, whatever they say."""
 
 

@@ -18,7 +18,7 @@ from gqn.core.modes import evaluating
 from gqn.data.task_scenes import TaskScenes
 from gqn.models.graph import RecursiveGQN
 from gqn.scenes.arm import TASKS
-from gqn.studies.runner import Line, Study, StudyError, choose, read_experiment
+from gqn.studies.runner import Line, Study, StudyError, choose, load_layer_1, read_experiment
 from gqn.studies.transfer import report
 from gqn.studies.transfer.experiment import CONDITIONS, Cell, Condition, Experiment
 from gqn.studies.transfer.workbench import (
@@ -67,7 +67,7 @@ class Laboratory:
         """Return the laboratory of a drawn dataset of the arm and a run or checkpoint; `work` keeps true answers."""
         tasks = list(TASKS) if experiment.second_layers() else experiment.tasks
         scenes, held_out = (TaskScenes.read(data, split, tasks, work) for split in ("train", "test"))
-        trained = Trained(checkpoint.load(layer_1), checkpoint.read(layer_1)["seconds"])
+        trained = Trained(load_layer_1(layer_1), checkpoint.read(layer_1)["seconds"])
         return cls(experiment, scenes, held_out, trained)
 
     def run(self, cell: Cell) -> Line:
