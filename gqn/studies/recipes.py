@@ -165,11 +165,18 @@ class Recipes(Study[Cell]):
         return [Cell(recipe, seed) for seed in self.plan.seeds for recipe in self.plan.recipes]
 
     def experiment(self, cell: Cell) -> dict[str, Any]:
-        """Return the recipe's options, without the steps, which follow from the seconds of one."""
+        """Return the dataset and the recipe's options, without the steps, which follow from the seconds of one."""
         told = to_dict(self.plan.configuration(cell.recipe))
         timing = {name: self.plan.timing(cell.recipe, name) for name in ("minutes", "every_minutes")}
         del told["training"]["steps"], told["training"]["minutes"]
-        return {**timing, "model": told["model"], "training": told["training"], "evaluation": self.plan.evaluation}
+        named = {} if self.data is None else {"dataset": self.data.name}
+        return {
+            **named,
+            **timing,
+            "model": told["model"],
+            "training": told["training"],
+            "evaluation": self.plan.evaluation,
+        }
 
     def run(self, cell: Cell) -> Line:
         if cell.recipe not in self.seconds:

@@ -102,6 +102,8 @@ def test_runs_of_another_configuration_are_refused(scenes: Path, tmp_path: Path)
         read_results(study(tmp_path, recipes=changed))
     with pytest.raises(StudyError, match="another evaluation samples"):
         read_results(study(tmp_path, evaluation={"eval_scenes": 4, "samples": 1}))
+    with pytest.raises(StudyError, match="another dataset"):
+        read_results(study(tmp_path, tmp_path / "other-scenes"))
     # Begun with other options, a run does not go on; it begins anew.
     other = study(tmp_path, scenes, name="other", recipes=changed)
     other.work = recipes.work
