@@ -25,6 +25,7 @@ import tyro
 from gqn.core.errors import Error
 from gqn.core.extras import import_own
 from gqn.data.prepare import made_scenes
+from gqn.models.graph import RecursiveGQN
 from gqn.training import checkpoint
 from gqn.training.config import PRESETS, Config, from_dict, to_dict
 from gqn.training.history import METRICS
@@ -54,10 +55,21 @@ def main() -> None:
     if not config.data:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise Error("several processes need --data: make the scenes first, by scripts/generate-scenes.py")
+        check(config, options.resume)  # before minutes of drawing
         config = replace(config, data=str(made_scenes(Path("data"))))
     folder = train(config, resume=options.resume or False)
     if int(os.environ.get("RANK", "0")) == 0:
         print(summary(folder))
+
+
+def check(config: Config, resume: str) -> None:
+    """Raise Error where a file that the run begins with is missing or is another."""
+    if resume:
+        checkpoint.resumable(resume)
+    elif config.graph.graph:
+        RecursiveGQN.from_file(config.graph.graph)
+    if config.graph.start:
+        checkpoint.read(config.graph.start)
 
 
 def parse(arguments: list[str]) -> Options:
@@ -83,7 +95,7 @@ def parse(arguments: list[str]) -> Options:
             raise Error(f"--{name} can't be given with --resume: the run has its own")
     if options.config.graph.modules != base.graph.modules:
         raise Error("--modules is what --import was given: name them there")
-    for name in ("graph", "start", "tasks") if known.resume else ():
+    for name in ("graph", "start", "freeze", "tasks") if known.resume else ():
         if getattr(options.config.graph, name) != getattr(base.graph, name):
             raise Error(f"--{name} can't be given with --resume: the run has its own")
     return options

@@ -42,8 +42,6 @@ class Options:
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    if not 0 < options.port < 65536:
-        raise Error(f"--port {options.port}: must be from 1 to 65535")
     import_own(options.import_)
     page = edited(options) if options.graph or is_file(options.run) else visited(options)
     print(f"open {page.address} in a browser; Ctrl-C ends it", flush=True)

@@ -8,6 +8,7 @@ that all else knows one convention.
 """
 
 from dataclasses import dataclass
+from math import inf, isfinite
 
 import numpy as np
 import torch
@@ -44,9 +45,9 @@ class Geometry:
             raise Error(f"field_of_view is {self.field_of_view}, must be between 0 and 180 degrees")
         if len(self.optical_centre) != 2 or not all(0 < part < 1 for part in self.optical_centre):
             raise Error(f"optical_centre is {self.optical_centre}, must be two parts between 0 and 1")
-        if len(self.cube_centre) != 3:
+        if len(self.cube_centre) != 3 or not all(map(isfinite, self.cube_centre)):
             raise Error(f"cube_centre is {self.cube_centre}, must be three numbers")
-        if not self.cube_radius > 0:
+        if not 0 < self.cube_radius < inf:
             raise Error(f"cube_radius is {self.cube_radius}, must be more than 0")
         if not 0 < self.cube_height <= 1:
             raise Error(f"cube_height is {self.cube_height}, must be more than 0 and at most 1")

@@ -44,6 +44,11 @@ class Views:
                 f"views of frames {tuple(self.frames.shape)} and cameras {tuple(self.cameras.shape)}: "
                 "(scenes, views, ...) and (scenes, views, numbers) are wanted"
             )
+        there = self.present
+        if there is not None and not (
+            isinstance(there, Tensor) and there.dtype == torch.bool and there.shape == self.cameras.shape[:2]
+        ):
+            raise Error(f"present: a tensor of truth values for each view is wanted, {tuple(self.cameras.shape[:2])}")
         if self.frames.dim() == 5 and self.frames.shape[2] == 3 and self.cameras.shape[-1] == CAMERA_RECORDED:
             object.__setattr__(self, "cameras", camera_vector(self.cameras))
 
@@ -72,6 +77,11 @@ class Views:
         every = [torch.ones(part.cameras.shape[:2], dtype=torch.bool, device=cameras.device) for part in parts]
         there = [one if part.present is None else part.present for part, one in zip(parts, every, strict=True)]
         return Views(frames, cameras, torch.cat(there, dim=1))
+
+    def are_finite(self) -> bool:
+        """Return whether the cameras of all views that are there are finite."""
+        cameras = self.cameras if self.present is None else self.cameras[self.present]
+        return bool(cameras.isfinite().all())
 
     def known(self) -> Tensor:
         """Return the frames, with zeros for those that are not there, whatever stood in their place."""

@@ -180,6 +180,8 @@ def evaluation_batches(
         raise Error(f"batches of {batch} scenes, {limit} at most: must be 1 or more")
     if seed < 0:
         raise Error(f"a seed of {seed}: must be 0 or more")
+    if min(context.values() if isinstance(context, Mapping) else [context], default=0) < 0:
+        raise Error(f"{context} context views: must be 0 or more")
     total = len(scenes) if limit is None else min(limit, len(scenes))
     shares = pieces(total, batch)[rank::processes]
     return (evaluation_batch(scenes, asked, numbers, total, context=context, seed=seed) for numbers in shares)
@@ -286,7 +288,9 @@ def stack_known(found: Sequence[tuple[Tensor, Tensor] | None]) -> Views | None:
 def check_data(scenes: Scenes, asked: Asked, context: int, queries: int, option: str) -> None:
     """Raise Error where there are no scenes, they lack the data or have too few; option: what sets the context."""
     if not len(scenes):
-        raise Error("the dataset has no scenes: convert its record files first, see data.sh")
+        raise Error(
+            "the dataset has no scenes: its record files hold none that is whole, see torch/conversion.json in it"
+        )
     for name, data in {**asked.senses, **asked.tasks}.items():
         have = scenes.observations(data)
         if not have and name in asked.tasks:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as fields_of
 from fnmatch import fnmatch
 from itertools import accumulate
 from math import ceil
@@ -154,6 +155,8 @@ def described(path: str | os.PathLike[str], text: bytes) -> DatasetInfo:
             folder = Path(path).parent.name
             geometry = next((info.geometry for known, info in DATASETS.items() if folder.startswith(known)), None)
         return DatasetInfo(name, pixels, views, {}, further, geometry, record_files, _display(fields))
+    except Error as error:
+        raise DatasetError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged: name, pixels and views expected ({error!r})") from error
 
@@ -186,6 +189,9 @@ def _geometry(fields: Mapping[str, Any]) -> Geometry | None:
     said: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields["geometry"].items()
     }
+    known = [option.name for option in fields_of(Geometry)]
+    if strange := [name for name in said if name not in known]:
+        raise Error(f"its geometry has {', '.join(strange)}, only {', '.join(known)} are known: take that out")
     return Geometry(**said)
 
 
@@ -271,6 +277,8 @@ def read_index(path: Path) -> Index:
         index = Index(files=tuple(files), **{**fields, **said})
         if min(index.pixels, index.views) < 1:
             raise ValueError(f"{index.views} views of {index.pixels} pixels")
+    except Error as error:
+        raise DatasetError(f"{path}: {error}; or remove the file and run: {_command(path)}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged index ({error!r}): remove it and run: {_command(path)}") from error
     return index

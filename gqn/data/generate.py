@@ -148,8 +148,8 @@ def _write_all(files: list[_File], workers: int) -> Iterator[int]:
     with dropped_pool(workers) as pool:
         try:
             with quiet_start():
-                written = pool.map(_write, files)
-            yield from written
+                written = [pool.submit(_write, file) for file in files]  # by map, what is left would be cancelled twice
+            yield from (future.result() for future in written)
         except BrokenProcessPool as error:
             raise DatasetError(worker_died()) from error
 

@@ -84,7 +84,7 @@ def assess(
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
 
     Returns:
-        The path of evaluation.json.
+        The folder.
 
     Raises:
         Error: with one line for the user: a checkpoint or a dataset that can't be read, or a network without a task

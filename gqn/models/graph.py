@@ -452,10 +452,13 @@ class RecursiveGQN(nn.Module):
             query = tensor_of("queries", query).to(next(self.parameters()).device)
         if (self._node(task).network, numbers) == ("render", CAMERA_NUMBERS) and query.shape[-1:] == (CAMERA_RECORDED,):
             query = camera_vector(query)
-        if query.dim() != 3 or query.shape[2] != numbers or not query.is_floating_point():
+        if query.dim() != 3 or query.shape[2] != numbers or not query.is_floating_point() or not query.shape[1]:
             raise GraphError(
                 f"queries {tuple(query.shape)} of {query.dtype}: (scenes, queries, {numbers}) numbers are wanted"
             )
+        query = query.to(next(self.parameters()).dtype)
+        if query.device.type == "cpu" and not query.isfinite().all():  # where to ask costs no wait for the device
+            raise GraphError("queries are not finite")
         head = cast(Head, self.nodes[task])
         r = self._read(task, self._by_sense(senses), query, {})
         return torch.stack([head.sample(query, r) for _ in range(samples)])  # one at a time: memory
@@ -516,7 +519,11 @@ class RecursiveGQN(nn.Module):
         return names[0]
 
     def _by_sense(self, senses: Mapping[str, Views] | Views) -> Mapping[str, Views]:
-        return {self._only("sense"): senses} if isinstance(senses, Views) else senses
+        given = {self._only("sense"): senses} if isinstance(senses, Views) else senses
+        for name, views in given.items():
+            if isinstance(views, Views) and views.cameras.device.type == "cpu" and not views.are_finite():
+                raise GraphError(f"sense '{name}' was given cameras that are not finite")
+        return given
 
     @torch.no_grad()
     def encode_views(self, senses: Mapping[str, Views]) -> dict[str, Views]:
@@ -532,6 +539,9 @@ class RecursiveGQN(nn.Module):
         """Return the sum of a task's inputs, (b, c, h, w)."""
         node = self._node(name)
         self._check_senses(senses)
+        if any(len(views.cameras) != len(like) for views in senses.values()):
+            scenes = len(next(iter(senses.values())).cameras)
+            raise GraphError(f"views of {scenes} scenes and queries of {len(like)}: give those of the same scenes")
         seen = {key: views for key, views in senses.items() if key in (node.senses or senses)}
         first, *others = (self._value(key, seen, like, memory).r for key in node.inputs)
         return sum(others, start=first)
@@ -541,8 +551,13 @@ class RecursiveGQN(nn.Module):
             raise GraphError(f"senses {listed(map(str, wrong))}: Views are wanted of each")
         if len({len(views.cameras) for views in senses.values()}) > 1:
             raise GraphError(f"views of different numbers of scenes: {[len(v.cameras) for v in senses.values()]}")
+        kind = next(self.parameters()).dtype
         for key, views in senses.items():
             check_views(key, self._node(key), "sense", self.trials[key].shape, views)
+            given = {views.frames.dtype, views.cameras.dtype}
+            if not isinstance(views, EncodedViews) and given != {kind}:
+                told = ", ".join(sorted(map(str, given)))
+                raise GraphError(f"sense '{key}' was given numbers of {told}, wanted are {kind}")
 
     def _value(self, name: str, senses: Mapping[str, Views], like: Tensor, memory: "Memory") -> Value:
         """Return the value of a node given these senses; like: any tensor (b, ...) of the batch."""

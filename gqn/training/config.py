@@ -1,5 +1,6 @@
 """Configuration of a run: dataclasses with a default for everything, presets as differences from the paper's sizes."""
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -206,6 +207,7 @@ class Config:
                 object.__setattr__(self, name, os.fspath(value))
         for part in (self, self.model, self.graph, self.training, self.evaluation):
             check_types(part)
+            check_finite(part)
         t, m, e = self.training, self.model, self.evaluation
         checks = [
             ("fraction", 0 < self.fraction <= 1, "more than 0 and at most 1"),
@@ -241,6 +243,7 @@ class Config:
             ("radius", m.radius is None or m.radius > 0, "positive"),
             ("height", m.height is None or 0 < m.height <= 1, "more than 0 and at most 1"),
             ("beyond", m.beyond is None or 0 < m.beyond < 1, "more than 0 and less than 1"),
+            ("side", m.side > 0, "at least 1"),
             ("passes", m.passes > 0, "at least 1"),
             ("seed", 0 <= self.seed < 2**63, "from 0 to less than 2**63"),
             ("workers", self.workers >= 0, "0 or more"),
@@ -261,6 +264,14 @@ def check_types(options: Any) -> None:
     """Raise Error for the first option of a dataclass that is not of its type."""
     for option, kind in get_type_hints(type(options)).items():
         check_type(f"--{option.replace('_', '-')}", getattr(options, option), kind)
+
+
+def check_finite(options: Any) -> None:
+    """Raise Error for the first option of a dataclass that is or holds a number that is not finite."""
+    for option, value in vars(options).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+            raise Error(f"--{option.replace('_', '-')} is {value}, must be finite")
 
 
 def check_options(checks: Iterable[tuple[str, bool, str]]) -> None:

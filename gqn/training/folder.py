@@ -1,6 +1,7 @@
 """The folder of a run: one run's alone from its beginning to its end."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -14,6 +15,7 @@ from gqn.training import checkpoint
 from gqn.training.config import Config
 
 LOCK = ".lock"
+LEFT = re.compile(r"\.lock|config\.json|graph\.svg|metrics\.json|\w+\.png|evaluated\.pt|scenes|events\..*|.*\.partial")
 
 
 class TrainingError(Error):
@@ -34,8 +36,12 @@ def run_folder(config: Config, group: Processes, *, resume: bool) -> Iterator[Pa
 @contextmanager
 def _claimed(config: Config, resume: bool) -> Iterator[Path]:
     runs = Path(config.runs)
-    if config.name and os.path.basename(os.path.normpath(config.name)) in ("", ".", ".."):
-        raise TrainingError(f"--name {config.name}: no name of a folder for this run alone")
+    if config.name and (
+        os.path.basename(os.path.normpath(config.name)) in ("", ".")
+        or ".." in Path(config.name).parts
+        or Path(config.name).suffix in checkpoint.FILES
+    ):
+        raise TrainingError(f"--name {config.name}: no name of a folder for this run alone, within --runs")
     folder = runs / config.name if config.name else _made(runs, config.preset)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -50,11 +56,18 @@ def _claimed(config: Config, resume: bool) -> Iterator[Path]:
                 f"{folder} exists: --resume {quote(str(folder))} goes on with it, another --name makes another run"
             )
         try:
+            if not resume and (strange := _strangers(folder)):
+                raise TrainingError(f"{folder} holds {strange}, which is of no run: give another --name")
             yield folder
         finally:
             (folder / LOCK).unlink(missing_ok=True)
             with suppress(OSError):  # a run that failed before it wrote anything leaves its name to the next one
                 folder.rmdir()
+
+
+def _strangers(folder: Path) -> str:
+    """Return the name of something in a folder that no run has left there before its first checkpoint; or none."""
+    return min((path.name for path in folder.iterdir() if not LEFT.fullmatch(path.name)), default="")
 
 
 def _made(runs: Path, preset: str) -> Path:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from gqn.core.checked import checked
 from gqn.core.errors import Error
-from gqn.core.extras import extra
 from gqn.core.figure import Figure
 from gqn.models import diagram
 from gqn.models.graph import RecursiveGQN
 from gqn.models.nodes import NETWORKS, WORDS, Kind
 from gqn.viewer.editing import NEW, Editing
-from gqn.viewer.page import HOST
+from gqn.viewer.page import served
 
 EDITS = ("attach", "detach", "freeze", "unfreeze", "remove")
 MOST_PIXELS = 2800  # of the longer side of the drawing, which a browser holds as a texture
@@ -50,7 +49,7 @@ class Editor:
     """
 
     def __init__(self, graph: RecursiveGQN, file: str = "graph.yaml", port: int = 8080) -> None:
-        viser = extra("viser", "view")
+        self.server, self.address = served(port)
         self.editing = Editing(graph)
         self.chosen = next(iter(self.editing.graph.spec), "")
         self.refused: tuple[str, str] | None = None
@@ -59,8 +58,6 @@ class Editor:
         self._told = ""
         self._size = 1.0, 1.0  # inches
         self._parts: list[Any] = []
-        self.server = viser.ViserServer(host=HOST, port=port, verbose=False, label="gqn")
-        self.address = f"http://{HOST}:{self.server.get_port()}"
         self.server.scene.set_up_direction("+y")
         self.server.gui.configure_theme(show_share_button=False)
         self.server.gui.main_panel.dock_right()

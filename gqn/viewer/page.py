@@ -50,10 +50,8 @@ class Page:
     """
 
     def __init__(self, session: Session, port: int = 8080) -> None:
-        viser = extra("viser", "view")
         self.session = session
-        self.server = viser.ViserServer(host=HOST, port=port, verbose=False, label="gqn")
-        self.address = f"http://{HOST}:{self.server.get_port()}"
+        self.server, self.address = served(port)
         self.visitors: dict[int, Visitor] = {}
         self.lock = threading.RLock()  # over the session, which one thread at a time may use
         self._wake, self._closed = threading.Event(), False
@@ -341,6 +339,20 @@ class Visitor:
             for kind, bones, colour in (("said", one.bones, SAID), ("true", one.true_bones, TRUE))
             if bones is not None
         ]
+
+
+def served(port: int) -> tuple[Any, str]:
+    """Return viser's server of a page of this machine alone, and the page's address.
+
+    Raises:
+        Error: for a port that there is not.
+        MissingExtra: where viser is not installed.
+    """
+    viser = extra("viser", "view")
+    if not 0 < port < 65536:
+        raise Error(f"port {port}: must be from 1 to 65535")
+    server = viser.ViserServer(host=HOST, port=port, verbose=False, label="gqn")
+    return server, f"http://{HOST}:{server.get_port()}"
 
 
 def quaternion(camera: NDArray[np.float64]) -> NDArray[np.float64]:

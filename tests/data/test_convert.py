@@ -395,5 +395,5 @@ def test_the_geometry_goes_from_the_description_to_the_scenes(small_dataset: Rec
     kept = {name: when for name, when in files_under(directory / "torch/train").items() if name.endswith(".pt")}
     assert kept.items() <= shards.items()  # no scene is converted again for it
     (directory / "dataset.json").write_text(json.dumps({**described, "geometry": {"lens": "wide"}}))
-    with pytest.raises(DatasetError, match=r"dataset\.json: damaged.*lens"):
+    with pytest.raises(DatasetError, match=r"dataset\.json: its geometry has lens, only field_of_view"):
         quietly(directory)

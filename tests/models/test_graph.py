@@ -10,6 +10,7 @@ import torch
 from graphs import CORES, flat, three_layers, world
 from torch import Tensor, nn
 
+from gqn.core.errors import Error
 from gqn.core.views import Batch, EncodedViews, Views
 from gqn.models.fusion import Standardise
 from gqn.models.gqn import GenerativeQueryNetwork
@@ -491,6 +492,34 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path, text: str, message: st
     path.write_text(text)
     with pytest.raises(GraphError, match=message):
         RecursiveGQN.from_file(path)
+
+
+def test_what_a_notebook_gives_is_refused_in_one_line() -> None:
+    graph, batch = flat().eval(), world(2)
+    views, query = batch.senses["vision"], batch.tasks["render"].cameras
+    nan = query.clone()
+    nan[0, 0, 0] = torch.nan
+    for senses, asked, told in (
+        (views, query[:1], "views of 2 scenes and queries of 1"),
+        (views, nan, "queries are not finite"),
+        (views, query[:, :0], "numbers are wanted"),
+        (
+            Views(views.frames.double(), views.cameras),
+            query,
+            "numbers of torch.float32, torch.float64, wanted are torch.float32",
+        ),
+        (Views(views.frames, views.cameras * torch.nan), query, "'vision' was given cameras that are not finite"),
+    ):
+        with pytest.raises(GraphError, match=told):
+            graph.sample(senses, asked)
+    absent = views.cameras.clone()
+    absent[:, 0] = torch.nan  # anything may stand in the place of a view that is not there
+    there = torch.ones(absent.shape[:2], dtype=torch.bool)
+    there[:, 0] = False
+    assert graph.sample(Views(views.frames, absent, there), query.double()).isfinite().all()
+    for wrong in (there.float(), there[:, :1], [True, True]):
+        with pytest.raises(Error, match="present: a tensor of truth values for each view"):
+            Views(views.frames, views.cameras, wrong)
 
 
 def test_data_that_do_not_fit_are_named() -> None:

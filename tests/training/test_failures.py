@@ -100,6 +100,23 @@ def test_a_folder_is_one_runs_alone(tmp_path: Path, resume: bool) -> None:
             pass
 
 
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    gqn.save(gqn.load("mazes-small"), tmp_path / "saved")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/diary.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name, told in (
+        ("saved", "holds model.safetensors, which is of no run"),
+        ("notes", "holds diary.txt"),
+        ("../elsewhere", "no name of a folder for this run alone, within --runs"),
+        ("small.pt", "no name of a folder"),
+    ):
+        wrong = Config(runs=str(tmp_path), name=name)
+        with pytest.raises(TrainingError, match=told), run_folder(wrong, ALONE, resume=False):
+            pass
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def test_a_run_goes_on_from_the_file_that_is_named(scenes: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(
         PRESETS["quick"],

@@ -430,6 +430,8 @@ def test_dry_run_prints_the_configuration(scenes: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--batch", "0"], "--batch must be at least 1"),
+        (["--minutes", "inf"], "--minutes is inf, must be finite"),
+        (["--centre", "nan", "0", "0"], "--centre is (nan, 0.0, 0.0), must be finite"),
         (["--context-views", "1", "15"], "the dataset has 15: lower --context-views"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--resume", "/nowhere"], "no checkpoint at /nowhere/checkpoint.pt"),
