@@ -106,7 +106,7 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> 
     (tmp_path / "notes/diary.txt").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for name, told in (
-        ("saved", "holds model.safetensors, which is of no run"),
+        ("saved", "holds README.md, which is of no run"),
         ("notes", "holds diary.txt"),
         ("../elsewhere", "no name of a folder for this run alone, within --runs"),
         ("small.pt", "no name of a folder"),
