@@ -77,7 +77,7 @@ def test_a_graph_is_that_of_a_file_or_of_a_run(run: Path, tmp_path: Path) -> Non
         (["no-run"], "no checkpoint at"),
         (["no-run", "--graph"], "no checkpoint at"),
         (["graph.yaml", "scenes"], "scenes: a graph is edited without scenes, leave the dataset out"),
-        (["graph.yaml", "--port", "0"], "port 0: must be from 1 to 65535"),
+        ([str(ROOT / "diagrams/graphs/layer-1.yaml"), "--port", "0"], "port 0: must be from 1 to 65535"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
