@@ -319,7 +319,7 @@ def test_a_layer_of_a_run_is_observed(few_looks: None) -> None:
     graph.add_representation("arm", ["vision"], "mlp", channels=6, hidden=8)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observers.checkpoint, "load", lambda run: graph)
+        patch.setattr(observers, "load_layer_1", lambda run: graph)
         first = train_agent("layer-1", learning=BRIEF, layer="run")
         second = train_agent("layer-2", learning=BRIEF, layer="run", node="arm")
     assert len(first) == len(second) == 3
@@ -431,7 +431,7 @@ def test_a_clone_learns_from_frames_and_leaves_what_is_frozen_as_it_was(
     graph = untrained(TINY)
     before = {name: value.clone() for name, value in graph.state_dict().items()}
     monkeypatch.setattr(cloning, "learned", spy)
-    monkeypatch.setattr(observers.checkpoint, "load", lambda run: graph)
+    monkeypatch.setattr(observers, "load_layer_1", lambda run: graph)
     for observation in ("pixels", "layer-1"):
         curve = clone_agent(observation, cloning=BRIEF_CLONING, layer="run")
         assert all(np.isfinite(list(row.values())).all() for row in curve)
