@@ -111,6 +111,7 @@ def test_a_browser_that_leaves_while_its_picture_is_drawn_is_sent_none(
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         picture = draw(*args, **kwargs)
+        sent.clear()  # of the picture before this one, which was being sent when the test began to listen
         drawing.set()
         left.wait(SECONDS)
         return picture
